@@ -1,0 +1,266 @@
+//! Puts the parts together: two listeners, two runtimes, one shut-down.
+//!
+//! The control runtime has a thread of its own and runs the admin listener, the session and the
+//! signals: it answers whatever the requests on the service listener suffer. The service runtime runs
+//! on the main thread and its workers and has nothing but the service listener.
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::serve::ListenerExt;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::config::{Config, Loaded};
+use crate::fault::table::FaultTable;
+use crate::fault::timer::FineTimer;
+use crate::host::cgroup::Cgroup;
+use crate::http::{Api, admin_router, service_router};
+use crate::manager::ScenarioManager;
+use crate::manager::session::SessionManager;
+use crate::plugin::Host;
+use crate::plugin::guard::Census;
+use crate::scenarios;
+
+/// How long requests that are under way may take after a signal. With the end of the session before
+/// it, the whole shut-down stays below two seconds.
+const DRAIN: Duration = Duration::from_millis(900);
+/// A process that a signal ended exits with this plus the signal's number, by the shells' convention.
+const EXIT_BY_SIGNAL: i32 = 128;
+
+/// Ends the process at once with the given exit code.
+pub type ExitHook = fn(i32);
+
+/// The daemon with its listeners bound, not serving yet.
+#[derive(Debug)]
+pub struct App {
+    admin: Option<TcpListener>,
+    service: TcpListener,
+    config: Config,
+}
+
+impl App {
+    /// Binds the listeners, the admin one first.
+    ///
+    /// # Errors
+    /// An address cannot be taken; the message names it.
+    pub fn bind(loaded: Loaded) -> io::Result<Self> {
+        let config = loaded.config;
+        let admin = config
+            .admin
+            .port
+            .map(|port| bind("admin", (config.admin.host, port).into()));
+        let admin = admin.transpose()?;
+        let service = bind("service", (config.host, config.port).into())?;
+        match &loaded.file {
+            Some(file) => info!(file = %file.display(), "Configuration read."),
+            None => info!("No configuration file; the built-in defaults apply."),
+        }
+        Ok(Self {
+            admin,
+            service,
+            config,
+        })
+    }
+
+    /// Serves until SIGTERM or SIGINT, then stops every fault, drains and returns.
+    ///
+    /// # Errors
+    /// A thread, a runtime or a signal handler cannot be had, or a listener fails.
+    pub fn run(self, exit: ExitHook) -> io::Result<()> {
+        let Self {
+            admin,
+            service,
+            config,
+        } = self;
+        let table = FaultTable::default();
+        let timer = FineTimer::start()?;
+        let control = Control {
+            root: CancellationToken::new(),
+            table: table.clone(),
+            timer,
+            exit,
+            admin,
+            config: config.clone(),
+        };
+        let root = control.root.clone();
+        let (hand_over, api) = std::sync::mpsc::channel();
+        let control = std::thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(move || control.run(&hand_over))?;
+        let api = api
+            .recv()
+            .map_err(|_| io::Error::other("the control thread ended at its start"))?;
+
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?;
+        announce(&config, service.local_addr()?);
+        let served = runtime.block_on(serve(service, service_router(api, &table), root.clone()));
+        // Nothing is left to wait for: what could be drained is drained.
+        runtime.shutdown_background();
+        root.cancel();
+        match control.join() {
+            Ok(ended) => served.and(ended),
+            Err(_) => Err(io::Error::other("the control thread panicked")),
+        }
+    }
+}
+
+/// What the control thread is given.
+struct Control {
+    root: CancellationToken,
+    table: FaultTable,
+    timer: FineTimer,
+    exit: ExitHook,
+    admin: Option<TcpListener>,
+    config: Config,
+}
+
+impl Control {
+    /// The life of the control thread: hand the API over to the service listener, serve the admin
+    /// listener, and end the session at a signal.
+    fn run(self, hand_over: &std::sync::mpsc::Sender<Api>) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let ended = runtime.block_on(async {
+            let mut signals = Signals::new()?;
+            let host = Arc::new(Host {
+                exit: Box::new(self.exit),
+                cgroup: Cgroup::system(),
+                data_dir: self.config.data_dir,
+                census: Census::default(),
+            });
+            let (sessions, actor) = SessionManager::spawn(host, self.table, self.root.clone());
+            let manager = ScenarioManager::new(scenarios::ALL, sessions);
+            let token = self.config.auth.token.map(Arc::from);
+            let api = Api {
+                manager,
+                timer: self.timer,
+                token,
+            };
+            hand_over
+                .send(api.clone())
+                .map_err(|_| io::Error::other("the main thread is gone"))?;
+
+            let admin = async {
+                match self.admin {
+                    Some(listener) => serve(listener, admin_router(api), self.root.clone()).await,
+                    None => {
+                        self.root.cancelled().await;
+                        Ok(())
+                    }
+                }
+            };
+            let watch = async {
+                tokio::select! {
+                    number = signals.next() => info!(number, "Signal received: shutting down."),
+                    // The service listener failed.
+                    () = self.root.cancelled() => {}
+                }
+                self.root.cancel();
+                tokio::spawn(async move {
+                    let number = signals.next().await;
+                    warn!(number, "Second signal received: exiting at once.");
+                    (self.exit)(EXIT_BY_SIGNAL + number);
+                });
+            };
+            let (served, (), ended) = tokio::join!(admin, watch, actor);
+            served.and(ended.map_err(io::Error::other))
+        });
+        info!("All faults stopped.");
+        ended
+    }
+}
+
+/// SIGTERM and SIGINT. Handlers are installed even as PID 1, where the kernel has no default for them.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self {
+            terminate,
+            interrupt,
+        })
+    }
+
+    /// The number of the next signal.
+    async fn next(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
+            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
+        }
+    }
+}
+
+fn bind(which: &str, address: SocketAddr) -> io::Result<TcpListener> {
+    let bound = TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    let listener = bound.map_err(|error| {
+        io::Error::new(
+            error.kind(),
+            format!("the {which} listener cannot take {address}: {error}"),
+        )
+    })?;
+    info!(listener = which, address = %listener.local_addr()?, "Listening.");
+    Ok(listener)
+}
+
+/// Serves `router` until `end`, then drains what is under way for a bounded time.
+async fn serve(listener: TcpListener, router: Router, end: CancellationToken) -> io::Result<()> {
+    // Answers are small: waiting to fill a packet would only delay them.
+    let listener = tokio::net::TcpListener::from_std(listener)?.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "A connection keeps its delay.");
+        }
+    });
+    let drained =
+        axum::serve(listener, router).with_graceful_shutdown(end.clone().cancelled_owned());
+    let too_long = async {
+        end.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    race(drained.into_future(), too_long).await
+}
+
+async fn race(
+    drained: impl Future<Output = io::Result<()>>,
+    too_long: impl Future<Output = ()>,
+) -> io::Result<()> {
+    tokio::select! {
+        outcome = drained => outcome,
+        () = too_long => {
+            warn!(after_ms = DRAIN.as_millis(), "Requests are still under way and are dropped.");
+            Ok(())
+        }
+    }
+}
+
+fn announce(config: &Config, address: SocketAddr) {
+    let limit = Cgroup::system().cpu_limit();
+    info!(
+        service = config.name,
+        cpu_limit_cores = limit.cores,
+        "Ready."
+    );
+    let open = |address: std::net::IpAddr| config.auth.token.is_none() && !address.is_loopback();
+    if open(address.ip()) || (config.admin.port.is_some() && open(config.admin.host)) {
+        warn!(
+            "The API is open: it needs no token and listens beyond this machine, so anyone who \
+             reaches it can start faults. Set Auth.TokenFile, or Host to 127.0.0.1."
+        );
+    }
+}

@@ -1,0 +1,499 @@
+//! The configuration: defaults < file < `MOCKSERVER_*` variables < flags.
+//!
+//! The file's keys are those of [`Config::read`], which is also where every range and default stands.
+//! All that is wrong is told in one message.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::fields::{FieldError, Fields};
+use crate::json::StrictValue;
+
+/// The file that is read when none is named; it may be missing.
+pub const DEFAULT_FILE: &str = "etc/mockserver.yaml";
+
+/// Everything that can be set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The name of the service, in its logs.
+    pub name: String,
+    /// The address of the service listener.
+    pub host: IpAddr,
+    /// The port of the service listener; 0 takes a free one.
+    pub port: u16,
+    /// Where and how logs are written.
+    pub log: Log,
+    /// The listener that no fault touches.
+    pub admin: Admin,
+    /// Who may change anything.
+    pub auth: Auth,
+    /// Where files may be written.
+    pub data_dir: PathBuf,
+}
+
+/// Where and how logs are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// Standard output or files.
+    pub mode: LogMode,
+    /// The least severe level that is written.
+    pub level: tracing::Level,
+    /// The folder of the log files.
+    pub path: PathBuf,
+    /// Text or JSON lines.
+    pub format: LogFormat,
+}
+
+/// Where logs go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogMode {
+    /// Standard output.
+    Console,
+    /// One file a day under `Log.Path`.
+    File,
+}
+
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The listener that no fault touches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// Its address.
+    pub host: IpAddr,
+    /// Its port; none turns it off.
+    pub port: Option<u16>,
+}
+
+/// Who may change anything. Never printed.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Auth {
+    /// The bearer token that every change must carry; none leaves the API open.
+    pub token: Option<String>,
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auth")
+            .field("token", &self.token.as_ref().map(|_| "…"))
+            .finish()
+    }
+}
+
+/// What the command line says; it wins over everything else.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// The configuration file; it must exist when it is named.
+    pub file: Option<PathBuf>,
+    /// `Host`.
+    pub host: Option<String>,
+    /// `Port`.
+    pub port: Option<String>,
+    /// `Log.Level`.
+    pub log_level: Option<String>,
+}
+
+/// The environment, as a parameter, so that tests need not change the process's own.
+pub trait Env {
+    /// The value of the variable `name`.
+    fn get(&self, name: &str) -> Option<String>;
+}
+
+/// The environment of this process.
+#[derive(Debug, Clone, Copy)]
+pub struct ProcessEnv;
+
+impl Env for ProcessEnv {
+    fn get(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+}
+
+/// All that is wrong with a configuration, as one message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError(String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// A good configuration and where it came from.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    /// The file that was read; none when the default file is missing.
+    pub file: Option<PathBuf>,
+    /// The values as they would stand in a file, with the token hidden.
+    pub effective: Map<String, Value>,
+}
+
+impl Loaded {
+    /// The values as a configuration file.
+    #[must_use]
+    pub fn as_yaml(&self) -> String {
+        // Texts, numbers and mappings always have a form in YAML.
+        serde_yaml::to_string(&self.effective).unwrap_or_default()
+    }
+}
+
+/// The variables and the keys that they set.
+const VARIABLES: &[(&str, &[&str])] = &[
+    ("MOCKSERVER_NAME", &["Name"]),
+    ("MOCKSERVER_HOST", &["Host"]),
+    ("MOCKSERVER_PORT", &["Port"]),
+    ("MOCKSERVER_LOG_MODE", &["Log", "Mode"]),
+    ("MOCKSERVER_LOG_LEVEL", &["Log", "Level"]),
+    ("MOCKSERVER_LOG_PATH", &["Log", "Path"]),
+    ("MOCKSERVER_LOG_FORMAT", &["Log", "Format"]),
+    ("MOCKSERVER_ADMIN_HOST", &["Admin", "Host"]),
+    ("MOCKSERVER_ADMIN_PORT", &["Admin", "Port"]),
+    ("MOCKSERVER_AUTH_TOKEN", &["Auth", "Token"]),
+    ("MOCKSERVER_AUTH_TOKEN_FILE", &["Auth", "TokenFile"]),
+    ("MOCKSERVER_DATA_DIR", &["DataDir"]),
+];
+
+impl Config {
+    /// Reads file, environment and flags into one checked configuration.
+    ///
+    /// # Errors
+    /// Every fault that was found, in one message.
+    pub fn load(flags: &Flags, env: &dyn Env) -> Result<Loaded, ConfigError> {
+        let (file, mut values) = read_file(flags.file.as_deref())?;
+        for (variable, path) in VARIABLES {
+            // Kubernetes sets MOCKSERVER_PORT=tcp://… in every pod beside a Service of that name.
+            let value = env
+                .get(variable)
+                .filter(|value| !value.starts_with("tcp://"));
+            if let Some(value) = value {
+                set(&mut values, path, value);
+            }
+        }
+        let by_flag: [(&[&str], &Option<String>); 3] = [
+            (&["Host"], &flags.host),
+            (&["Port"], &flags.port),
+            (&["Log", "Level"], &flags.log_level),
+        ];
+        for (path, value) in by_flag {
+            if let Some(value) = value {
+                set(&mut values, path, value.clone());
+            }
+        }
+        let from = file
+            .as_ref()
+            .map_or("built-in defaults".to_owned(), |f| f.display().to_string());
+        let mut fields = Fields::new("", values);
+        let config = Self::read(&mut fields);
+        let effective = fields.finish().map_err(|errors| told(&from, &errors))?;
+        Ok(Loaded {
+            config,
+            file,
+            effective: without_token(effective),
+        })
+    }
+
+    fn read(fields: &mut Fields) -> Self {
+        let any = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        let path = |text: &str| any(text).map(PathBuf::from);
+        let address = |text: &str| match text {
+            "localhost" => Some(LOOPBACK),
+            _ => text.parse::<IpAddr>().ok(),
+        };
+        let name = fields.field("Name", "The name of the service.").text(
+            "must be a text that is not empty",
+            ("mockserver".to_owned(), "mockserver"),
+            any,
+        );
+        let host = fields
+            .field("Host", "Address of the service listener.")
+            .text("must be an IP address", (LOOPBACK, "127.0.0.1"), address);
+        let port = fields
+            .field("Port", "Port of the service listener.")
+            .integer(0..=u16::MAX, 8888);
+        let log = fields.section("Log", "Where and how logs are written.", |log| Log {
+            mode: log
+                .field("Mode", "Standard output or files.")
+                .choice(&[("console", LogMode::Console), ("file", LogMode::File)]),
+            level: log
+                .field("Level", "The least severe level that is written.")
+                .choice(&[
+                    ("info", tracing::Level::INFO),
+                    ("debug", tracing::Level::DEBUG),
+                    ("warn", tracing::Level::WARN),
+                    ("error", tracing::Level::ERROR),
+                ]),
+            path: log.field("Path", "Folder of the log files.").text(
+                "must be a path",
+                ("logs".into(), "logs"),
+                path,
+            ),
+            format: log
+                .field("Format", "Text or JSON lines.")
+                .choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]),
+        });
+        let admin = fields.section("Admin", "The listener that no fault touches.", |admin| {
+            let host = admin.field("Host", "Its address.").text(
+                "must be an IP address",
+                (LOOPBACK, "127.0.0.1"),
+                address,
+            );
+            let port = admin
+                .field("Port", "Its port; 0 turns it off.")
+                .integer(0..=u16::MAX, 8889);
+            Admin {
+                host,
+                port: (port > 0).then_some(port),
+            }
+        });
+        let auth = fields.section("Auth", "Who may change anything.", |auth| {
+            let both = auth.has("Token") && auth.has("TokenFile");
+            let token = auth
+                .field("Token", "The bearer token that every change must carry.")
+                .optional_text("must be a text that is not empty", any);
+            let from_file = auth
+                .field("TokenFile", "A file that holds the token.")
+                .optional_text("must be a readable file that is not empty", |file| {
+                    let text = std::fs::read_to_string(file).ok()?;
+                    any(text.trim())
+                });
+            if both {
+                auth.reject("TokenFile", "give either Token or TokenFile, not both");
+            }
+            Auth {
+                token: token.or(from_file),
+            }
+        });
+        let data_dir = fields.field("DataDir", "Where files may be written.").text(
+            "must be a path",
+            ("data".into(), "data"),
+            path,
+        );
+        Self {
+            name,
+            host,
+            port,
+            log,
+            admin,
+            auth,
+            data_dir,
+        }
+    }
+}
+
+const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+/// The values of the configuration file; none of the default file when that is missing.
+fn read_file(named: Option<&Path>) -> Result<(Option<PathBuf>, Map<String, Value>), ConfigError> {
+    let file = named.unwrap_or(Path::new(DEFAULT_FILE));
+    let shown = file.display();
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok((None, Map::new()));
+        }
+        Err(error) => return Err(ConfigError(format!("{shown}: cannot be read: {error}"))),
+    };
+    let value = serde_yaml::from_str::<StrictValue>(&text)
+        .map_err(|error| ConfigError(format!("{shown}: not valid YAML: {error}")))?;
+    match value.0 {
+        Value::Object(values) => Ok((Some(file.to_owned()), values)),
+        Value::Null => Ok((Some(file.to_owned()), Map::new())),
+        _ => Err(ConfigError(format!(
+            "{shown}: must be a mapping of keys to values"
+        ))),
+    }
+}
+
+/// Puts `value` at `path`, as a number where it is one, since the environment and flags know only text.
+fn set(values: &mut Map<String, Value>, path: &[&str], value: String) {
+    let [section @ .., key] = path else { return };
+    let mut at = values;
+    for name in section {
+        let entry = at.entry(*name).or_insert_with(|| Value::Object(Map::new()));
+        // A section that is no object is told of when it is read.
+        let Value::Object(inner) = entry else { return };
+        at = inner;
+    }
+    let is_port = *key == "Port";
+    let number = value.parse::<u64>().ok().filter(|_| is_port);
+    at.insert(
+        (*key).to_owned(),
+        number.map_or(Value::String(value), Value::from),
+    );
+}
+
+fn told(from: &str, errors: &[FieldError]) -> ConfigError {
+    let lines: Vec<String> = errors
+        .iter()
+        .map(|error| {
+            let key = error.pointer.trim_start_matches('/').replace('/', ".");
+            format!("\n  {key}: {}", error.detail)
+        })
+        .collect();
+    ConfigError(format!(
+        "bad configuration ({from}, environment, flags):{}",
+        lines.concat()
+    ))
+}
+
+fn without_token(mut effective: Map<String, Value>) -> Map<String, Value> {
+    if let Some(token) = effective
+        .get_mut("Auth")
+        .and_then(|auth| auth.get_mut("Token"))
+    {
+        *token = "(hidden)".into();
+    }
+    effective
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    impl Env for HashMap<&str, &str> {
+        fn get(&self, name: &str) -> Option<String> {
+            HashMap::get(self, name).map(|value| (*value).to_owned())
+        }
+    }
+
+    fn load(
+        yaml: &str,
+        env: &[(&'static str, &'static str)],
+        flags: Flags,
+    ) -> Result<Config, String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("mockserver.yaml");
+        std::fs::write(&file, yaml).expect("a file");
+        let env: HashMap<_, _> = env.iter().copied().collect();
+        let loaded = Config::load(
+            &Flags {
+                file: Some(file),
+                ..flags
+            },
+            &env,
+        );
+        loaded
+            .map(|loaded| loaded.config)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn flags_win_over_the_environment_and_that_over_the_file() {
+        let yaml = "Name: a\nPort: 1\nLog: {Level: error, Mode: file}\n";
+        let flags = Flags {
+            port: Some("3".into()),
+            ..Flags::default()
+        };
+        let env = [("MOCKSERVER_PORT", "2"), ("MOCKSERVER_LOG_LEVEL", "debug")];
+        let config = load(yaml, &env, flags).expect("good");
+        assert_eq!((config.name.as_str(), config.port), ("a", 3));
+        assert_eq!(config.log.level, tracing::Level::DEBUG);
+        assert_eq!(config.log.mode, LogMode::File);
+    }
+
+    #[test]
+    fn every_fault_is_in_one_message() {
+        let yaml = "Port: 70000\nHost: here\nLog: {Level: loud}\nColour: red\nAdmin: 5\n";
+        let message = load(yaml, &[], Flags::default()).expect_err("five faults");
+        for part in [
+            "Port: must be",
+            "Host: must be",
+            "Log.Level: must be",
+            "Colour: unknown key",
+            "Admin: must be an object",
+        ] {
+            assert!(message.contains(part), "{part} is missing in {message}");
+        }
+    }
+
+    #[test]
+    fn a_kubernetes_service_link_is_not_a_port() {
+        let env = [("MOCKSERVER_PORT", "tcp://10.0.0.1:8888")];
+        assert_eq!(load("", &env, Flags::default()).expect("good").port, 8888);
+        assert!(load("", &[("MOCKSERVER_PORT", "eighty")], Flags::default()).is_err());
+    }
+
+    #[test]
+    fn a_named_file_must_exist_and_the_default_one_need_not() {
+        let env = HashMap::new();
+        let named = Flags {
+            file: Some("/no/such/file.yaml".into()),
+            ..Flags::default()
+        };
+        assert!(Config::load(&named, &env).is_err());
+        let config = Config::read(&mut Fields::new("", Map::new()));
+        assert_eq!(
+            (config.host, config.port, config.admin.port),
+            (LOOPBACK, 8888, Some(8889))
+        );
+    }
+
+    #[test]
+    fn a_repeated_key_is_refused() {
+        assert!(load("Port: 1\nPort: 2\n", &[], Flags::default()).is_err());
+    }
+
+    #[test]
+    fn the_shipped_file_is_the_defaults_on_every_address() {
+        let shipped = include_str!("../etc/mockserver.yaml");
+        let mut expected = load("", &[], Flags::default()).expect("the defaults");
+        expected.host = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+        assert_eq!(load(shipped, &[], Flags::default()), Ok(expected));
+    }
+
+    #[test]
+    fn every_key_stands_in_the_shipped_file_with_a_comment() {
+        let mut fields = Fields::new("", Map::new());
+        Config::read(&mut fields);
+        let lines: Vec<&str> = include_str!("../etc/mockserver.yaml").lines().collect();
+        let schema = fields.schema();
+        let mut keys = Vec::new();
+        for (key, spec) in schema["properties"].as_object().expect("keys") {
+            keys.push(key.clone());
+            keys.extend(
+                spec["properties"]
+                    .as_object()
+                    .into_iter()
+                    .flatten()
+                    .map(|(k, _)| k.clone()),
+            );
+        }
+        for key in keys {
+            let at = lines.iter().position(|line| {
+                line.trim_start_matches(['#', ' '])
+                    .starts_with(&format!("{key}:"))
+            });
+            let at = at.unwrap_or_else(|| panic!("{key} is missing"));
+            assert!(
+                at > 0 && lines[at - 1].trim_start().starts_with("# "),
+                "{key} has no comment"
+            );
+        }
+    }
+
+    #[test]
+    fn a_token_is_read_from_its_file_and_never_shown() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("token");
+        std::fs::write(&file, "s3cret\n").expect("a file");
+        let yaml = format!("Auth: {{TokenFile: {}}}", file.display());
+        let config = load(&yaml, &[], Flags::default()).expect("good");
+        assert_eq!(config.auth.token.as_deref(), Some("s3cret"));
+        assert!(!format!("{config:?}").contains("s3cret"));
+    }
+}

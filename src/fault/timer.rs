@@ -1,0 +1,195 @@
+//! A timer that is late by tens of microseconds where the runtime's own is late by a millisecond.
+//!
+//! Tokio rounds every sleep up to its one-millisecond wheel, which would add a millisecond to each
+//! delayed request. One thread sleeps on a condition variable until the earliest deadline instead; it
+//! costs nothing while nobody waits. Only delayed requests use it.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+/// A handle to the timer; the thread ends when the last handle and the last sleep are gone.
+#[derive(Debug, Clone)]
+pub struct FineTimer(Arc<Owner>);
+
+#[derive(Debug)]
+struct Owner(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    // A std mutex: held for a few instructions, never across an await.
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// By deadline; the number tells apart two of the same instant.
+    waiting: BTreeMap<(Instant, u64), Waker>,
+    next_number: u64,
+    closed: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The timer's thread: wakes what is due, then sleeps until the next deadline or a change.
+    fn run(&self) {
+        let mut queue = self.lock();
+        while !queue.closed {
+            let now = Instant::now();
+            let Some((&(deadline, number), _)) = queue.waiting.first_key_value() else {
+                queue = self
+                    .changed
+                    .wait(queue)
+                    .unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            if deadline > now {
+                let left = deadline - now;
+                queue = self
+                    .changed
+                    .wait_timeout(queue, left)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0;
+                continue;
+            }
+            if let Some(waker) = queue.waiting.remove(&(deadline, number)) {
+                // Woken outside the lock: the woken task may drop its sleep at once.
+                drop(queue);
+                waker.wake();
+                queue = self.lock();
+            }
+        }
+    }
+}
+
+impl FineTimer {
+    /// Starts the timer's thread.
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub fn start() -> std::io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let run = Arc::clone(&shared);
+        std::thread::Builder::new()
+            .name("timer".to_owned())
+            .spawn(move || run.run())?;
+        Ok(Self(Arc::new(Owner(shared))))
+    }
+
+    /// Completes at `deadline`, never before. Dropping it forgets the deadline.
+    #[must_use]
+    pub fn sleep_until(&self, deadline: Instant) -> FineSleep {
+        FineSleep {
+            timer: self.clone(),
+            deadline,
+            number: None,
+        }
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.changed.notify_one();
+    }
+}
+
+/// A sleep of a [`FineTimer`].
+#[derive(Debug)]
+pub struct FineSleep {
+    timer: FineTimer,
+    deadline: Instant,
+    /// Its number in the queue once it was polled.
+    number: Option<u64>,
+}
+
+impl Future for FineSleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if Instant::now() >= self.deadline {
+            return Poll::Ready(());
+        }
+        let shared = Arc::clone(&self.timer.0.0);
+        let mut queue = shared.lock();
+        let number = *self.number.get_or_insert_with(|| {
+            queue.next_number += 1;
+            queue.next_number
+        });
+        let key = (self.deadline, number);
+        queue.waiting.insert(key, cx.waker().clone());
+        if queue
+            .waiting
+            .first_key_value()
+            .is_some_and(|(first, _)| *first == key)
+        {
+            shared.changed.notify_one();
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for FineSleep {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.timer
+                .0
+                .0
+                .lock()
+                .waiting
+                .remove(&(self.deadline, number));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn a_sleep_is_never_early_and_many_end_in_order() {
+        let timer = FineTimer::start().expect("a thread");
+        let start = Instant::now();
+        let mut sleeps = tokio::task::JoinSet::new();
+        for ms in [30_u64, 10, 20, 10] {
+            let sleep = timer.sleep_until(start + Duration::from_millis(ms));
+            sleeps.spawn(async move {
+                sleep.await;
+                (ms, start.elapsed())
+            });
+        }
+        let mut order = Vec::new();
+        while let Some(done) = sleeps.join_next().await {
+            let (ms, had) = done.expect("no panic");
+            assert!(had >= Duration::from_millis(ms), "{ms} ms took {had:?}");
+            order.push(ms);
+        }
+        assert_eq!(order, [10, 10, 20, 30]);
+    }
+
+    #[tokio::test]
+    async fn a_dropped_sleep_leaves_nothing_in_the_queue() {
+        let timer = FineTimer::start().expect("a thread");
+        let sleep = timer.sleep_until(Instant::now() + Duration::from_secs(3600));
+        tokio::pin!(sleep);
+        assert!(futures_poll_once(sleep.as_mut()).is_pending());
+        assert_eq!(timer.0.0.lock().waiting.len(), 1);
+        // Polled again it keeps its one place.
+        assert!(futures_poll_once(sleep.as_mut()).is_pending());
+        assert_eq!(timer.0.0.lock().waiting.len(), 1);
+        sleep.set(timer.sleep_until(Instant::now()));
+        assert_eq!(timer.0.0.lock().waiting.len(), 0);
+    }
+
+    fn futures_poll_once(sleep: Pin<&mut FineSleep>) -> Poll<()> {
+        sleep.poll(&mut Context::from_waker(Waker::noop()))
+    }
+}

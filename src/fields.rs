@@ -1,0 +1,557 @@
+//! Reads one JSON object from outside into typed, bounded values, and tells all that is wrong with it.
+//!
+//! Whoever takes input (a scenario's parameters, the configuration, a request's envelope) writes one
+//! function that asks a [`Fields`] for its members in turn. That one function yields the validation,
+//! the defaults, the effective values and the JSON Schema, so they cannot disagree. Nothing is ever
+//! defaulted silently: a member that is present is honoured or refused, and one that nobody asked for
+//! is refused too. Every fault is collected; reading goes on with the default so that a caller hears of
+//! all of them at once.
+
+use std::ops::{Bound, RangeBounds, RangeInclusive};
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+/// One bad value: where it stands and what would have been allowed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FieldError {
+    /// RFC 6901 pointer into the document that was sent, such as `/scenarios/1/params/target_percent`.
+    pub pointer: String,
+    /// What is wrong and what is allowed, as a sentence.
+    pub detail: String,
+}
+
+impl FieldError {
+    /// A fault at `pointer`.
+    pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            pointer: pointer.into(),
+            detail: detail.into(),
+        }
+    }
+}
+
+/// A number greater than `low` and at most `high`, as [`Field::number`] takes it.
+#[must_use]
+pub fn above(low: f64, high: f64) -> (Bound<f64>, Bound<f64>) {
+    (Bound::Excluded(low), Bound::Included(high))
+}
+
+/// The members of one JSON object while they are being read.
+#[derive(Debug)]
+pub struct Fields {
+    pointer: String,
+    given: Map<String, Value>,
+    effective: Map<String, Value>,
+    properties: Map<String, Value>,
+    errors: Vec<FieldError>,
+}
+
+impl Fields {
+    /// Starts to read `given`, which stands at `pointer` in the document ("" for the whole of it).
+    #[must_use]
+    pub fn new(pointer: impl Into<String>, given: Map<String, Value>) -> Self {
+        Self {
+            pointer: pointer.into(),
+            given,
+            effective: Map::new(),
+            properties: Map::new(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// The next member to read: its name and one sentence on what it does.
+    pub fn field(&mut self, name: &'static str, about: &'static str) -> Field<'_> {
+        Field {
+            fields: self,
+            name,
+            about,
+            unit: None,
+        }
+    }
+
+    /// Reads a nested object with the same rules; an absent one reads as all defaults.
+    pub fn section<T>(
+        &mut self,
+        name: &'static str,
+        about: &'static str,
+        read: impl FnOnce(&mut Fields) -> T,
+    ) -> T {
+        let pointer = self.pointer_to(name);
+        let given = match self.given.remove(name) {
+            None => Map::new(),
+            Some(Value::Object(map)) => map,
+            Some(other) => {
+                self.reject(name, format!("must be an object, not {}", shown(&other)));
+                Map::new()
+            }
+        };
+        let mut inner = Fields::new(pointer, given);
+        let value = read(&mut inner);
+        inner.refuse_unknown();
+        self.errors.append(&mut inner.errors);
+        self.effective
+            .insert(name.to_owned(), Value::Object(inner.effective));
+        let mut schema = object_schema(inner.properties);
+        schema["description"] = about.into();
+        self.properties.insert(name.to_owned(), schema);
+        value
+    }
+
+    /// Whether the caller sent this member; true only until it is read.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.given.contains_key(name)
+    }
+
+    /// Refuses the member `name` for a reason that only the reader knows, such as a clash of two.
+    pub fn reject(&mut self, name: &str, detail: impl Into<String>) {
+        self.errors
+            .push(FieldError::new(self.pointer_to(name), detail));
+    }
+
+    /// Takes a default back out of the effective values, where another member makes it void.
+    pub fn withdraw(&mut self, name: &str) {
+        self.effective.remove(name);
+    }
+
+    /// Ends the reading: the effective values, defaults filled in.
+    ///
+    /// # Errors
+    /// Every bad value met, and every member that nobody asked for.
+    pub fn finish(mut self) -> Result<Map<String, Value>, Vec<FieldError>> {
+        self.refuse_unknown();
+        if self.errors.is_empty() {
+            Ok(self.effective)
+        } else {
+            Err(self.errors)
+        }
+    }
+
+    /// The JSON Schema (2020-12) of everything that was asked for.
+    #[must_use]
+    pub fn schema(self) -> Value {
+        let mut schema = object_schema(self.properties);
+        schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
+        schema
+    }
+
+    fn refuse_unknown(&mut self) {
+        let known: Vec<&str> = self.properties.keys().map(String::as_str).collect();
+        let allowed = if known.is_empty() {
+            "none is allowed".to_owned()
+        } else {
+            known.join(", ")
+        };
+        let detail = format!("unknown key; allowed here: {allowed}");
+        let unknown: Vec<String> = self
+            .given
+            .keys()
+            .map(|name| self.pointer_to(name))
+            .collect();
+        self.errors.extend(
+            unknown
+                .into_iter()
+                .map(|at| FieldError::new(at, detail.clone())),
+        );
+        self.given.clear();
+    }
+
+    fn pointer_to(&self, name: &str) -> String {
+        format!(
+            "{}/{}",
+            self.pointer,
+            name.replace('~', "~0").replace('/', "~1")
+        )
+    }
+}
+
+fn object_schema(properties: Map<String, Value>) -> Value {
+    json!({ "type": "object", "properties": properties, "additionalProperties": false })
+}
+
+/// One member that is about to be read; the last call says its type.
+#[derive(Debug)]
+#[must_use = "a field is read by its last call, such as `integer`"]
+pub struct Field<'f> {
+    fields: &'f mut Fields,
+    name: &'static str,
+    about: &'static str,
+    unit: Option<&'static str>,
+}
+
+impl Field<'_> {
+    /// Names the unit in the schema, such as `ms` or `MiB/s`.
+    pub fn unit(mut self, unit: &'static str) -> Self {
+        self.unit = Some(unit);
+        self
+    }
+
+    /// A whole number within `range`; `80.0` is as good as `80`.
+    pub fn integer<T>(self, range: RangeInclusive<T>, default: T) -> T
+    where
+        T: Copy + Into<i64> + TryFrom<i64>,
+    {
+        let (low, high) = ((*range.start()).into(), (*range.end()).into());
+        let rule = format!("must be an integer from {low} to {high}");
+        let schema = json!({ "type": "integer", "minimum": low, "maximum": high });
+        let parse = |value: &Value| {
+            whole(value)
+                .filter(|n| (low..=high).contains(n))
+                .and_then(|n| T::try_from(n).ok())
+        };
+        self.read(schema, &rule, Some((default, json!(default.into()))), parse)
+            .unwrap_or(default)
+    }
+
+    /// A finite number within `range`.
+    pub fn number(self, range: impl RangeBounds<f64>, default: f64) -> f64 {
+        let shown_default = (default, plain(default));
+        self.read_number(&range, Some(shown_default))
+            .unwrap_or(default)
+    }
+
+    /// A finite number within `range`, or none when the member is absent.
+    pub fn optional_number(self, range: impl RangeBounds<f64>) -> Option<f64> {
+        self.read_number(&range, None)
+    }
+
+    /// A whole number within `range`, or none when the member is absent.
+    pub fn optional_integer(self, range: RangeInclusive<u32>) -> Option<u32> {
+        let (low, high) = (i64::from(*range.start()), i64::from(*range.end()));
+        let rule = format!("must be an integer from {low} to {high}");
+        let schema = json!({ "type": "integer", "minimum": low, "maximum": high });
+        let parse = |value: &Value| whole(value).and_then(|n| u32::try_from(n).ok());
+        self.read(schema, &rule, None, |value| {
+            parse(value).filter(|n| range.contains(n))
+        })
+    }
+
+    /// One of the named values; the first is the default.
+    pub fn choice<T: Copy>(self, choices: &[(&'static str, T)]) -> T {
+        let (default_name, default) = choices[0];
+        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        let rule = format!("must be one of {}", quoted(&names));
+        let schema = json!({ "type": "string", "enum": names });
+        let parse = |value: &Value| named(choices, value);
+        self.read(schema, &rule, Some((default, default_name.into())), parse)
+            .unwrap_or(default)
+    }
+
+    /// A non-empty list of the named values without repeats; all of them by default.
+    pub fn any_of<T: Copy>(self, choices: &[(&'static str, T)]) -> Vec<T> {
+        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        let all: Vec<T> = choices.iter().map(|(_, value)| *value).collect();
+        let rule = format!(
+            "must be a non-empty list without repeats of {}",
+            quoted(&names)
+        );
+        let schema = json!({
+            "type": "array", "items": { "type": "string", "enum": names },
+            "minItems": 1, "uniqueItems": true,
+        });
+        let parse = |value: &Value| {
+            let list = value.as_array()?;
+            let repeats = list
+                .iter()
+                .enumerate()
+                .any(|(i, item)| list[..i].contains(item));
+            if list.is_empty() || repeats {
+                return None;
+            }
+            list.iter().map(|item| named(choices, item)).collect()
+        };
+        self.read(schema, &rule, Some((all.clone(), json!(names))), parse)
+            .unwrap_or(all)
+    }
+
+    /// A text that `parse` accepts; `rule` says what that is.
+    pub fn text<T: Clone>(
+        self,
+        rule: &str,
+        default: (T, &str),
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> T {
+        let (value, shown_default) = default;
+        let schema = json!({ "type": "string" });
+        let parse = |given: &Value| given.as_str().and_then(&parse);
+        self.read(
+            schema,
+            rule,
+            Some((value.clone(), shown_default.into())),
+            parse,
+        )
+        .unwrap_or(value)
+    }
+
+    /// A text that `parse` accepts, or none when the member is absent.
+    pub fn optional_text<T>(self, rule: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let schema = json!({ "type": "string" });
+        self.read(schema, rule, None, |given| given.as_str().and_then(&parse))
+    }
+
+    fn read_number(
+        self,
+        range: &impl RangeBounds<f64>,
+        default: Option<(f64, Value)>,
+    ) -> Option<f64> {
+        let mut schema = json!({ "type": "number" });
+        let mut limits = Vec::new();
+        match range.start_bound() {
+            Bound::Included(low) => {
+                schema["minimum"] = plain(*low);
+                limits.push(format!("at least {low}"));
+            }
+            Bound::Excluded(low) => {
+                schema["exclusiveMinimum"] = plain(*low);
+                limits.push(format!("greater than {low}"));
+            }
+            Bound::Unbounded => {}
+        }
+        if let Bound::Included(high) = range.end_bound() {
+            schema["maximum"] = plain(*high);
+            limits.push(format!("at most {high}"));
+        }
+        let rule = format!("must be a number {}", limits.join(" and "));
+        self.read(schema, &rule, default, |value| {
+            value.as_f64().filter(|n| range.contains(n))
+        })
+    }
+
+    /// Takes the member out of the object, records its schema and effective value, and parses it.
+    /// A refused value is recorded as an error and yields the default, so that reading can go on.
+    fn read<T>(
+        self,
+        mut schema: Value,
+        rule: &str,
+        default: Option<(T, Value)>,
+        parse: impl Fn(&Value) -> Option<T>,
+    ) -> Option<T> {
+        let Self {
+            fields,
+            name,
+            about,
+            unit,
+        } = self;
+        schema["description"] = about.into();
+        if let Some(unit) = unit {
+            schema["unit"] = unit.into();
+        }
+        let (default, shown_default) = default.unzip();
+        if let Some(shown) = &shown_default {
+            schema["default"] = shown.clone();
+        }
+        fields.properties.insert(name.to_owned(), schema);
+
+        let Some(given) = fields.given.remove(name) else {
+            if let Some(shown) = shown_default {
+                fields.effective.insert(name.to_owned(), shown);
+            }
+            return default;
+        };
+        if let Some(value) = parse(&given) {
+            fields
+                .effective
+                .insert(name.to_owned(), given.as_f64().map_or(given, plain));
+            return Some(value);
+        }
+        fields.reject(name, format!("{rule}, not {}", shown(&given)));
+        default
+    }
+}
+
+/// The number as people write it: `80`, not `80.0`.
+fn plain(number: f64) -> Value {
+    match whole(&json!(number)) {
+        Some(integer) => json!(integer),
+        None => json!(number),
+    }
+}
+
+fn whole(value: &Value) -> Option<i64> {
+    /// The first integer that f64 cannot tell from its neighbour.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    value.as_i64().or_else(|| {
+        let number = value.as_f64()?;
+        // The range check makes the cast exact.
+        (number.fract() == 0.0 && number.abs() < EXACT).then_some(number as i64)
+    })
+}
+
+fn named<T: Copy>(choices: &[(&'static str, T)], value: &Value) -> Option<T> {
+    let name = value.as_str()?;
+    choices
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, value)| *value)
+}
+
+fn quoted(names: &[&str]) -> String {
+    names
+        .iter()
+        .map(|name| format!("\"{name}\""))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// The value as it goes into a message: whole when short, cut when long.
+fn shown(value: &Value) -> String {
+    const LONGEST: usize = 60;
+    let text = value.to_string();
+    if text.chars().count() <= LONGEST {
+        return text;
+    }
+    let head: String = text.chars().take(LONGEST).collect();
+    format!("{head}…")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(value: Value) -> Fields {
+        let Value::Object(map) = value else {
+            panic!("the test gives an object")
+        };
+        Fields::new("", map)
+    }
+
+    /// Reads one integer from 0 to 100 and gives the outcome.
+    fn percent(value: Value) -> Result<u8, String> {
+        let mut f = fields(json!({ "p": value }));
+        let read = f.field("p", "a share").integer(0..=100_u8, 50);
+        f.finish()
+            .map(|_| read)
+            .map_err(|errors| errors[0].detail.clone())
+    }
+
+    #[test]
+    fn an_integer_may_be_written_as_a_whole_float_and_as_nothing_else() {
+        assert_eq!(percent(json!(80)), Ok(80));
+        assert_eq!(percent(json!(80.0)), Ok(80));
+        assert_eq!(percent(json!(0)), Ok(0));
+        assert_eq!(percent(json!(100)), Ok(100));
+        for bad in [
+            json!(101),
+            json!(-1),
+            json!(80.5),
+            json!("80"),
+            json!(null),
+            json!(true),
+            json!([80]),
+            json!({}),
+            json!(1e300),
+            json!(u64::MAX),
+            json!(i64::MIN),
+        ] {
+            let detail = percent(bad.clone()).expect_err("must be refused");
+            assert_eq!(
+                detail,
+                format!("must be an integer from 0 to 100, not {bad}")
+            );
+        }
+    }
+
+    #[test]
+    fn a_number_keeps_to_its_open_and_closed_ends() {
+        let rate = |value: Value| {
+            let mut f = fields(json!({ "r": value }));
+            let read = f
+                .field("r", "a rate")
+                .unit("MiB/s")
+                .number(above(0.0, 10.0), 1.0);
+            f.finish()
+                .map(|_| read)
+                .map_err(|errors| errors[0].detail.clone())
+        };
+        assert_eq!(rate(json!(0.5)), Ok(0.5));
+        assert_eq!(rate(json!(10)), Ok(10.0));
+        let refused = "must be a number greater than 0 and at most 10, not 0";
+        assert_eq!(rate(json!(0)), Err(refused.to_owned()));
+        assert!(rate(json!(10.1)).is_err());
+        assert!(rate(json!("1")).is_err());
+    }
+
+    #[test]
+    fn every_fault_is_told_at_once_and_unknown_keys_are_faults() {
+        let mut f = fields(json!({ "a": -1, "b": "x", "c~/d": 1 }));
+        f.field("a", "").integer(0..=9_u8, 0);
+        f.field("b", "").choice(&[("one", 1), ("two", 2)]);
+        let errors = f.finish().expect_err("three faults");
+        let at: Vec<&str> = errors.iter().map(|e| e.pointer.as_str()).collect();
+        assert_eq!(at, ["/a", "/b", "/c~0~1d"]);
+        assert_eq!(
+            errors[1].detail,
+            "must be one of \"one\", \"two\", not \"x\""
+        );
+        assert_eq!(errors[2].detail, "unknown key; allowed here: a, b");
+    }
+
+    #[test]
+    fn effective_values_fill_in_defaults_and_write_whole_floats_as_integers() {
+        let mut f = fields(json!({ "a": 7.0 }));
+        f.field("a", "").integer(0..=9_u8, 0);
+        f.field("b", "").number(0.0..=1.0, 0.5);
+        f.field("c", "").optional_number(0.0..=1.0);
+        f.section("d", "nested", |inner| {
+            inner.field("e", "").choice(&[("on", true)])
+        });
+        let effective = f.finish().expect("all good");
+        assert_eq!(
+            Value::Object(effective),
+            json!({ "a": 7, "b": 0.5, "d": { "e": "on" } })
+        );
+    }
+
+    #[test]
+    fn a_fault_in_a_section_points_into_it() {
+        let mut f = fields(json!({ "Log": { "Level": "loud", "x": 1 } }));
+        f.section("Log", "", |log| {
+            log.field("Level", "").choice(&[("info", 0)])
+        });
+        let errors = f.finish().expect_err("two faults");
+        let at: Vec<&str> = errors.iter().map(|e| e.pointer.as_str()).collect();
+        assert_eq!(at, ["/Log/Level", "/Log/x"]);
+    }
+
+    #[test]
+    fn a_list_of_choices_refuses_repeats_emptiness_and_strangers() {
+        let list = |value: Value| {
+            let mut f = fields(json!({ "l": value }));
+            let read = f.field("l", "").any_of(&[("a", 'a'), ("b", 'b')]);
+            f.finish().map(|_| read).map_err(|errors| errors.len())
+        };
+        assert_eq!(list(json!(["b"])), Ok(vec!['b']));
+        assert_eq!(list(json!(["b", "a"])), Ok(vec!['b', 'a']));
+        for bad in [
+            json!([]),
+            json!(["a", "a"]),
+            json!(["c"]),
+            json!("a"),
+            json!([1]),
+        ] {
+            assert_eq!(list(bad), Err(1));
+        }
+    }
+
+    #[test]
+    fn the_schema_says_type_range_default_and_unit() {
+        let mut f = fields(json!({}));
+        f.field("rate", "How fast.")
+            .unit("MiB/s")
+            .number(above(0.0, 9.0), 2.5);
+        let schema = f.schema();
+        assert_eq!(
+            schema["properties"]["rate"],
+            json!({ "type": "number", "exclusiveMinimum": 0, "maximum": 9, "default": 2.5,
+                    "unit": "MiB/s", "description": "How fast." })
+        );
+        assert_eq!(schema["additionalProperties"], json!(false));
+    }
+
+    #[test]
+    fn a_long_value_is_cut_in_the_message() {
+        let detail = percent(json!("x".repeat(10_000))).expect_err("not a number");
+        assert!(detail.chars().count() < 120, "{detail}");
+    }
+}

@@ -1,0 +1,71 @@
+//! The bearer token that every change must carry where one is configured.
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+
+use super::Api;
+use super::problem::Problem;
+
+/// Lets a request pass that carries the token, or any where none is configured.
+pub(super) async fn require_token(
+    State(api): State<Api>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Some(token) = &api.token else {
+        return next.run(request).await;
+    };
+    let given = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(bearer);
+    if given.is_some_and(|given| same(given, token.as_bytes())) {
+        return next.run(request).await;
+    }
+    let detail = "Send the token as \"Authorization: Bearer <token>\".";
+    let title = "A token is needed.";
+    let problem = Problem::new(StatusCode::UNAUTHORIZED, "no-token", title, detail);
+    let mut response = problem.into_response();
+    let scheme = HeaderValue::from_static("Bearer");
+    response
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, scheme);
+    response
+}
+
+fn bearer(value: &HeaderValue) -> Option<&[u8]> {
+    let (scheme, token) = value.as_bytes().split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
+}
+
+/// Compares in a time that does not tell how much of the token was right.
+fn same(given: &[u8], token: &[u8]) -> bool {
+    let differing = given
+        .iter()
+        .zip(token)
+        .fold(0, |bits, (a, b)| bits | (a ^ b));
+    std::hint::black_box(differing) == 0 && given.len() == token.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_whole_token_is_the_same() {
+        assert!(same(b"abc", b"abc"));
+        for wrong in [&b"abd"[..], b"ab", b"abcd", b""] {
+            assert!(!same(wrong, b"abc"));
+        }
+    }
+
+    #[test]
+    fn the_scheme_is_read_in_any_case() {
+        let bearer_of = |text| bearer(&HeaderValue::from_static(text)).map(<[u8]>::to_vec);
+        assert_eq!(bearer_of("bearer abc"), Some(b"abc".to_vec()));
+        assert_eq!(bearer_of("Basic abc="), None);
+        assert_eq!(bearer_of("Bear"), None);
+    }
+}

@@ -1,0 +1,107 @@
+//! Reads what a request says: a JSON object from its body, a name from its path.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use http::StatusCode;
+use http::request::Parts;
+use http_body_util::BodyExt;
+use serde_json::{Map, Value};
+
+use super::problem::Problem;
+use crate::fields::FieldError;
+use crate::json::StrictValue;
+
+/// The largest body that is read.
+const LARGEST: usize = 64 * 1024;
+/// How much of a body that is too large is still taken in, and for how long, so that the client gets
+/// to read the refusal instead of a broken connection.
+const SWALLOWED: usize = 16 * 1024 * 1024;
+const SWALLOW_FOR: Duration = Duration::from_secs(2);
+
+/// A JSON object, whatever the Content-Type says; an empty body is an empty object.
+#[derive(Debug)]
+pub(super) struct JsonObject(pub(super) Map<String, Value>);
+
+impl<S: Sync> FromRequest<S> for JsonObject {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let bytes = read(request.into_body()).await?;
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Self(Map::new()));
+        }
+        match serde_json::from_slice(&bytes) {
+            Ok(StrictValue(Value::Object(object))) => Ok(Self(object)),
+            Ok(_) => Err(Problem::invalid(vec![FieldError::new(
+                "",
+                "the body must be a JSON object",
+            )])),
+            Err(error) => Err(Problem::malformed(&error)),
+        }
+    }
+}
+
+async fn read(mut body: Body) -> Result<Vec<u8>, Problem> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            let title = "The body could not be read.";
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "malformed-body",
+                title,
+                error.to_string(),
+            )
+        })?;
+        let Some(data) = frame.data_ref() else {
+            continue;
+        };
+        if bytes.len() + data.len() > LARGEST {
+            swallow(body).await;
+            let detail = format!("A body may have {LARGEST} bytes at most.");
+            let (status, title) = (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large.");
+            return Err(Problem::new(status, "body-too-large", title, detail));
+        }
+        bytes.extend_from_slice(data);
+    }
+    Ok(bytes)
+}
+
+async fn swallow(mut body: Body) {
+    let rest = async {
+        let mut taken = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            taken += frame.data_ref().map_or(0, |data| data.len());
+            if taken > SWALLOWED {
+                break;
+            }
+        }
+    };
+    // Whether the client finished or not, it is answered now.
+    drop(tokio::time::timeout(SWALLOW_FOR, rest).await);
+}
+
+/// The `{name}` of the path.
+#[derive(Debug)]
+pub(super) struct Name(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Path::from_request_parts(parts, state)
+            .await
+            .map(|Path(name)| Self(name))
+            .map_err(|error| {
+                let title = "The path cannot be read.";
+                Problem::new(
+                    StatusCode::BAD_REQUEST,
+                    "malformed-path",
+                    title,
+                    error.body_text(),
+                )
+            })
+    }
+}

@@ -1,0 +1,95 @@
+//! The only list of routes, and the layers before them.
+//!
+//! Both listeners serve the same routes; the service listener's have the faults before them.
+
+mod auth;
+mod body;
+mod composite;
+mod probes;
+pub mod problem;
+mod request_log;
+mod scenarios;
+mod testing;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::fault::Surface;
+use crate::fault::layer::FaultLayer;
+use crate::fault::table::FaultTable;
+use crate::fault::timer::FineTimer;
+use crate::manager::ScenarioManager;
+
+/// What the handlers work with; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Api {
+    /// Scenarios and the session.
+    pub manager: ScenarioManager,
+    /// The timer of the test routes.
+    pub timer: FineTimer,
+    /// The token that every change must carry; none leaves the API open.
+    pub token: Option<Arc<str>>,
+}
+
+/// The routes of the admin listener: no fault ever applies.
+#[must_use]
+pub fn admin_router(api: Api) -> Router {
+    router(api, |routes, _| routes)
+}
+
+/// The routes of the service listener, with the faults of `table` before them.
+#[must_use]
+pub fn service_router(api: Api, table: &FaultTable) -> Router {
+    let timer = api.timer.clone();
+    router(api, move |routes, surface| {
+        routes.layer(FaultLayer::new(table.clone(), timer.clone(), surface))
+    })
+}
+
+/// All routes, each group passed through `before` with the surface it is.
+fn router(api: Api, before: impl Fn(Router<Api>, Surface) -> Router<Api>) -> Router {
+    let control = Router::new()
+        .route("/api/v1/scenarios/{name}/start", post(scenarios::start))
+        .route("/api/v1/scenarios/{name}/stop", post(scenarios::stop))
+        .route("/api/v1/composite/start", post(composite::start))
+        .route("/api/v1/composite/stop", post(composite::stop))
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(from_fn_with_state(api.clone(), auth::require_token));
+    let health = Router::new()
+        .route("/health", get(probes::healthy))
+        .route("/healthz", get(probes::healthy))
+        .route("/livez", get(probes::healthy));
+    let ready = Router::new()
+        .route("/ready", get(probes::healthy))
+        .route("/readyz", get(probes::healthy));
+    let dependency = Router::new().route("/api/v1/mock-service", get(testing::mock_service));
+    let other = Router::new()
+        .route("/api/v1/scenarios", get(scenarios::list))
+        .route("/api/v1/scenarios/{name}", get(scenarios::describe))
+        .route("/api/v1/scenarios/{name}/status", get(scenarios::status))
+        .route("/api/v1/composite/status", get(composite::status))
+        .route("/api/v1/test/sleep10ms", get(testing::sleep_10_ms))
+        .route("/api/v1/test/sleep30ms", get(testing::sleep_30_ms))
+        .fallback(problem::not_found);
+
+    let group = |routes: Router<Api>, surface| {
+        before(
+            routes.method_not_allowed_fallback(problem::method_not_allowed),
+            surface,
+        )
+    };
+    Router::new()
+        .merge(before(control, Surface::Control))
+        .merge(group(health, Surface::Health))
+        .merge(group(ready, Surface::Ready))
+        .merge(group(dependency, Surface::Dependency))
+        .merge(group(other, Surface::Other))
+        // Outermost first: the log sees what a caught panic was answered with.
+        .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(request_log::RequestLogLayer)
+        .with_state(api)
+}

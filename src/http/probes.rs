@@ -1,0 +1,15 @@
+//! The probe routes. They are always healthy; a fault answers in their place.
+
+use axum::Json;
+use serde::Serialize;
+
+/// The body of a probe's answer.
+#[derive(Debug, Serialize)]
+pub(super) struct Health {
+    status: &'static str,
+}
+
+/// `GET /health`, `GET /ready` and their other names.
+pub(super) async fn healthy() -> Json<Health> {
+    Json(Health { status: "healthy" })
+}

@@ -1,0 +1,61 @@
+//! Logs every request at debug level, and costs a comparison where that level is off.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use axum::response::Response;
+use futures_util::future::Either;
+use http::Request;
+use tower::{Layer, Service};
+use tracing::debug;
+
+/// Adds the log to a service.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RequestLogLayer;
+
+impl<S> Layer<S> for RequestLogLayer {
+    type Service = RequestLog<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RequestLog { inner }
+    }
+}
+
+/// The service made by [`RequestLogLayer`].
+#[derive(Debug, Clone)]
+pub(super) struct RequestLog<S> {
+    inner: S,
+}
+
+type Logged<E> = Pin<Box<dyn Future<Output = Result<Response, E>> + Send>>;
+
+impl<S, B> Service<Request<B>> for RequestLog<S>
+where
+    S: Service<Request<B>, Response = Response>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Either<S::Future, Logged<S::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return Either::Left(self.inner.call(request));
+        }
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let start = Instant::now();
+        let inner = self.inner.call(request);
+        Either::Right(Box::pin(async move {
+            let response = inner.await?;
+            let status = response.status().as_u16();
+            debug!(%method, path, status, took_us = start.elapsed().as_micros(), "Request served.");
+            Ok(response)
+        }))
+    }
+}

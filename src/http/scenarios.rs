@@ -1,0 +1,49 @@
+//! The routes of single scenarios.
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+
+use super::Api;
+use super::body::{JsonObject, Name};
+use super::problem::Problem;
+use crate::manager::ScenarioSummary;
+use crate::manager::view::{ScenarioStatus, StartReport};
+
+/// `GET /api/v1/scenarios`
+pub(super) async fn list(State(api): State<Api>) -> Json<Value> {
+    Json(json!({ "scenarios": api.manager.list() }))
+}
+
+/// `GET /api/v1/scenarios/{name}`
+pub(super) async fn describe(
+    State(api): State<Api>,
+    Name(name): Name,
+) -> Result<Json<ScenarioSummary>, Problem> {
+    Ok(Json(api.manager.describe(&name)?))
+}
+
+/// `GET /api/v1/scenarios/{name}/status`
+pub(super) async fn status(
+    State(api): State<Api>,
+    Name(name): Name,
+) -> Result<Json<ScenarioStatus>, Problem> {
+    Ok(Json(api.manager.status(&name)?))
+}
+
+/// `POST /api/v1/scenarios/{name}/start`
+pub(super) async fn start(
+    State(api): State<Api>,
+    Name(name): Name,
+    JsonObject(body): JsonObject,
+) -> Result<Json<StartReport>, Problem> {
+    Ok(Json(api.manager.start_one(&name, body).await?))
+}
+
+/// `POST /api/v1/scenarios/{name}/stop`
+pub(super) async fn stop(
+    State(api): State<Api>,
+    Name(name): Name,
+) -> Result<Json<ScenarioStatus>, Problem> {
+    Ok(Json(api.manager.stop_one(&name).await?))
+}

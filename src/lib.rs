@@ -1,0 +1,23 @@
+//! mockserver: an HTTP service that goes wrong on command, exactly as told, and stops when told.
+//!
+//! - [`app`] puts the parts together: two listeners, two runtimes, one shut-down.
+//! - [`config`] and [`logging`] are read once at the start.
+//! - [`http`] is the only list of routes; its handlers call the [`manager`].
+//! - [`manager`] checks requests and runs the one live session.
+//! - [`plugin`] says what a fault is; [`scenarios`] are the faults, one file each.
+//! - [`fault`] puts faults before requests.
+//! - [`host`] tells what the machine or the container gives.
+//! - [`fields`] reads whatever comes from outside.
+
+pub mod app;
+pub mod config;
+pub mod fault;
+pub mod fields;
+pub mod healthcheck;
+pub mod host;
+pub mod http;
+pub mod json;
+pub mod logging;
+pub mod manager;
+pub mod plugin;
+pub mod scenarios;

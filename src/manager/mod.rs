@@ -1,0 +1,289 @@
+//! The scenario manager: what the HTTP handlers call.
+//!
+//! It looks scenarios up in the registry, checks whole requests before anything is touched, and hands
+//! checked plans to the [`session`] actor. It never asks which scenario it holds.
+
+pub mod session;
+pub mod view;
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::fields::{FieldError, Fields};
+use crate::plugin::Plugin;
+use session::{PlannedRun, SessionError, SessionManager};
+use view::{ScenarioStatus, SessionStatus, StartReport};
+
+/// The longest `duration` in seconds: a year.
+pub const LONGEST_DURATION_S: f64 = 31_536_000.0;
+
+/// Why a request to the manager was refused or could not be carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ManagerError {
+    /// No scenario of this name; the known ones are in the second part.
+    UnknownScenario(String, Vec<&'static str>),
+    /// Every bad value of the request. Nothing was changed.
+    Invalid(Vec<FieldError>),
+    /// The session could not do it.
+    Session(SessionError),
+}
+
+impl From<SessionError> for ManagerError {
+    fn from(error: SessionError) -> Self {
+        Self::Session(error)
+    }
+}
+
+/// One row of the list of scenarios.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ScenarioSummary {
+    /// The name in URLs.
+    pub name: &'static str,
+    /// One sentence.
+    pub description: &'static str,
+    /// Whether it runs now.
+    pub running: bool,
+    /// JSON Schema of the parameters, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub params_schema: Option<Value>,
+}
+
+/// The registry and the session, as the handlers use them; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ScenarioManager {
+    registry: &'static [&'static dyn Plugin],
+    sessions: SessionManager,
+}
+
+impl ScenarioManager {
+    /// A manager of `registry` whose runs live in `sessions`.
+    #[must_use]
+    pub fn new(registry: &'static [&'static dyn Plugin], sessions: SessionManager) -> Self {
+        Self { registry, sessions }
+    }
+
+    /// All scenarios, in the registry's order.
+    #[must_use]
+    pub fn list(&self) -> Vec<ScenarioSummary> {
+        self.registry
+            .iter()
+            .map(|plugin| self.summary(*plugin))
+            .collect()
+    }
+
+    /// One scenario with the schema of its parameters.
+    ///
+    /// # Errors
+    /// [`ManagerError::UnknownScenario`].
+    pub fn describe(&self, name: &str) -> Result<ScenarioSummary, ManagerError> {
+        let plugin = self.find(name)?;
+        Ok(ScenarioSummary {
+            params_schema: Some(plugin.schema()),
+            ..self.summary(plugin)
+        })
+    }
+
+    /// What the scenario does now, or did last.
+    ///
+    /// # Errors
+    /// [`ManagerError::UnknownScenario`].
+    pub fn status(&self, name: &str) -> Result<ScenarioStatus, ManagerError> {
+        Ok(self.sessions.view().status(self.find(name)?.name()))
+    }
+
+    /// The live session.
+    #[must_use]
+    pub fn session(&self) -> Option<SessionStatus> {
+        self.sessions.view().session.clone()
+    }
+
+    /// Starts one scenario beside what runs; `body` holds its parameters, flat, and `duration`.
+    ///
+    /// # Errors
+    /// Any [`ManagerError`]; unless it comes from the session, nothing was changed.
+    pub async fn start_one(
+        &self,
+        name: &str,
+        mut body: Map<String, Value>,
+    ) -> Result<StartReport, ManagerError> {
+        let plugin = self.find(name)?;
+        let duration = take_duration("", &mut body);
+        let plan = plugin.plan("", body);
+        let (duration, plan) = both(duration, plan).map_err(ManagerError::Invalid)?;
+        Ok(self
+            .sessions
+            .start_one(PlannedRun { plan, duration })
+            .await?)
+    }
+
+    /// Replaces everything that runs by the set in `body`.
+    ///
+    /// # Errors
+    /// As [`ScenarioManager::start_one`].
+    pub async fn start_set(&self, body: Map<String, Value>) -> Result<StartReport, ManagerError> {
+        let runs = self.plan_set(body).map_err(ManagerError::Invalid)?;
+        Ok(self.sessions.start_set(runs).await?)
+    }
+
+    /// Stops one scenario; answers when its effect is gone.
+    ///
+    /// # Errors
+    /// [`ManagerError::UnknownScenario`], or the daemon is ending.
+    pub async fn stop_one(&self, name: &str) -> Result<ScenarioStatus, ManagerError> {
+        let name = self.find(name)?.name();
+        self.sessions.stop_one(name).await?;
+        self.status(name)
+    }
+
+    /// Stops everything; answers with the names when all effects are gone.
+    ///
+    /// # Errors
+    /// The daemon is ending.
+    pub async fn stop_all(&self) -> Result<Vec<&'static str>, ManagerError> {
+        Ok(self.sessions.stop_all().await?)
+    }
+
+    fn summary(&self, plugin: &dyn Plugin) -> ScenarioSummary {
+        ScenarioSummary {
+            name: plugin.name(),
+            description: plugin.summary(),
+            running: self.sessions.view().is_running(plugin.name()),
+            params_schema: None,
+        }
+    }
+
+    fn find(&self, name: &str) -> Result<&'static dyn Plugin, ManagerError> {
+        let found = self.registry.iter().find(|plugin| plugin.name() == name);
+        found
+            .copied()
+            .ok_or_else(|| ManagerError::UnknownScenario(name.to_owned(), self.names()))
+    }
+
+    fn names(&self) -> Vec<&'static str> {
+        self.registry.iter().map(|plugin| plugin.name()).collect()
+    }
+
+    /// Checks a whole set: every bad value of every entry is told, and nothing is touched.
+    fn plan_set(&self, mut body: Map<String, Value>) -> Result<Vec<PlannedRun>, Vec<FieldError>> {
+        let entries = body.remove("scenarios");
+        let mut errors: Vec<FieldError> = body
+            .keys()
+            .map(|key| FieldError::new(format!("/{key}"), "unknown key; allowed here: scenarios"))
+            .collect();
+        let mut runs: Vec<PlannedRun> = Vec::new();
+        match entries {
+            Some(Value::Array(entries)) if !entries.is_empty() => {
+                let mut seen = Vec::new();
+                for (i, entry) in entries.into_iter().enumerate() {
+                    match self.plan_entry(&format!("/scenarios/{i}"), entry, &mut seen) {
+                        Ok(run) => runs.push(run),
+                        Err(mut found) => errors.append(&mut found),
+                    }
+                }
+            }
+            _ => errors.push(FieldError::new(
+                "/scenarios",
+                "must be a non-empty list of objects with name, params and duration",
+            )),
+        }
+        if errors.is_empty() {
+            Ok(runs)
+        } else {
+            Err(errors)
+        }
+    }
+
+    fn plan_entry(
+        &self,
+        at: &str,
+        entry: Value,
+        seen: &mut Vec<&'static str>,
+    ) -> Result<PlannedRun, Vec<FieldError>> {
+        let Value::Object(mut entry) = entry else {
+            let rule = "must be an object with name, params and duration";
+            return Err(vec![FieldError::new(at, rule)]);
+        };
+        let duration = take_duration(at, &mut entry);
+        let given = match entry.remove("params") {
+            None => Ok(Map::new()),
+            Some(Value::Object(params)) => Ok(params),
+            Some(_) => Err(vec![FieldError::new(
+                format!("{at}/params"),
+                "must be an object",
+            )]),
+        };
+        let plugin = self.named_plugin(at, entry.remove("name"), seen);
+        let plan = both(plugin, given)
+            .and_then(|(plugin, given)| plugin.plan(&format!("{at}/params"), given));
+        let unknown: Vec<FieldError> = entry
+            .keys()
+            .map(|key| {
+                let detail = "unknown key; allowed here: name, params, duration";
+                FieldError::new(format!("{at}/{key}"), detail)
+            })
+            .collect();
+        let unknown = if unknown.is_empty() {
+            Ok(())
+        } else {
+            Err(unknown)
+        };
+        let ((duration, plan), ()) = both(both(duration, plan), unknown)?;
+        Ok(PlannedRun { plan, duration })
+    }
+
+    fn named_plugin(
+        &self,
+        at: &str,
+        name: Option<Value>,
+        seen: &mut Vec<&'static str>,
+    ) -> Result<&'static dyn Plugin, Vec<FieldError>> {
+        let refuse = |detail: String| Err(vec![FieldError::new(format!("{at}/name"), detail)]);
+        let known = self.names().join(", ");
+        let Some(Value::String(name)) = name else {
+            return refuse(format!("must be the name of a scenario: {known}"));
+        };
+        let Ok(plugin) = self.find(&name) else {
+            return refuse(format!("unknown scenario {name:?}; known: {known}"));
+        };
+        if seen.contains(&plugin.name()) {
+            return refuse(format!(
+                "{name} stands in the list twice; each may run once"
+            ));
+        }
+        seen.push(plugin.name());
+        Ok(plugin)
+    }
+}
+
+/// Takes `duration` out of a start's object; absent or zero means until stopped.
+fn take_duration(
+    at: &str,
+    body: &mut Map<String, Value>,
+) -> Result<Option<Duration>, Vec<FieldError>> {
+    let given = body.remove_entry("duration").into_iter().collect();
+    let mut fields = Fields::new(at, given);
+    let about = "Ends the run by itself after this time; 0 means until stopped.";
+    let seconds = fields
+        .field("duration", about)
+        .unit("s")
+        .number(0.0..=LONGEST_DURATION_S, 0.0);
+    fields.finish()?;
+    Ok((seconds > 0.0).then(|| Duration::from_secs_f64(seconds)))
+}
+
+/// Both values, or the errors of both.
+fn both<A, B>(
+    a: Result<A, Vec<FieldError>>,
+    b: Result<B, Vec<FieldError>>,
+) -> Result<(A, B), Vec<FieldError>> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (Err(mut a), Err(b)) => {
+            a.extend(b);
+            Err(a)
+        }
+        (Err(errors), _) | (_, Err(errors)) => Err(errors),
+    }
+}

@@ -1,0 +1,692 @@
+//! The session: the set of scenarios that run now, and the one task that may change it.
+//!
+//! An actor instead of a lock, for three reasons: a client that hangs up can only drop its end of a
+//! reply, never leave a switch half done; a deadline, a run that ends by itself, a shut-down and a
+//! command are arms of one `select!` and cannot interleave; and a run's timer and task are fields of
+//! its slot and go when it goes, so that no timer can end a later run.
+//!
+//! ```text
+//! Idle     => Starting (a checked start arrives)
+//! Starting => Running (at least one started: commit) | Idle (none did, or the start was called off)
+//! Running  => Running (a single start or stop, a run fails or expires, others live)
+//! Running  => Stopping (a set start, stop-all, the last run ends, shut-down)
+//! Stopping => Starting (replaced) | Idle | Closed (shut-down)
+//! ```
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Map, Value};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::view::{
+    Detail, EndReason, LatestRun, Run, RunEnd, SessionStatus, StartReport, Timestamp, View,
+};
+use crate::fault::table::{Armed, FaultTable};
+use crate::plugin::guard::panic_text;
+use crate::plugin::{Exit, Host, Plan, Probe, RunContext, Staging};
+
+/// How long a scenario may take to start before its start counts as failed.
+const START_LIMIT: Duration = Duration::from_secs(5);
+/// How long a run that was told to end may take before it is aborted.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+/// The same when the daemon ends: it must be gone within two seconds, draining included.
+const SHUTDOWN_GRACE: Duration = Duration::from_millis(700);
+/// How long an aborted run may take to be dropped; only code that blocks can use it up.
+const ABORT_GRACE: Duration = Duration::from_millis(500);
+/// How often the effect of running scenarios is looked at.
+const OBSERVE_EVERY: Duration = Duration::from_millis(250);
+/// Commands that may wait for the actor; more than any sane number of clients.
+const MAILBOX: usize = 1024;
+
+/// One checked start with the time after which it ends by itself.
+#[derive(Debug)]
+pub struct PlannedRun {
+    /// What to start.
+    pub plan: Plan,
+    /// None or zero means until stopped.
+    pub duration: Option<Duration>,
+}
+
+/// Why a command got no answer of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionError {
+    /// None of the scenarios could start; the report says why for each.
+    NothingStarted(StartReport),
+    /// The daemon is ending.
+    Closed,
+}
+
+#[derive(Debug)]
+enum Command {
+    /// Ends what runs, then starts these as a new session.
+    StartSet(
+        Vec<PlannedRun>,
+        oneshot::Sender<Result<StartReport, SessionError>>,
+    ),
+    /// Adds one to what runs, in place of its own earlier run if there is one.
+    StartOne(
+        Box<PlannedRun>,
+        oneshot::Sender<Result<StartReport, SessionError>>,
+    ),
+    StopOne(&'static str, oneshot::Sender<()>),
+    StopAll(oneshot::Sender<Vec<&'static str>>),
+}
+
+impl Command {
+    /// Whether this command makes it pointless to go on starting `names`.
+    fn calls_off(&self, names: &[&str]) -> bool {
+        match self {
+            Self::StartSet(..) | Self::StopAll(_) => true,
+            Self::StopOne(name, _) => names.contains(name),
+            Self::StartOne(run, _) => names.contains(&run.plan.name),
+        }
+    }
+}
+
+/// A handle to the session actor; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct SessionManager {
+    commands: mpsc::Sender<Command>,
+    view: watch::Receiver<Arc<View>>,
+}
+
+impl SessionManager {
+    /// Starts the actor on the current runtime. It lives until `root` is cancelled; then it ends
+    /// every run, answers no more and completes the returned task.
+    pub fn spawn(
+        host: Arc<Host>,
+        table: FaultTable,
+        root: CancellationToken,
+    ) -> (Self, tokio::task::JoinHandle<()>) {
+        let (commands, mailbox) = mpsc::channel(MAILBOX);
+        let (publish, view) = watch::channel(Arc::new(View::default()));
+        let actor = Actor {
+            host,
+            table,
+            root,
+            mailbox,
+            backlog: VecDeque::new(),
+            tasks: JoinSet::new(),
+            session: None,
+            latest: BTreeMap::new(),
+            last_id: 0,
+            publish,
+        };
+        (Self { commands, view }, tokio::spawn(actor.run()))
+    }
+
+    /// What runs now. Never waits.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.borrow())
+    }
+
+    /// Replaces everything that runs by `runs`.
+    ///
+    /// # Errors
+    /// [`SessionError::NothingStarted`] when none could start, [`SessionError::Closed`] at the end.
+    ///
+    /// # Cancel safety
+    /// Once polled to the actor, dropping this future changes nothing: the switch is carried through.
+    pub async fn start_set(&self, runs: Vec<PlannedRun>) -> Result<StartReport, SessionError> {
+        self.ask(|reply| Command::StartSet(runs, reply)).await?
+    }
+
+    /// Adds `run` to what runs. Errors and cancel safety as [`SessionManager::start_set`].
+    pub async fn start_one(&self, run: PlannedRun) -> Result<StartReport, SessionError> {
+        self.ask(|reply| Command::StartOne(Box::new(run), reply))
+            .await?
+    }
+
+    /// Ends the run of `name`, if there is one; answers when its effect is gone.
+    ///
+    /// # Errors
+    /// [`SessionError::Closed`] at the daemon's end.
+    pub async fn stop_one(&self, name: &'static str) -> Result<(), SessionError> {
+        self.ask(|reply| Command::StopOne(name, reply)).await
+    }
+
+    /// Ends everything; answers with the names when all effects are gone.
+    ///
+    /// # Errors
+    /// [`SessionError::Closed`] at the daemon's end.
+    pub async fn stop_all(&self) -> Result<Vec<&'static str>, SessionError> {
+        self.ask(Command::StopAll).await
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, SessionError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands
+            .send(command(reply))
+            .await
+            .map_err(|_| SessionError::Closed)?;
+        answer.await.map_err(|_| SessionError::Closed)
+    }
+}
+
+#[derive(Debug)]
+struct Session {
+    id: String,
+    started_at: Timestamp,
+    /// One for each scenario that was asked for and is not stopped or expired since.
+    details: Vec<Detail>,
+    slots: Vec<Slot>,
+}
+
+/// A live run.
+#[derive(Debug)]
+struct Slot {
+    run: Arc<Run>,
+    task: AbortHandle,
+    stop: CancellationToken,
+    deadline: Option<Instant>,
+    armed: Vec<Arc<Armed>>,
+}
+
+/// A run on its way up.
+struct Launch {
+    named: (&'static str, Map<String, Value>),
+    duration: Option<Duration>,
+    task: AbortHandle,
+    stop: CancellationToken,
+    faults: Staging,
+    ready: oneshot::Receiver<Ready>,
+}
+
+type Ready = (Arc<dyn Probe>, Option<String>);
+type TaskEnd = Result<(Id, Exit), JoinError>;
+
+struct Actor {
+    host: Arc<Host>,
+    table: FaultTable,
+    root: CancellationToken,
+    mailbox: mpsc::Receiver<Command>,
+    /// Commands that arrived while a start was under way, oldest first.
+    backlog: VecDeque<Command>,
+    /// One task for each live run, from its start to its release.
+    tasks: JoinSet<Exit>,
+    session: Option<Session>,
+    latest: BTreeMap<&'static str, LatestRun>,
+    last_id: u64,
+    publish: watch::Sender<Arc<View>>,
+}
+
+impl Actor {
+    async fn run(mut self) {
+        let mut observe = tokio::time::interval(OBSERVE_EVERY);
+        observe.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !self.root.is_cancelled() {
+            if let Some(command) = self.backlog.pop_front() {
+                self.handle(command).await;
+                continue;
+            }
+            let live = self.session.is_some();
+            let deadline = self.next_deadline();
+            tokio::select! {
+                biased;
+                () = self.root.cancelled() => break,
+                () = at(deadline) => self.expire().await,
+                Some(end) = self.tasks.join_next_with_id() => self.ended_by_itself(end),
+                command = self.mailbox.recv() => match command {
+                    Some(command) => self.handle(command).await,
+                    None => break,
+                },
+                _ = observe.tick(), if live => self.observe(),
+            }
+        }
+        // Whoever still waits in the mailbox hears that the daemon is closed, by the dropped reply.
+        self.mailbox.close();
+        self.end_all(EndReason::Shutdown, SHUTDOWN_GRACE).await;
+    }
+
+    async fn handle(&mut self, command: Command) {
+        // A client may have hung up; what it asked for is done all the same.
+        match command {
+            Command::StartSet(runs, reply) => {
+                self.end_all(EndReason::Replaced, STOP_GRACE).await;
+                reply.send(self.start(runs).await).ok();
+            }
+            Command::StartOne(run, reply) => {
+                self.end_where(|slot| slot.run.name == run.plan.name, EndReason::Replaced)
+                    .await;
+                reply.send(self.start(vec![*run]).await).ok();
+            }
+            Command::StopOne(name, reply) => {
+                self.end_where(|slot| slot.run.name == name, EndReason::Stopped)
+                    .await;
+                reply.send(()).ok();
+            }
+            Command::StopAll(reply) => {
+                reply
+                    .send(self.end_all(EndReason::Stopped, STOP_GRACE).await)
+                    .ok();
+            }
+        }
+    }
+
+    // === Starting ===
+
+    /// Starts `runs` and commits those that come up, into the live session or a new one.
+    async fn start(&mut self, runs: Vec<PlannedRun>) -> Result<StartReport, SessionError> {
+        let id = match &self.session {
+            Some(session) => session.id.clone(),
+            None => self.next_id(),
+        };
+        let mut launches: Vec<Launch> = runs.into_iter().map(|run| self.launch(run)).collect();
+        let outcomes = self.await_ready(&mut launches).await;
+
+        let longest = launches
+            .iter()
+            .zip(&outcomes)
+            .filter(|(_, outcome)| outcome.is_ok())
+            .filter_map(|(launch, _)| launch.duration)
+            .filter(|duration| !duration.is_zero())
+            .max();
+        let now = Instant::now();
+        let (mut details, mut slots) = (Vec::new(), Vec::new());
+        for (launch, outcome) in launches.into_iter().zip(outcomes) {
+            let (name, params) = launch.named;
+            match outcome {
+                Ok((probe, warning)) => {
+                    info!(session = %id, scenario = name, params = json(&params),
+                        duration_s = longest.map(|d| d.as_secs_f64()), "Scenario started.");
+                    details.push(Detail {
+                        name,
+                        success: true,
+                        error: None,
+                        warning: warning.clone(),
+                    });
+                    let run = Run::begun((name, params), id.clone(), longest, (probe, warning));
+                    let arm =
+                        |(fault, tally)| Arc::new(Armed::new(fault, tally, launch.stop.clone()));
+                    slots.push(Slot {
+                        run: Arc::new(run),
+                        armed: launch.faults.take().into_iter().map(arm).collect(),
+                        task: launch.task,
+                        stop: launch.stop,
+                        deadline: longest.map(|after| now + after),
+                    });
+                }
+                Err(reason) => {
+                    warn!(session = %id, scenario = name, params = json(&params),
+                        reason, "Scenario failed to start.");
+                    details.push(Detail {
+                        name,
+                        success: false,
+                        error: Some(reason),
+                        warning: None,
+                    });
+                }
+            }
+        }
+        let report = StartReport::new(id, details);
+        if report.scenarios.is_empty() {
+            return Err(SessionError::NothingStarted(report));
+        }
+        self.commit(&report, slots);
+        Ok(report)
+    }
+
+    /// Sets one plan going in a task of its own, which is the run from its start to its release.
+    fn launch(&mut self, PlannedRun { plan, duration }: PlannedRun) -> Launch {
+        let (tell, ready) = oneshot::channel();
+        let stop = self.root.child_token();
+        let faults = Staging::default();
+        let named = (plan.name, plan.params.clone());
+        let cx = RunContext {
+            stop: stop.clone(),
+            faults: faults.clone(),
+            host: Arc::clone(&self.host),
+        };
+        let task = self.tasks.spawn(drive(plan, cx, tell));
+        Launch {
+            named,
+            duration,
+            task,
+            stop,
+            faults,
+            ready,
+        }
+    }
+
+    /// Waits until each launch is up or has failed; what failed is released when this returns.
+    async fn await_ready(&mut self, launches: &mut [Launch]) -> Vec<Result<Ready, String>> {
+        let names: Vec<&str> = launches.iter().map(|launch| launch.named.0).collect();
+        let give_up = Instant::now() + START_LIMIT;
+        let mut outcomes = Vec::with_capacity(launches.len());
+        let mut called_off = None;
+        for launch in launches.iter_mut() {
+            let outcome = tokio::select! {
+                biased;
+                ready = &mut launch.ready => ready.map_err(|_| None),
+                () = self.root.cancelled() => Err(Some("the daemon is shutting down".to_owned())),
+                reason = wait_called_off(&mut called_off, &mut self.mailbox, &mut self.backlog, &names) =>
+                    Err(Some(reason)),
+                () = sleep_until(give_up) =>
+                    Err(Some(format!("did not start within {} s", START_LIMIT.as_secs()))),
+            };
+            outcomes.push(outcome);
+        }
+        let failed: Vec<(AbortHandle, CancellationToken)> = launches
+            .iter()
+            .zip(&outcomes)
+            .filter(|(_, outcome)| outcome.is_err())
+            .map(|(launch, _)| (launch.task.clone(), launch.stop.clone()))
+            .collect();
+        let mut ends = self.release(&failed, STOP_GRACE).await;
+        let reason_of = |launch: &Launch,
+                         known: Option<String>,
+                         ends: &mut HashMap<Id, TaskEnd>| {
+            known.unwrap_or_else(|| match ends.remove(&launch.task.id()) {
+                Some(end) => failure_of(end).unwrap_or_else(|| "ended while it started".to_owned()),
+                None => "did not answer".to_owned(),
+            })
+        };
+        outcomes
+            .into_iter()
+            .zip(launches.iter())
+            .map(|(outcome, launch)| outcome.map_err(|known| reason_of(launch, known, &mut ends)))
+            .collect()
+    }
+
+    /// Makes `slots` part of the session: one store of the table, one published view.
+    fn commit(&mut self, report: &StartReport, slots: Vec<Slot>) {
+        let session = self.session.get_or_insert_with(|| Session {
+            id: report.session_id.clone(),
+            started_at: Timestamp::now(),
+            details: Vec::new(),
+            slots: Vec::new(),
+        });
+        for detail in &report.details {
+            session.details.retain(|known| known.name != detail.name);
+            session.details.push(detail.clone());
+        }
+        for slot in &slots {
+            let latest = LatestRun {
+                run: Arc::clone(&slot.run),
+                end: None,
+            };
+            self.latest.insert(slot.run.name, latest);
+        }
+        session.slots.extend(slots);
+        self.show();
+    }
+
+    /// Milliseconds since 1970, moved on when two fall together: increasing over a restart too.
+    fn next_id(&mut self) -> String {
+        let since_epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let now = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
+        self.last_id = now.max(self.last_id.saturating_add(1));
+        format!("session-{}", self.last_id)
+    }
+
+    // === Ending ===
+
+    async fn end_all(&mut self, reason: EndReason, grace: Duration) -> Vec<&'static str> {
+        self.end_within(|_| true, reason, grace).await
+    }
+
+    async fn end_where(&mut self, which: impl Fn(&Slot) -> bool, reason: EndReason) {
+        self.end_within(which, reason, STOP_GRACE).await;
+    }
+
+    async fn expire(&mut self) {
+        let now = Instant::now();
+        self.end_where(
+            |slot| slot.deadline.is_some_and(|at| at <= now),
+            EndReason::Expired,
+        )
+        .await;
+    }
+
+    /// Ends the chosen runs: first their faults on requests, then the runs; returns when all is
+    /// released, with their names in order.
+    async fn end_within(
+        &mut self,
+        which: impl Fn(&Slot) -> bool,
+        reason: EndReason,
+        grace: Duration,
+    ) -> Vec<&'static str> {
+        let Some(session) = &mut self.session else {
+            return Vec::new();
+        };
+        let ending: Vec<Slot> = session.slots.extract_if(.., |slot| which(slot)).collect();
+        if ending.is_empty() {
+            return Vec::new();
+        }
+        session
+            .details
+            .retain(|known| !ending.iter().any(|slot| slot.run.name == known.name));
+        self.store_faults();
+
+        let tasks: Vec<_> = ending
+            .iter()
+            .map(|s| (s.task.clone(), s.stop.clone()))
+            .collect();
+        let mut ends = self.release(&tasks, grace).await;
+        for slot in &ending {
+            let error = match ends.remove(&slot.task.id()) {
+                Some(end) => failure_of(end),
+                None => Some("did not end and could not be aborted".to_owned()),
+            };
+            self.note_end(&slot.run, reason, error);
+        }
+        self.settle();
+        ending.iter().map(|slot| slot.run.name).collect()
+    }
+
+    /// Cancels the tasks and waits for them; after `grace` aborts and names those that still run.
+    async fn release(
+        &mut self,
+        tasks: &[(AbortHandle, CancellationToken)],
+        grace: Duration,
+    ) -> HashMap<Id, TaskEnd> {
+        for (_, stop) in tasks {
+            stop.cancel();
+        }
+        let mut ends = HashMap::new();
+        let mut give_up = Instant::now() + grace;
+        let mut aborted = false;
+        while ends.len() < tasks.len() {
+            tokio::select! {
+                biased;
+                Some(end) = self.tasks.join_next_with_id() => {
+                    let id = id_of(&end);
+                    if tasks.iter().any(|(task, _)| task.id() == id) {
+                        ends.insert(id, end);
+                    } else {
+                        self.ended_by_itself(end);
+                    }
+                }
+                () = sleep_until(give_up) => {
+                    let late = tasks.iter().filter(|(task, _)| !ends.contains_key(&task.id()));
+                    if aborted {
+                        error!(runs = late.count(), "Aborted runs do not end: their code blocks.");
+                        break;
+                    }
+                    for (task, _) in late {
+                        warn!(grace_ms = grace.as_millis(), "A run ignored its stop and is aborted.");
+                        task.abort();
+                    }
+                    aborted = true;
+                    give_up = Instant::now() + ABORT_GRACE;
+                }
+            }
+        }
+        ends
+    }
+
+    /// A task ended though nobody told it to: the run failed.
+    fn ended_by_itself(&mut self, end: TaskEnd) {
+        let id = id_of(&end);
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        let Some(at) = session.slots.iter().position(|slot| slot.task.id() == id) else {
+            return;
+        };
+        let slot = session.slots.remove(at);
+        slot.stop.cancel();
+        let error = failure_of(end).unwrap_or_else(|| "ended by itself".to_owned());
+        if let Some(detail) = session.details.iter_mut().find(|d| d.name == slot.run.name) {
+            (detail.success, detail.error) = (false, Some(error.clone()));
+        }
+        self.note_end(&slot.run, EndReason::Failed, Some(error));
+        self.settle();
+    }
+
+    fn note_end(&mut self, run: &Arc<Run>, reason: EndReason, error: Option<String>) {
+        match &error {
+            None => info!(session = %run.session_id, scenario = run.name, ?reason,
+                params = json(&run.params), "Scenario ended."),
+            Some(error) => warn!(session = %run.session_id, scenario = run.name, ?reason, error,
+                params = json(&run.params), "Scenario ended with a failure."),
+        }
+        let end = RunEnd {
+            reason,
+            at: Timestamp::now(),
+            error,
+        };
+        self.latest.insert(
+            run.name,
+            LatestRun {
+                run: Arc::clone(run),
+                end: Some(end),
+            },
+        );
+    }
+
+    /// Ends the session when nothing of it lives, then shows what is left.
+    fn settle(&mut self) {
+        if let Some(session) = self.session.take_if(|session| session.slots.is_empty()) {
+            info!(session = %session.id, held = self.host.census.count(), "Session ended.");
+        }
+        self.show();
+    }
+
+    // === Showing ===
+
+    fn store_faults(&self) {
+        let slots = self.session.iter().flat_map(|session| &session.slots);
+        self.table
+            .store(slots.flat_map(|slot| slot.armed.iter().cloned()).collect());
+    }
+
+    fn show(&self) {
+        self.store_faults();
+        let session = self.session.as_ref().map(|session| {
+            let names = session.slots.iter().map(|slot| slot.run.name).collect();
+            let mut report = StartReport::new(session.id.clone(), session.details.clone());
+            report.scenarios = names;
+            let expiries = session.slots.iter().map(|slot| slot.run.expires_at);
+            let expires_at = expiries
+                .collect::<Option<Vec<_>>>()
+                .and_then(|all| all.into_iter().max());
+            SessionStatus {
+                report,
+                started_at: session.started_at,
+                expires_at,
+            }
+        });
+        let view = View {
+            session,
+            latest: self.latest.clone(),
+        };
+        self.publish.send_replace(Arc::new(view));
+    }
+
+    fn observe(&self) {
+        for slot in self.session.iter().flat_map(|session| &session.slots) {
+            slot.run.observe();
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.session
+            .iter()
+            .flat_map(|s| &s.slots)
+            .filter_map(|slot| slot.deadline)
+            .min()
+    }
+}
+
+/// One run from its start to its release. Whatever happens to this task, dropping its future releases
+/// what the run holds.
+async fn drive(plan: Plan, cx: RunContext, ready: oneshot::Sender<Ready>) -> Exit {
+    let stop = cx.stop.clone();
+    let active = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Exit::Stopped,
+        started = plan.start(cx) => match started {
+            Ok(active) => active,
+            Err(error) => return Exit::Failed(error.to_string()),
+        },
+    };
+    if ready.send((active.probe, active.warning)).is_err() {
+        // The start was called off in this very moment; dropping the body releases everything.
+        return Exit::Stopped;
+    }
+    active.body.await
+}
+
+/// Takes in commands while a start is under way until one of them calls it off, and says why.
+/// Once called off it stays so.
+async fn wait_called_off(
+    called_off: &mut Option<String>,
+    mailbox: &mut mpsc::Receiver<Command>,
+    backlog: &mut VecDeque<Command>,
+    names: &[&str],
+) -> String {
+    while called_off.is_none() {
+        let Some(command) = mailbox.recv().await else {
+            return std::future::pending().await;
+        };
+        if command.calls_off(names) {
+            *called_off = Some("the start was called off by a later request".to_owned());
+        }
+        backlog.push_back(command);
+    }
+    called_off.clone().unwrap_or_default()
+}
+
+/// Parameters as they stand in a log line.
+fn json(params: &Map<String, Value>) -> String {
+    serde_json::to_string(params).unwrap_or_default()
+}
+
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn id_of(end: &TaskEnd) -> Id {
+    match end {
+        Ok((id, _)) => *id,
+        Err(error) => error.id(),
+    }
+}
+
+/// What went wrong in a task that ended, if anything did.
+fn failure_of(end: TaskEnd) -> Option<String> {
+    match end {
+        Ok((_, Exit::Stopped)) => None,
+        Ok((_, Exit::Failed(reason))) => Some(reason),
+        Err(error) if error.is_panic() => {
+            Some(format!("panicked: {}", panic_text(&*error.into_panic())))
+        }
+        Err(_) => Some("ignored its stop and was aborted".to_owned()),
+    }
+}

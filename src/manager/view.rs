@@ -1,0 +1,347 @@
+//! What the outside may see of sessions and runs: immutable snapshots and the JSON made of them.
+//!
+//! The session actor publishes a new [`View`] after every change; handlers read it without ever
+//! waiting for the actor, so a status is answered in the middle of a switch too.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::plugin::{Probe, Reading};
+
+/// A moment in UTC, written as RFC 3339 to the millisecond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(OffsetDateTime);
+
+impl Timestamp {
+    /// The wall clock's time now. For output only: nothing is ever timed by it.
+    #[must_use]
+    pub fn now() -> Self {
+        Self::at(OffsetDateTime::now_utc())
+    }
+
+    /// This moment plus `duration`.
+    #[must_use]
+    pub fn plus(self, duration: std::time::Duration) -> Self {
+        // A duration is bounded when it is read; an overflow could only be the clock's own doing.
+        Self::at(
+            self.0
+                .checked_add(duration.try_into().unwrap_or_default())
+                .unwrap_or(self.0),
+        )
+    }
+
+    fn at(moment: OffsetDateTime) -> Self {
+        Self(
+            moment
+                .replace_millisecond(moment.millisecond())
+                .unwrap_or(moment),
+        )
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = self.0.format(&Rfc3339).map_err(serde::ser::Error::custom)?;
+        serializer.serialize_str(&text)
+    }
+}
+
+/// The outcome of one scenario of a start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Detail {
+    /// The scenario.
+    pub name: &'static str,
+    /// Whether it started and has not failed since.
+    pub success: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What will come in the effect's way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+/// The answer to a start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StartReport {
+    /// The session that the started scenarios belong to.
+    pub session_id: String,
+    /// The scenarios that started.
+    pub scenarios: Vec<&'static str>,
+    /// `success`, or `partial` when some could not start.
+    pub status: &'static str,
+    /// One entry for each scenario that was asked for.
+    pub details: Vec<Detail>,
+}
+
+impl StartReport {
+    /// Sums up `details`.
+    #[must_use]
+    pub fn new(session_id: String, details: Vec<Detail>) -> Self {
+        let scenarios: Vec<_> = details
+            .iter()
+            .filter(|d| d.success)
+            .map(|d| d.name)
+            .collect();
+        let status = if scenarios.len() == details.len() {
+            "success"
+        } else {
+            "partial"
+        };
+        Self {
+            session_id,
+            scenarios,
+            status,
+            details,
+        }
+    }
+}
+
+/// The live session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SessionStatus {
+    /// Id, scenarios that run now, status and details.
+    #[serde(flatten)]
+    pub report: StartReport,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When the last run will end by itself; null when one runs until it is stopped.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Why a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// Somebody asked for it.
+    Stopped,
+    /// Its duration was over.
+    Expired,
+    /// A later start took its place.
+    Replaced,
+    /// It could not go on.
+    Failed,
+    /// The daemon was told to end.
+    Shutdown,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RunEnd {
+    /// Why.
+    pub reason: EndReason,
+    /// When its effect was gone.
+    pub at: Timestamp,
+    /// What went wrong, if anything did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// One run of a scenario, live or ended.
+pub struct Run {
+    /// The scenario.
+    pub name: &'static str,
+    /// The session it belongs to.
+    pub session_id: String,
+    /// The effective parameters.
+    pub params: Map<String, Value>,
+    /// When its effect began.
+    pub started_at: Timestamp,
+    /// When it will end by itself.
+    pub expires_at: Option<Timestamp>,
+    /// What will come in its way.
+    pub warning: Option<String>,
+    /// Tells what it does now.
+    pub probe: Arc<dyn Probe>,
+    // A std mutex: written a few times a second, held for an assignment.
+    effective_since: Mutex<Option<Timestamp>>,
+}
+
+impl Run {
+    /// A run that has just begun.
+    #[must_use]
+    pub fn begun(
+        (name, params): (&'static str, Map<String, Value>),
+        session_id: String,
+        expires_after: Option<std::time::Duration>,
+        (probe, warning): (Arc<dyn Probe>, Option<String>),
+    ) -> Self {
+        let started_at = Timestamp::now();
+        let expires_at = expires_after.map(|after| started_at.plus(after));
+        let effective_since = Mutex::new(None);
+        Self {
+            name,
+            session_id,
+            params,
+            started_at,
+            expires_at,
+            warning,
+            probe,
+            effective_since,
+        }
+    }
+
+    /// Looks at the probe and notes whether the effect holds: at least half of what is asked.
+    pub fn observe(&self) {
+        let Reading {
+            asked, achieved, ..
+        } = self.probe.read();
+        let holds = achieved.is_some_and(|achieved| achieved > 0.0 && achieved >= asked / 2.0);
+        let mut since = self
+            .effective_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *since = if holds {
+            since.or_else(|| Some(Timestamp::now()))
+        } else {
+            None
+        };
+    }
+
+    fn effective_since(&self) -> Option<Timestamp> {
+        *self
+            .effective_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            name,
+            session_id,
+            params,
+            ..
+        } = self;
+        f.debug_struct("Run")
+            .field("name", name)
+            .field("session_id", session_id)
+            .field("params", params)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The latest run of a scenario and, once it is over, its end.
+#[derive(Debug, Clone)]
+pub struct LatestRun {
+    /// The run.
+    pub run: Arc<Run>,
+    /// None while it runs.
+    pub end: Option<RunEnd>,
+}
+
+/// Everything at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    /// The live session.
+    pub session: Option<SessionStatus>,
+    /// The latest run of each scenario that has ever run.
+    pub latest: BTreeMap<&'static str, LatestRun>,
+}
+
+impl View {
+    /// Whether `name` runs now.
+    #[must_use]
+    pub fn is_running(&self, name: &str) -> bool {
+        self.latest
+            .get(name)
+            .is_some_and(|latest| latest.end.is_none())
+    }
+
+    /// The status of the scenario `name`.
+    #[must_use]
+    pub fn status(&self, name: &'static str) -> ScenarioStatus {
+        let Some(LatestRun { run, end }) = self.latest.get(name) else {
+            return ScenarioStatus {
+                name,
+                ..ScenarioStatus::default()
+            };
+        };
+        let reading = run.probe.read();
+        let running = end.is_none();
+        ScenarioStatus {
+            name,
+            running,
+            session_id: Some(run.session_id.clone()),
+            start_time: Some(run.started_at),
+            expires_at: run.expires_at.filter(|_| running),
+            params: run.params.clone(),
+            metrics: reading.metrics.clone(),
+            effect: running.then(|| Effect {
+                reading,
+                effective_since: run.effective_since(),
+            }),
+            warning: run.warning.clone(),
+            end: end.clone(),
+        }
+    }
+}
+
+/// What a running scenario was asked and what it achieves.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Effect {
+    /// Asked, achieved, unit and shortfall.
+    #[serde(flatten)]
+    pub reading: Reading,
+    /// Since when at least half of what is asked is achieved without a break.
+    pub effective_since: Option<Timestamp>,
+}
+
+/// The answer to a status query of one scenario.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct ScenarioStatus {
+    /// The scenario.
+    pub name: &'static str,
+    /// Whether it runs now.
+    pub running: bool,
+    /// The session of the latest run.
+    pub session_id: Option<String>,
+    /// When the latest run began; null before the first.
+    pub start_time: Option<Timestamp>,
+    /// When it will end by itself; null when it runs until stopped, or not at all.
+    pub expires_at: Option<Timestamp>,
+    /// The effective parameters of the latest run.
+    pub params: Map<String, Value>,
+    /// The scenario's own figures, measured.
+    pub metrics: Map<String, Value>,
+    /// Asked and achieved; null when it does not run.
+    pub effect: Option<Effect>,
+    /// What comes in the effect's way.
+    pub warning: Option<String>,
+    /// How the latest run ended; null while it runs.
+    pub end: Option<RunEnd>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_is_rfc_3339_in_utc() {
+        let moment = OffsetDateTime::from_unix_timestamp(1_729_845_000).expect("a time");
+        let text = serde_json::to_string(&Timestamp::at(moment)).expect("json");
+        assert_eq!(text, "\"2024-10-25T08:30:00Z\"");
+    }
+
+    #[test]
+    fn a_report_is_partial_when_one_of_its_details_failed() {
+        let detail = |name, success| Detail {
+            name,
+            success,
+            error: None,
+            warning: None,
+        };
+        let report = StartReport::new(
+            "session-1".into(),
+            vec![detail("a", true), detail("b", false)],
+        );
+        assert_eq!((report.status, report.scenarios), ("partial", vec!["a"]));
+    }
+}

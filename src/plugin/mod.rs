@@ -1,0 +1,295 @@
+//! What a fault is: a typed [`Scenario`] that an author writes, and the erased [`Plugin`] that the core
+//! runs.
+//!
+//! The core knows nothing of any one scenario. A run goes through three types: raw JSON becomes a
+//! [`Plan`] (checked, no effect yet), starting the plan gives an [`Active`] (effect on), and the
+//! `Active`'s one future owns every guard of the run, so that ending or dropping it takes the effect off.
+
+pub mod gauge;
+pub mod guard;
+pub mod pace;
+
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
+
+use crate::fault::{RequestFault, Tally};
+use crate::fields::{FieldError, Fields};
+use crate::host::cgroup::Cgroup;
+use guard::Census;
+
+/// A boxed future that may move between threads.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// The parameters of a scenario, read by one function that is their only definition.
+pub trait Params: fmt::Debug + Send + Sized + 'static {
+    /// Asks `fields` for every parameter: name, unit, range and default.
+    fn read(fields: &mut Fields) -> Self;
+}
+
+/// A fault, as its author writes it. One file, one value of this trait, one line in the registry.
+pub trait Scenario: fmt::Debug + Send + Sync + 'static {
+    /// The name in URLs, in snake case.
+    const NAME: &'static str;
+    /// One sentence for the list of scenarios.
+    const SUMMARY: &'static str;
+    /// The typed parameters.
+    type Params: Params;
+
+    /// Puts the effect on and returns what keeps it on.
+    ///
+    /// It runs on the control runtime, so it must not block; threads come from
+    /// [`guard::ThreadGroup`].
+    ///
+    /// # Errors
+    /// The reason why the effect cannot be had, as a sentence for the caller.
+    ///
+    /// # Cancel safety
+    /// The future is dropped when the start is called off or takes too long: what it has done so far
+    /// must be held by guards.
+    fn start(
+        params: Self::Params,
+        cx: RunContext,
+    ) -> impl Future<Output = Result<Active, StartError>> + Send;
+}
+
+/// Why a scenario could not start, as a sentence for the caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartError(String);
+
+impl StartError {
+    /// A failure with its reason.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self(reason.into())
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exit {
+    /// It was told to stop, and has released everything.
+    Stopped,
+    /// It could not go on, for this reason.
+    Failed(String),
+}
+
+/// A run whose effect is on.
+pub struct Active {
+    /// Tells at any time what was asked and what is achieved.
+    pub probe: Arc<dyn Probe>,
+    /// Said to the caller at the start: something that will come in the effect's way.
+    pub warning: Option<String>,
+    /// Owns every guard of the run; ends after the stop token is cancelled, or by itself on failure.
+    pub body: BoxFuture<Exit>,
+}
+
+impl Active {
+    /// A run whose effect lasts as long as its `body`.
+    pub fn new(probe: Arc<dyn Probe>, body: impl Future<Output = Exit> + Send + 'static) -> Self {
+        Self {
+            probe,
+            warning: None,
+            body: Box::pin(body),
+        }
+    }
+
+    /// A run that is wholly in the request faults it armed: nothing to do but wait for the stop.
+    pub fn armed(probe: Arc<dyn Probe>, stop: CancellationToken) -> Self {
+        Self::new(probe, async move {
+            stop.cancelled().await;
+            Exit::Stopped
+        })
+    }
+
+    /// Adds something the caller should know at the start.
+    #[must_use]
+    pub fn warn(mut self, warning: Option<String>) -> Self {
+        self.warning = warning;
+        self
+    }
+}
+
+impl fmt::Debug for Active {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Active")
+            .field("warning", &self.warning)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Tells what a run does, from numbers that the run keeps up to date; never measures in the call.
+pub trait Probe: Send + Sync {
+    /// The state right now.
+    fn read(&self) -> Reading;
+}
+
+/// What was asked of a run and what is achieved, in one unit.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Reading {
+    /// What the effect should measure now.
+    pub asked: f64,
+    /// What it measures now; null when nothing could be measured yet.
+    pub achieved: Option<f64>,
+    /// The unit of both, such as `percent of limit` or `MiB`.
+    pub unit: &'static str,
+    /// Why less is achieved than was asked; null when nothing is amiss.
+    pub shortfall: Option<Shortfall>,
+    /// The scenario's own figures, such as `current_mb`.
+    #[serde(skip)]
+    pub metrics: Map<String, Value>,
+}
+
+/// Why less is achieved than was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shortfall {
+    /// The container's CPU quota held the process back.
+    Throttled,
+    /// The machine gave less than was asked: others use it, or it is too slow.
+    Contended,
+    /// No request has come that the fault could touch.
+    NoTraffic,
+    /// The system refused what the fault needs.
+    Refused,
+}
+
+/// What a run gets to work with; there are no globals.
+#[derive(Debug, Clone)]
+pub struct RunContext {
+    /// Cancelled when the run must end; every wait of the run listens to it.
+    pub stop: CancellationToken,
+    /// Where the run leaves its faults on requests; they take effect together when the set commits.
+    pub faults: Staging,
+    /// The surroundings, the same for all runs.
+    pub host: Arc<Host>,
+}
+
+/// The surroundings of every run.
+pub struct Host {
+    /// Ends the process at once with an exit code; replaced in tests.
+    pub exit: Box<dyn Fn(i32) + Send + Sync>,
+    /// The limits that the process lives under.
+    pub cgroup: Cgroup,
+    /// Where files may be written.
+    pub data_dir: PathBuf,
+    /// Counts what runs hold: threads, mappings, tasks. Zero when all is released.
+    pub census: Census,
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host")
+            .field("data_dir", &self.data_dir)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request fault with the counters of its run.
+pub type CountedFault = (Arc<dyn RequestFault>, Arc<Tally>);
+
+/// Collects the request faults of one run until its set is committed.
+#[derive(Debug, Clone, Default)]
+pub struct Staging(Arc<Mutex<Vec<CountedFault>>>);
+
+impl Staging {
+    /// Leaves `fault` to be put before the requests when the set commits; `tally` will count what it
+    /// does.
+    pub fn arm(&self, fault: impl RequestFault, tally: Arc<Tally>) {
+        self.lock().push((Arc::new(fault), tally));
+    }
+
+    /// Takes what was left so far.
+    #[must_use]
+    pub fn take(&self) -> Vec<CountedFault> {
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<CountedFault>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A checked start of one scenario that has had no effect yet.
+pub struct Plan {
+    /// The scenario's name.
+    pub name: &'static str,
+    /// The effective parameters, defaults filled in.
+    pub params: Map<String, Value>,
+    start: Box<dyn FnOnce(RunContext) -> BoxFuture<Result<Active, StartError>> + Send>,
+}
+
+impl Plan {
+    /// Puts the effect on; the only step that has one.
+    ///
+    /// # Errors
+    /// As [`Scenario::start`].
+    pub async fn start(self, cx: RunContext) -> Result<Active, StartError> {
+        (self.start)(cx).await
+    }
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plan")
+            .field("name", &self.name)
+            .field("params", &self.params)
+            .finish()
+    }
+}
+
+/// A [`Scenario`] with its types erased, so that one registry holds them all.
+pub trait Plugin: fmt::Debug + Send + Sync {
+    /// The name in URLs.
+    fn name(&self) -> &'static str;
+    /// One sentence for the list.
+    fn summary(&self) -> &'static str;
+    /// JSON Schema 2020-12 of the parameters.
+    fn schema(&self) -> Value;
+    /// Checks `given`, which stands at `pointer` in the request, without any effect.
+    ///
+    /// # Errors
+    /// Every bad parameter.
+    fn plan(&self, pointer: &str, given: Map<String, Value>) -> Result<Plan, Vec<FieldError>>;
+}
+
+impl<S: Scenario> Plugin for S {
+    fn name(&self) -> &'static str {
+        S::NAME
+    }
+
+    fn summary(&self) -> &'static str {
+        S::SUMMARY
+    }
+
+    fn schema(&self) -> Value {
+        let mut fields = Fields::new("", Map::new());
+        S::Params::read(&mut fields);
+        fields.schema()
+    }
+
+    fn plan(&self, pointer: &str, given: Map<String, Value>) -> Result<Plan, Vec<FieldError>> {
+        let mut fields = Fields::new(pointer, given);
+        let params = S::Params::read(&mut fields);
+        let effective = fields.finish()?;
+        let start = Box::new(move |cx| Box::pin(S::start(params, cx)) as BoxFuture<_>);
+        Ok(Plan {
+            name: S::NAME,
+            params: effective,
+            start,
+        })
+    }
+}

@@ -1,0 +1,507 @@
+//! `cpu_burner`: the process's CPU use is held at a share of its limit.
+//!
+//! Two loops. Each burner thread keeps to a *cumulative* schedule on its own CPU clock, in slots of
+//! ten milliseconds, so that a late wake-up or a preemption is made up for instead of adding up. The
+//! [`Regulator`] decides, a few times in each second, how much the burners are granted: the target
+//! less what the rest of the process uses.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::time::MissedTickBehavior;
+
+use crate::fields::{Fields, above};
+use crate::host::cgroup::Cgroup;
+use crate::host::{online_cpus, process};
+use crate::plugin::gauge::Gauge;
+use crate::plugin::guard::{StopFlag, ThreadGroup};
+use crate::plugin::{Active, Params, Probe, Reading, RunContext, Scenario, Shortfall, StartError};
+
+/// A tenth of the period of the kernel's CPU quota, so that the burners' demand is flat within it.
+const SLOT: Duration = Duration::from_millis(10);
+/// What a thread may owe at most. What it could not burn for longer is lost: it never runs flat out
+/// to make up for a time in which the machine gave it nothing.
+const MOST_DEBT: Duration = Duration::from_millis(100);
+/// How often the grant is made anew.
+const REGULATE_EVERY: Duration = Duration::from_millis(50);
+/// How often the limit is read again: it may be changed under a running container.
+const LIMIT_EVERY: Duration = Duration::from_secs(2);
+/// The time over which the reported figure is taken.
+const REPORT_OVER: Duration = Duration::from_secs(1);
+/// How long a thread that has no share of the work sleeps before it looks again.
+const OFF_DUTY: Duration = Duration::from_millis(250);
+/// Below this many percent points less than asked, the run says why.
+const TOLERANCE_PERCENT: f64 = 1.0;
+
+/// Burns CPU.
+#[derive(Debug)]
+pub(super) struct CpuBurner;
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Goal {
+    /// Of the CPU limit.
+    Percent(f64),
+    /// Absolute; may exceed the limit.
+    Cores(f64),
+}
+
+#[derive(Debug)]
+pub(super) struct CpuBurnerParams {
+    goal: Goal,
+}
+
+impl Params for CpuBurnerParams {
+    fn read(fields: &mut Fields) -> Self {
+        let both = fields.has("target_percent") && fields.has("cores");
+        let percent = fields
+            .field(
+                "target_percent",
+                "Share of the CPU limit that the whole process shall use.",
+            )
+            .unit("percent of the CPU limit")
+            .integer(0..=100_u8, 50);
+        let cores = fields
+            .field(
+                "cores",
+                "CPU cores to use, instead of target_percent; may exceed the limit.",
+            )
+            .unit("cores")
+            .optional_number(above(0.0, 1024.0));
+        if both {
+            fields.reject("cores", "give either target_percent or cores, not both");
+        }
+        let goal = match cores {
+            Some(cores) => {
+                fields.withdraw("target_percent");
+                Goal::Cores(cores)
+            }
+            None => Goal::Percent(percent.into()),
+        };
+        Self { goal }
+    }
+}
+
+impl Scenario for CpuBurner {
+    const NAME: &'static str = "cpu_burner";
+    const SUMMARY: &'static str = "Increases CPU usage to specified percentage";
+    type Params = CpuBurnerParams;
+
+    async fn start(params: CpuBurnerParams, cx: RunContext) -> Result<Active, StartError> {
+        let burners = Burners::new(online_cpus());
+        let mut threads = ThreadGroup::new(&cx.host.census);
+        for index in 0..burners.each.len() {
+            let burners = Arc::clone(&burners);
+            threads
+                .spawn(format!("worker-{index}"), move |stop| {
+                    burners.burn(index, stop);
+                    Ok(())
+                })
+                .map_err(|error| StartError::new(format!("no thread to burn with: {error}")))?;
+        }
+        let probe = Arc::new(CpuProbe::new(params.goal));
+        let figures = Arc::clone(&probe);
+        let body = async move {
+            let exit = tokio::select! {
+                exit = threads.run_until(cx.stop) => exit,
+                never = regulate(params.goal, &cx.host.cgroup, &burners, &probe) => match never {},
+            };
+            probe.used_percent.set(0.0);
+            exit
+        };
+        Ok(Active::new(figures, body))
+    }
+}
+
+// === The inner loop: threads on their own CPU clocks ===
+
+/// What the regulator and the burner threads share.
+#[derive(Debug)]
+struct Burners {
+    origin: Instant,
+    /// How many of the threads share the work; the others are off duty.
+    on_duty: AtomicUsize,
+    /// The share of each slot that a thread on duty burns, from 0 to 1.
+    duty: Gauge,
+    each: Vec<Burner>,
+}
+
+/// The books of one thread, in nanoseconds since its start.
+#[derive(Debug, Default)]
+struct Burner {
+    granted: AtomicU64,
+    burnt: AtomicU64,
+}
+
+impl Burners {
+    fn new(threads: usize) -> Arc<Self> {
+        let each = std::iter::repeat_with(Burner::default)
+            .take(threads.max(1))
+            .collect();
+        let (on_duty, duty) = (AtomicUsize::new(0), Gauge::default());
+        Arc::new(Self {
+            origin: Instant::now(),
+            on_duty,
+            duty,
+            each,
+        })
+    }
+
+    /// The sums over all threads: granted and burnt.
+    fn totals(&self) -> (Duration, Duration) {
+        let sum = |of: fn(&Burner) -> &AtomicU64| {
+            Duration::from_nanos(
+                self.each
+                    .iter()
+                    .map(|b| of(b).load(Ordering::Relaxed))
+                    .sum(),
+            )
+        };
+        (sum(|burner| &burner.granted), sum(|burner| &burner.burnt))
+    }
+
+    /// The life of one thread: in each slot it is granted its share, and burns until its CPU clock
+    /// says that it has used up all that it was ever granted.
+    fn burn(&self, index: usize, stop: &StopFlag) {
+        // Where lowering is forbidden the burner competes like any other thread: still a fault.
+        let _lowered: bool = process::lower_own_priority();
+        let books = &self.each[index];
+        let born = process::thread_cpu();
+        let used = || process::thread_cpu().saturating_sub(born);
+        // Threads start their slots one after the other, so that their demand does not come in bursts.
+        let phase = SLOT.mul_f64(index as f64 / self.each.len() as f64);
+        let mut granted = used();
+        let mut granted_until = Instant::now();
+        while !stop.is_set() {
+            let now = Instant::now();
+            if index >= self.on_duty.load(Ordering::Relaxed) {
+                granted_until = now;
+                if stop.sleep_until(now + OFF_DUTY.min(REGULATE_EVERY)) {
+                    break;
+                }
+                continue;
+            }
+            let slot_end = self.next_slot(now, phase);
+            granted += slot_end
+                .saturating_duration_since(granted_until)
+                .mul_f64(self.duty.get());
+            granted = granted.min(used() + MOST_DEBT);
+            granted_until = slot_end;
+            books.granted.store(nanos(granted), Ordering::Relaxed);
+            loop {
+                let burnt = used();
+                books.burnt.store(nanos(burnt), Ordering::Relaxed);
+                if burnt >= granted || stop.is_set() {
+                    break;
+                }
+                spin();
+            }
+            if stop.sleep_until(slot_end) {
+                break;
+            }
+        }
+        books.burnt.store(nanos(used()), Ordering::Relaxed);
+    }
+
+    /// The first end of a slot after `now`, on a grid that does not drift.
+    fn next_slot(&self, now: Instant, phase: Duration) -> Instant {
+        let since = now.saturating_duration_since(self.origin + phase);
+        let slots = since.as_nanos() / SLOT.as_nanos() + 1;
+        let ahead = SLOT.as_nanos() as f64 * slots as f64 / 1e9;
+        self.origin + phase + Duration::from_secs_f64(ahead)
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A few microseconds of plain user work: short beside a slot, long beside a look at the clock.
+fn spin() {
+    let mut x = 1_u64;
+    for _ in 0..4_000 {
+        x = black_box(x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+    }
+}
+
+// === The outer loop: the whole process at the target ===
+
+/// Decides what the burners are granted. Pure arithmetic on CPU seconds, so that it can be tested
+/// without a clock.
+#[derive(Debug, Default)]
+struct Regulator {
+    /// What should have been used since the start.
+    due: f64,
+    /// What the rest of the process has used, and how fast it did lately.
+    own: f64,
+}
+
+impl Regulator {
+    /// How far a target that was missed is remembered, in seconds of it.
+    const MEMORY_S: f64 = 0.1;
+
+    /// The cores to grant for the next `dt` seconds. `cores` is the target; `own` and `granted` are
+    /// CPU seconds since the start: what the process used besides the burners, and what these were
+    /// granted.
+    ///
+    /// By the end of the next step, own use and grants together shall be what is due. The own use of
+    /// the next step is taken to be that of the last.
+    fn step(&mut self, dt: f64, cores: f64, own: f64, granted: f64, most: f64) -> f64 {
+        self.due += cores * dt;
+        let own_lately = (own - self.own).max(0.0);
+        self.own = own;
+        // Without a bound, a target that the own use alone exceeds would be paid back for ever.
+        let slack = cores.max(own_lately / dt.max(1e-3)) * Self::MEMORY_S;
+        self.due = self.due.clamp(own + granted - slack, own + granted + slack);
+        let next = self.due + cores * dt - own - own_lately - granted;
+        (next / dt).clamp(0.0, most)
+    }
+}
+
+/// Runs the outer loop and keeps the probe's figures; ends only by being dropped.
+async fn regulate(
+    goal: Goal,
+    cgroup: &Cgroup,
+    burners: &Burners,
+    probe: &CpuProbe,
+) -> std::convert::Infallible {
+    let mut tick = tokio::time::interval(REGULATE_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut limit = cgroup.cpu_limit().cores;
+    let mut limit_read = Instant::now();
+    let mut regulator = Regulator::default();
+    let start_cpu = process::process_cpu();
+    let mut last = Instant::now();
+    let mut window = Window::new(cgroup, last, start_cpu);
+    // The first grant holds until the first step.
+    let mut dt = REGULATE_EVERY.as_secs_f64();
+    loop {
+        let now = Instant::now();
+        if now.duration_since(limit_read) >= LIMIT_EVERY {
+            (limit, limit_read) = (cgroup.cpu_limit().cores, now);
+        }
+        let cores = match goal {
+            Goal::Percent(percent) => limit * percent / 100.0,
+            Goal::Cores(cores) => cores,
+        };
+        let threads = (cores.ceil().max(1.0) as usize).min(burners.each.len());
+        let total = process::process_cpu();
+        let (granted, burnt) = burners.totals();
+        let own = (total.saturating_sub(start_cpu))
+            .saturating_sub(burnt)
+            .as_secs_f64();
+        let grant = regulator.step(dt, cores, own, granted.as_secs_f64(), threads as f64);
+        burners.duty.set(grant / threads as f64);
+        burners.on_duty.store(threads, Ordering::Relaxed);
+        if let Some(used_cores) = window.look(now, total) {
+            probe.publish(goal, limit, used_cores, window.was_throttled(cgroup));
+        }
+        tick.tick().await;
+        dt = now.duration_since(last).as_secs_f64().clamp(0.001, 1.0);
+        last = now;
+    }
+}
+
+/// Measures the process's CPU use over windows of [`REPORT_OVER`].
+struct Window {
+    since: Instant,
+    cpu: Duration,
+    throttled: Option<u64>,
+}
+
+impl Window {
+    fn new(cgroup: &Cgroup, since: Instant, cpu: Duration) -> Self {
+        Self {
+            since,
+            cpu,
+            throttled: throttled_periods(cgroup),
+        }
+    }
+
+    /// The cores used over the window, once it is over; then the next one begins.
+    fn look(&mut self, now: Instant, cpu: Duration) -> Option<f64> {
+        let wall = now.duration_since(self.since);
+        if wall < REPORT_OVER {
+            return None;
+        }
+        let used = cpu.saturating_sub(self.cpu).as_secs_f64() / wall.as_secs_f64();
+        (self.since, self.cpu) = (now, cpu);
+        Some(used)
+    }
+
+    /// Whether the kernel held the container back since the last question.
+    fn was_throttled(&mut self, cgroup: &Cgroup) -> bool {
+        let periods = throttled_periods(cgroup);
+        let more = periods > self.throttled;
+        self.throttled = periods;
+        more
+    }
+}
+
+fn throttled_periods(cgroup: &Cgroup) -> Option<u64> {
+    cgroup
+        .throttled()
+        .map(|throttled| throttled.throttled_periods)
+}
+
+// === What is told of it ===
+
+#[derive(Debug)]
+struct CpuProbe {
+    goal: Goal,
+    limit_cores: Gauge,
+    used_percent: Gauge,
+    measured: AtomicUsize,
+    short_by: AtomicUsize,
+}
+
+/// Codes of [`CpuProbe::short_by`].
+const SHORTFALLS: [Option<Shortfall>; 3] =
+    [None, Some(Shortfall::Throttled), Some(Shortfall::Contended)];
+
+impl CpuProbe {
+    fn new(goal: Goal) -> Self {
+        Self {
+            goal,
+            limit_cores: Gauge::default(),
+            used_percent: Gauge::default(),
+            measured: AtomicUsize::new(0),
+            short_by: AtomicUsize::new(0),
+        }
+    }
+
+    fn publish(&self, goal: Goal, limit: f64, used_cores: f64, throttled: bool) {
+        let percent = used_cores / limit * 100.0;
+        self.limit_cores.set(limit);
+        self.used_percent.set(percent);
+        let short = percent < asked_percent(goal, limit) - TOLERANCE_PERCENT;
+        let code = usize::from(short) * (2 - usize::from(throttled));
+        self.short_by.store(code, Ordering::Relaxed);
+        self.measured.store(1, Ordering::Relaxed);
+    }
+}
+
+fn asked_percent(goal: Goal, limit: f64) -> f64 {
+    match goal {
+        Goal::Percent(percent) => percent,
+        Goal::Cores(cores) => cores / limit * 100.0,
+    }
+}
+
+impl Probe for CpuProbe {
+    fn read(&self) -> Reading {
+        let measured = self.measured.load(Ordering::Relaxed) > 0;
+        let used = self.used_percent.get();
+        let (asked, achieved, unit) = match self.goal {
+            Goal::Percent(percent) => (percent, used, "percent of the CPU limit"),
+            Goal::Cores(cores) => (cores, used / 100.0 * self.limit_cores.get(), "cores"),
+        };
+        Reading {
+            asked,
+            achieved: measured.then_some(achieved),
+            unit,
+            shortfall: SHORTFALLS[self.short_by.load(Ordering::Relaxed)],
+            metrics: super::object(json!({
+                "current_cpu_percent": (used * 100.0).round() / 100.0,
+                "limit_cores": self.limit_cores.get(),
+            })),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Simulates a process whose other work uses `own` cores, and gives the mean over the last second.
+    fn settle(cores: f64, most: f64, own: impl Fn(f64) -> f64) -> f64 {
+        let (mut regulator, mut owned, mut granted, dt) = (Regulator::default(), 0.0, 0.0, 0.05);
+        let mut at_nine = 0.0;
+        for step in 0..200 {
+            let now = f64::from(step) * dt;
+            let grant = regulator.step(dt, cores, owned, granted, most);
+            owned += own(now) * dt;
+            granted += grant * dt;
+            if step == 179 {
+                at_nine = owned + granted;
+            }
+        }
+        owned + granted - at_nine
+    }
+
+    #[test]
+    fn own_work_and_grants_together_are_the_target() {
+        for cores in [0.01, 0.2, 1.0, 1.5, 1.9] {
+            assert!((settle(cores, 2.0, |_| 0.0) - cores).abs() < 1e-9);
+        }
+        assert!((settle(1.0, 2.0, |_| 0.4) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn own_work_that_changes_in_every_step_still_adds_up_over_a_second() {
+        let bursty = |now: f64| {
+            if (now * 20.0).round() as i64 % 3 == 0 {
+                0.6
+            } else {
+                0.0
+            }
+        };
+        let achieved = settle(1.0, 2.0, bursty);
+        assert!((achieved - 1.0).abs() < 0.05, "{achieved}");
+    }
+
+    #[test]
+    fn own_work_above_the_target_leaves_nothing_to_burn_and_no_debt_behind() {
+        let (mut regulator, dt) = (Regulator::default(), 0.05);
+        let mut own = 0.0;
+        for _ in 0..100 {
+            own += 1.5 * dt;
+            assert!(regulator.step(dt, 0.5, own, 0.0, 2.0) <= 0.5 + 1e-9);
+        }
+        // The own work ends: within a quarter of a second the burners are back at the target.
+        let mut granted = 0.0;
+        let mut grant = 0.0;
+        for _ in 0..8 {
+            grant = regulator.step(dt, 0.5, own, granted, 2.0);
+            granted += grant * dt;
+        }
+        assert!((grant - 0.5).abs() < 1e-6, "{grant}");
+    }
+
+    #[test]
+    fn slots_lie_on_a_grid_that_a_late_wake_up_does_not_move() {
+        let burners = Burners::new(2);
+        let at = |us| burners.origin + Duration::from_micros(us);
+        let near = |a: Instant, b: Instant| {
+            a.max(b).duration_since(a.min(b)) < Duration::from_nanos(1_000)
+        };
+        assert!(near(burners.next_slot(at(0), Duration::ZERO), at(10_000)));
+        assert!(near(
+            burners.next_slot(at(9_999), Duration::ZERO),
+            at(10_000)
+        ));
+        assert!(near(
+            burners.next_slot(at(10_001), Duration::ZERO),
+            at(20_000)
+        ));
+        assert!(near(
+            burners.next_slot(at(6_000), Duration::from_millis(5)),
+            at(15_000)
+        ));
+    }
+
+    #[test]
+    fn percent_and_cores_exclude_each_other() {
+        let read = |given| {
+            let mut fields = Fields::new("", super::super::object(given));
+            let params = CpuBurnerParams::read(&mut fields);
+            fields.finish().map(|effective| (params.goal, effective))
+        };
+        let (goal, effective) = read(json!({ "cores": 1.25 })).expect("good");
+        assert_eq!((goal, effective.len()), (Goal::Cores(1.25), 1));
+        let errors = read(json!({ "cores": 1, "target_percent": 5 })).expect_err("a clash");
+        assert_eq!(errors[0].pointer, "/cores");
+    }
+}

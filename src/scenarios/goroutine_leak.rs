@@ -1,0 +1,126 @@
+//! `goroutine_leak`: async tasks are created that never end.
+//!
+//! The name on the wire is the one of the service's first edition, written in Go; here a goroutine is
+//! an async task. The tasks live on a runtime of their own. Dropping that runtime drops all of them in
+//! one go, where aborting each of a million would first queue a million wake-ups before the requests.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::fields::{Fields, above};
+use crate::plugin::guard::{StopFlag, ThreadGroup};
+use crate::plugin::pace::Pace;
+use crate::plugin::{Active, Params, Probe, Reading, RunContext, Scenario, Shortfall, StartError};
+
+/// How often what is due is made up for.
+const STEP: Duration = Duration::from_millis(10);
+/// How many tasks are made between two looks at the stop flag.
+const BATCH: u64 = 1_000;
+/// How far behind its schedule, in seconds of it, a leak may be before it says so.
+const TOLERANCE_S: f64 = 0.1;
+
+/// Leaks tasks.
+#[derive(Debug)]
+pub(super) struct GoroutineLeak;
+
+#[derive(Debug)]
+pub(super) struct GoroutineLeakParams {
+    per_second: f64,
+}
+
+impl Params for GoroutineLeakParams {
+    fn read(fields: &mut Fields) -> Self {
+        let about = "How many tasks that never end are created in each second.";
+        let field = fields.field("goroutines_per_second", about).unit("tasks/s");
+        Self {
+            per_second: field.number(above(0.0, 1_000_000.0), 100.0),
+        }
+    }
+}
+
+impl Scenario for GoroutineLeak {
+    const NAME: &'static str = "goroutine_leak";
+    const SUMMARY: &'static str = "Continuously creates async tasks that never end";
+    type Params = GoroutineLeakParams;
+
+    async fn start(params: GoroutineLeakParams, cx: RunContext) -> Result<Active, StartError> {
+        let runtime = Builder::new_current_thread()
+            .build()
+            .map_err(|error| StartError::new(format!("no runtime to leak on: {error}")))?;
+        let leak = Arc::new(Leak {
+            per_second: params.per_second,
+            pace: Pace::new(Instant::now(), params.per_second, f64::INFINITY),
+            alive: AtomicU64::new(0),
+        });
+        let work = Arc::clone(&leak);
+        let mut threads = ThreadGroup::new(&cx.host.census);
+        threads
+            .spawn("tasks", move |stop| {
+                work.run(runtime, stop);
+                Ok(())
+            })
+            .map_err(|error| StartError::new(format!("no thread to leak from: {error}")))?;
+        Ok(Active::new(leak, threads.run_until(cx.stop)))
+    }
+}
+
+#[derive(Debug)]
+struct Leak {
+    per_second: f64,
+    pace: Pace,
+    alive: AtomicU64,
+}
+
+impl Leak {
+    /// The life of the leak's thread: make what is due, let it run to its endless wait, sleep.
+    fn run(&self, runtime: Runtime, stop: &StopFlag) {
+        let mut step_at = Instant::now();
+        loop {
+            let due = self.pace.due(Instant::now());
+            while self.alive.load(Ordering::Relaxed) < due && !stop.is_set() {
+                let batch = (due - self.alive.load(Ordering::Relaxed)).min(BATCH);
+                for _ in 0..batch {
+                    // The handle is dropped and the task is forgotten: that is the leak.
+                    drop(runtime.spawn(pending::<()>()));
+                }
+                runtime.block_on(settle(batch));
+                self.alive.fetch_add(batch, Ordering::Relaxed);
+            }
+            step_at = (step_at + STEP).max(Instant::now());
+            if stop.sleep_until(step_at) {
+                break;
+            }
+        }
+        drop(runtime);
+        self.alive.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Yields until `tasks` new tasks have each been polled once. The runtime polls at least one other
+/// task for each time this one yields.
+async fn settle(tasks: u64) {
+    for _ in 0..tasks {
+        tokio::task::yield_now().await;
+    }
+}
+
+impl Probe for Leak {
+    fn read(&self) -> Reading {
+        let alive = self.alive.load(Ordering::Relaxed);
+        let asked = self.pace.due(Instant::now());
+        let behind = asked.saturating_sub(alive) as f64;
+        Reading {
+            asked: asked as f64,
+            achieved: Some(alive as f64),
+            unit: "tasks",
+            shortfall: (behind > 1.0 + self.per_second * TOLERANCE_S)
+                .then_some(Shortfall::Contended),
+            metrics: super::object(json!({ "current_goroutines": alive })),
+        }
+    }
+}

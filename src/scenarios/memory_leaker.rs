@@ -1,0 +1,277 @@
+//! `memory_leaker`: resident memory grows evenly to a target and is held there.
+//!
+//! The memory is mapped for itself and not taken from the allocator, so that giving it back is one
+//! call to the kernel and no other allocation can hold a page of it. Every page is written with
+//! random bytes: such content can be neither compressed nor merged nor left unbacked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use memmap2::{Advice, MmapMut, MmapOptions};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use serde_json::json;
+
+use super::MIB;
+use crate::fields::{Fields, above};
+use crate::host::process::Meter;
+use crate::host::{memory_headroom_bytes, memory_limit_bytes};
+use crate::plugin::guard::{StopFlag, ThreadGroup};
+use crate::plugin::pace::Pace;
+use crate::plugin::{Active, Params, Probe, Reading, RunContext, Scenario, Shortfall, StartError};
+
+/// Fifty steps in a second look like a line to anything that samples memory.
+const STEP: Duration = Duration::from_millis(20);
+/// What is mapped at once. Neighbouring mappings become one in the kernel, so the number of them is
+/// no limit; and virtual memory grows along with resident memory, as in a real leak.
+const CHUNK: usize = 16 * MIB as usize;
+/// What is written between two looks at the stop flag: a fraction of a millisecond.
+const PIECE: usize = 256 * 1024;
+/// How often resident memory is read.
+const MEASURE_EVERY: Duration = Duration::from_millis(200);
+/// How far behind its schedule a leak may be before it says so.
+const TOLERANCE_MB: f64 = 2.0;
+
+/// Leaks memory.
+#[derive(Debug)]
+pub(super) struct MemoryLeaker;
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MemoryLeakerParams {
+    target: Target,
+    leak_rate_mb: f64,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Target {
+    Mb(u32),
+    PercentOfLimit(f64),
+}
+
+impl Params for MemoryLeakerParams {
+    fn read(fields: &mut Fields) -> Self {
+        let both = fields.has("target_mb") && fields.has("target_percent_of_limit");
+        let mb = fields
+            .field("target_mb", "How far resident memory grows.")
+            .unit("MiB")
+            .integer(1..=1_048_576, 1024);
+        let percent = fields
+            .field(
+                "target_percent_of_limit",
+                "The same as a share of the memory limit, instead of target_mb; may exceed it.",
+            )
+            .unit("percent of the memory limit")
+            .optional_number(above(0.0, 1000.0));
+        if both {
+            let clash = "give either target_mb or target_percent_of_limit, not both";
+            fields.reject("target_percent_of_limit", clash);
+        }
+        let target = match percent {
+            Some(percent) => {
+                fields.withdraw("target_mb");
+                Target::PercentOfLimit(percent)
+            }
+            None => Target::Mb(mb),
+        };
+        let leak_rate_mb = fields
+            .field("leak_rate_mb", "How fast it grows.")
+            .unit("MiB/s")
+            .number(above(0.0, 65_536.0), 10.0);
+        Self {
+            target,
+            leak_rate_mb,
+        }
+    }
+}
+
+impl Scenario for MemoryLeaker {
+    const NAME: &'static str = "memory_leaker";
+    const SUMMARY: &'static str = "Continuously leaks memory at specified rate";
+    type Params = MemoryLeakerParams;
+
+    async fn start(params: MemoryLeakerParams, cx: RunContext) -> Result<Active, StartError> {
+        let limit = memory_limit_bytes(&cx.host.cgroup);
+        let target = match params.target {
+            Target::Mb(mb) => u64::from(mb) * MIB,
+            Target::PercentOfLimit(percent) => (limit as f64 * percent / 100.0) as u64,
+        };
+        let headroom = memory_headroom_bytes(&cx.host.cgroup);
+        let warning = (target > headroom).then(|| {
+            format!(
+                "only {} MiB are left under the memory limit of {} MiB: the system will end the \
+                 process before the target of {} MiB is reached",
+                headroom / MIB,
+                limit / MIB,
+                target / MIB
+            )
+        });
+        let leak = Arc::new(Leak {
+            pace: Pace::new(
+                Instant::now(),
+                params.leak_rate_mb * MIB as f64,
+                target as f64,
+            ),
+            target,
+            rate_mb: params.leak_rate_mb,
+            touched: AtomicU64::new(0),
+            resident: AtomicU64::new(0),
+            live: AtomicBool::new(true),
+        });
+        let mut threads = ThreadGroup::new(&cx.host.census);
+        let work = Arc::clone(&leak);
+        threads
+            .spawn("heap", move |stop| work.run(stop))
+            .map_err(|error| StartError::new(format!("no thread to leak with: {error}")))?;
+        Ok(Active::new(leak, threads.run_until(cx.stop)).warn(warning))
+    }
+}
+
+/// A leak and what is known of it, in bytes.
+#[derive(Debug)]
+struct Leak {
+    pace: Pace,
+    target: u64,
+    rate_mb: f64,
+    touched: AtomicU64,
+    /// Of the whole process.
+    resident: AtomicU64,
+    live: AtomicBool,
+}
+
+impl Leak {
+    /// The life of the leak's thread: grow by what is due, hold, and give back at the stop.
+    fn run(&self, stop: &StopFlag) -> Result<(), String> {
+        let mut held = Held::default();
+        let grown = self.grow_and_hold(&mut held, stop);
+        drop(held);
+        self.touched.store(0, Ordering::Relaxed);
+        self.live.store(false, Ordering::Relaxed);
+        grown
+    }
+
+    fn grow_and_hold(&self, held: &mut Held, stop: &StopFlag) -> Result<(), String> {
+        let mut meter = Meter::default();
+        let mut measure_at = Instant::now();
+        let mut step_at = measure_at;
+        loop {
+            let now = Instant::now();
+            if now >= measure_at {
+                self.resident
+                    .store(meter.resident_bytes().unwrap_or(0), Ordering::Relaxed);
+                measure_at = now + MEASURE_EVERY;
+            }
+            let due = self.pace.due(now);
+            while held.touched < due && !stop.is_set() {
+                held.grow(due).map_err(|error| self.refused(held, &error))?;
+                self.touched.store(held.touched, Ordering::Relaxed);
+            }
+            // Once all is there, only the measuring goes on.
+            step_at = if held.touched >= self.target {
+                measure_at
+            } else {
+                (step_at + STEP).max(now)
+            };
+            if stop.sleep_until(step_at) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn refused(&self, held: &Held, error: &std::io::Error) -> String {
+        let (held, target) = (held.touched / MIB, self.target / MIB);
+        format!("the system refused more memory at {held} of {target} MiB: {error}")
+    }
+}
+
+/// The mapped memory. Dropping it gives all of it back to the system.
+#[derive(Debug)]
+struct Held {
+    chunks: Vec<MmapMut>,
+    touched: u64,
+    random: SmallRng,
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        Self {
+            chunks: Vec::new(),
+            touched: 0,
+            random: SmallRng::seed_from_u64(rand::random()),
+        }
+    }
+}
+
+impl Held {
+    /// Touches one more piece, as far as `due` at most.
+    fn grow(&mut self, due: u64) -> std::io::Result<()> {
+        // Chunks are of one size: where the next byte lies follows from how many are touched.
+        let within = (self.touched % CHUNK as u64) as usize;
+        if within == 0 {
+            let chunk = MmapOptions::new().len(CHUNK).map_anon()?;
+            // Huge pages would turn the line into steps of two mebibytes. A kernel without them
+            // refuses the advice and does as it says.
+            drop(chunk.advise(Advice::NoHugePage));
+            self.chunks.push(chunk);
+        }
+        let Some(chunk) = self.chunks.last_mut() else {
+            return Ok(());
+        };
+        let wanted = usize::try_from(due - self.touched).unwrap_or(PIECE);
+        let end = (within + wanted.min(PIECE)).min(CHUNK);
+        self.random.fill_bytes(&mut chunk[within..end]);
+        self.touched += (end - within) as u64;
+        Ok(())
+    }
+}
+
+impl Probe for Leak {
+    fn read(&self) -> Reading {
+        let mb = |bytes: u64| bytes as f64 / MIB as f64;
+        let live = self.live.load(Ordering::Relaxed);
+        let asked = if live {
+            mb(self.pace.due(Instant::now()))
+        } else {
+            0.0
+        };
+        let current = mb(self.touched.load(Ordering::Relaxed));
+        let behind = asked - current > TOLERANCE_MB.max(self.rate_mb * STEP.as_secs_f64() * 2.0);
+        Reading {
+            asked,
+            achieved: Some(current),
+            unit: "MiB",
+            shortfall: behind.then_some(Shortfall::Contended),
+            metrics: super::object(json!({
+                "current_mb": (current * 100.0).round() / 100.0,
+                "target_mb": self.target / MIB,
+                "leak_rate_mb": self.rate_mb,
+                "resident_mb": (mb(self.resident.load(Ordering::Relaxed)) * 100.0).round() / 100.0,
+            })),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_grows_to_exactly_what_is_due_across_chunks() {
+        let mut held = Held::default();
+        let due = 2 * CHUNK as u64 + 12_345;
+        while held.touched < due {
+            held.grow(due).expect("33 MiB of memory");
+        }
+        assert_eq!((held.touched, held.chunks.len()), (due, 3));
+        // Random bytes: about half of the bits are set.
+        let ones: u64 = held.chunks[1]
+            .iter()
+            .map(|byte| u64::from(byte.count_ones()))
+            .sum();
+        let half = CHUNK as u64 * 4;
+        assert!(
+            ones.abs_diff(half) < half / 100,
+            "{ones} of {half} bits are set"
+        );
+    }
+}

@@ -1,0 +1,127 @@
+//! The scenarios. A new one is a new file here and one line in [`ALL`]; nothing else changes.
+
+mod cpu_burner;
+mod crash;
+mod dependency;
+mod disk_io;
+mod goroutine_leak;
+mod health_check;
+mod memory_leaker;
+mod network_latency;
+
+use serde_json::{Map, Value};
+
+use crate::plugin::Plugin;
+
+/// Every scenario, in the order in which they are listed and documented.
+pub static ALL: &[&dyn Plugin] = &[
+    &cpu_burner::CpuBurner,
+    &memory_leaker::MemoryLeaker,
+    &network_latency::NetworkLatency,
+    &health_check::HealthCheck,
+    &goroutine_leak::GoroutineLeak,
+    &disk_io::DiskIo,
+    &crash::Crash,
+    &dependency::Dependency,
+];
+
+/// Bytes in the MB of parameters and metrics: a mebibyte.
+const MIB: u64 = 1024 * 1024;
+
+/// The members of a JSON object that was just written with `json!`.
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_documented_scenarios_are_there_in_order_and_once() {
+        let names: Vec<&str> = ALL.iter().map(|plugin| plugin.name()).collect();
+        assert_eq!(
+            names,
+            [
+                "cpu_burner",
+                "memory_leaker",
+                "network_latency",
+                "health_check",
+                "goroutine_leak",
+                "disk_io",
+                "crash",
+                "dependency",
+            ]
+        );
+        assert!(ALL.iter().all(|plugin| !plugin.summary().is_empty()));
+    }
+
+    #[test]
+    fn the_defaults_are_the_documented_ones() {
+        let documented = [
+            json!({ "target_percent": 50 }),
+            json!({ "target_mb": 1024, "leak_rate_mb": 10 }),
+            json!({ "latency_ms": 100 }),
+            json!({ "failure_mode": "always", "status_code": 503, "fail_rate": 0.5,
+                    "delay_ms": 10000, "probes": ["health", "ready"] }),
+            json!({ "goroutines_per_second": 100 }),
+            json!({ "write_rate_mb": 50 }),
+            json!({ "crash_delay": 10, "exit_code": 1 }),
+            json!({ "failure_type": "timeout" }),
+        ];
+        for (plugin, expected) in ALL.iter().zip(documented) {
+            let plan = plugin.plan("", Map::new()).expect("the defaults are good");
+            assert_eq!(Value::Object(plan.params), expected, "{}", plugin.name());
+        }
+    }
+
+    /// For each bounded parameter: its ends are accepted and what lies just beyond is not.
+    #[test]
+    fn every_range_in_a_schema_is_the_range_that_is_enforced() {
+        let mut checked = 0;
+        for plugin in ALL {
+            let schema = plugin.schema();
+            for (name, spec) in schema["properties"].as_object().expect("properties") {
+                assert!(spec["description"].is_string(), "{name} says what it does");
+                let accepts = |value: Value| {
+                    let given = json!({ name: value });
+                    plugin
+                        .plan("", given.as_object().expect("an object").clone())
+                        .is_ok()
+                };
+                for wrong in [json!(null), json!({}), json!("no such value")] {
+                    assert!(!accepts(wrong.clone()), "{name}: {wrong}");
+                }
+                if let Some(low) = spec["minimum"].as_f64() {
+                    assert!(accepts(json!(low)) && !accepts(json!(low - 1.0)), "{name}");
+                }
+                if let Some(low) = spec["exclusiveMinimum"].as_f64() {
+                    assert!(
+                        accepts(json!(low + 0.001)) && !accepts(json!(low)),
+                        "{name}"
+                    );
+                }
+                if let Some(high) = spec["maximum"].as_f64() {
+                    assert!(
+                        accepts(json!(high)) && !accepts(json!(high + 1.0)),
+                        "{name}"
+                    );
+                    checked += 1;
+                }
+                if spec["type"] == "integer" {
+                    let low = spec["minimum"].as_f64().expect("integers are bounded");
+                    assert!(!accepts(json!(low + 0.5)), "{name}");
+                }
+                for allowed in spec["enum"].as_array().into_iter().flatten() {
+                    assert!(accepts(allowed.clone()), "{name}: {allowed}");
+                }
+            }
+        }
+        assert!(checked >= 12, "only {checked} ranges were seen");
+    }
+}
