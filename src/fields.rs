@@ -79,7 +79,8 @@ impl Fields {
     ) -> T {
         let pointer = self.pointer_to(name);
         let given = match self.given.remove(name) {
-            None => Map::new(),
+            // A YAML section whose every line is a comment reads as null.
+            None | Some(Value::Null) => Map::new(),
             Some(Value::Object(map)) => map,
             Some(other) => {
                 self.reject(name, format!("must be an object, not {}", shown(&other)));
