@@ -1,0 +1,7 @@
+//! Tests of the built daemon, as its users meet it: a process, its sockets, its files and its signals.
+//! One binary, so that it is linked once.
+
+mod common;
+
+/// Every route, byte for byte where the document shows it, and every kind of bad input.
+mod api;
