@@ -152,3 +152,166 @@ impl Sentence {
             .map(|(_, reply)| reply)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::body::Body;
+    use http::StatusCode;
+    use serde_json::json;
+    use tokio_util::sync::CancellationToken;
+    use tower::service_fn;
+
+    use super::*;
+    use crate::fault::{RequestFault, Tally, Verdict};
+
+    /// A fault with one verdict, at the dependency's surface only.
+    #[derive(Debug)]
+    struct Always(Verdict);
+
+    impl RequestFault for Always {
+        fn concerns(&self, surface: Surface) -> bool {
+            surface == Surface::Dependency
+        }
+        fn judge(&self, _: f64) -> Verdict {
+            self.0.clone()
+        }
+    }
+
+    fn delay(ms: u64) -> Verdict {
+        Verdict {
+            delay: Duration::from_millis(ms),
+            reply: None,
+        }
+    }
+
+    fn reply(status: StatusCode) -> Verdict {
+        Verdict {
+            delay: Duration::ZERO,
+            reply: Some(Reply {
+                status,
+                body: json!({}),
+            }),
+        }
+    }
+
+    struct Bench {
+        table: FaultTable,
+        served: Arc<AtomicUsize>,
+        timer: FineTimer,
+    }
+
+    impl Bench {
+        fn with(verdicts: Vec<Verdict>) -> (Self, Vec<Arc<Armed>>) {
+            let arm = |verdict| {
+                let (tally, stop) = (Arc::new(Tally::default()), CancellationToken::new());
+                Arc::new(Armed::new(Arc::new(Always(verdict)), tally, stop))
+            };
+            let armed: Vec<_> = verdicts.into_iter().map(arm).collect();
+            let table = FaultTable::default();
+            table.store(armed.clone());
+            let timer = FineTimer::start().expect("a thread");
+            (
+                Self {
+                    table,
+                    served: Arc::default(),
+                    timer,
+                },
+                armed,
+            )
+        }
+
+        /// Sends one request through the layer, which has an inner service that answers 200.
+        fn send(
+            &self,
+            surface: Surface,
+        ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
+            let served = Arc::clone(&self.served);
+            let inner = service_fn(move |_: Request<Body>| {
+                served.fetch_add(1, Ordering::Relaxed);
+                async { Ok::<_, Infallible>(StatusCode::OK.into_response()) }
+            });
+            let layer = FaultLayer::new(self.table.clone(), self.timer.clone(), surface);
+            layer.layer(inner).oneshot(Request::new(Body::empty()))
+        }
+
+        async fn status(&self, surface: Surface) -> u16 {
+            let Ok(response) = self.send(surface).await;
+            response.status().as_u16()
+        }
+
+        fn served(&self) -> usize {
+            self.served.load(Ordering::Relaxed)
+        }
+    }
+
+    #[tokio::test]
+    async fn an_idle_layer_passes_the_inner_future_on_unboxed() {
+        let (bench, _) = Bench::with(Vec::new());
+        let inner = service_fn(|_: Request<Body>| async {
+            Ok::<_, Infallible>(StatusCode::OK.into_response())
+        });
+        let layer = FaultLayer::new(bench.table, bench.timer, Surface::Other);
+        let future = layer.layer(inner).call(Request::new(Body::empty()));
+        assert!(matches!(future, Either::Left(_)));
+    }
+
+    #[tokio::test]
+    async fn a_surface_that_no_fault_concerns_is_left_alone() {
+        let (bench, armed) = Bench::with(vec![reply(StatusCode::IM_A_TEAPOT)]);
+        assert_eq!(bench.status(Surface::Other).await, 200);
+        assert_eq!(armed[0].tally.concerned(), 0);
+    }
+
+    #[tokio::test]
+    async fn delays_add_up_and_are_never_shorter_than_asked() {
+        let (bench, armed) = Bench::with(vec![delay(20), delay(30)]);
+        let start = Instant::now();
+        assert_eq!(bench.status(Surface::Dependency).await, 200);
+        assert!(start.elapsed() >= Duration::from_millis(50));
+        assert_eq!((bench.served(), armed[1].tally.touched()), (1, 1));
+        assert!(armed[0].tally.mean_wait() >= Some(Duration::from_millis(20)));
+    }
+
+    #[tokio::test]
+    async fn the_first_reply_wins_and_the_route_is_not_called() {
+        let (bench, _) = Bench::with(vec![
+            reply(StatusCode::BAD_GATEWAY),
+            reply(StatusCode::IM_A_TEAPOT),
+        ]);
+        assert_eq!(bench.status(Surface::Dependency).await, 502);
+        assert_eq!(bench.served(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_stopped_fault_lets_its_waiting_request_go_on_at_once() {
+        let (bench, armed) = Bench::with(vec![delay(3_600_000)]);
+        let request = tokio::spawn(bench.send(Surface::Dependency));
+        while armed[0].tally.touched() == 0 {
+            tokio::task::yield_now().await;
+        }
+        armed[0].stop.cancel();
+        let Ok(response) = request.await.expect("no panic");
+        assert_eq!((response.status(), bench.served()), (StatusCode::OK, 1));
+        assert_eq!(
+            armed[0].tally.mean_wait(),
+            None,
+            "a wait that was cut short is no measure"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_reply_whose_fault_was_stopped_meanwhile_is_not_given() {
+        let (bench, armed) = Bench::with(vec![delay(3_600_000), reply(StatusCode::BAD_GATEWAY)]);
+        let request = tokio::spawn(bench.send(Surface::Dependency));
+        while armed[1].tally.touched() == 0 {
+            tokio::task::yield_now().await;
+        }
+        armed[1].stop.cancel();
+        armed[0].stop.cancel();
+        let Ok(response) = request.await.expect("no panic");
+        assert_eq!(response.status(), StatusCode::OK);
+    }
+}

@@ -36,13 +36,11 @@ pub struct Api {
 }
 
 /// The routes of the admin listener: no fault ever applies.
-#[must_use]
 pub fn admin_router(api: Api) -> Router {
     router(api, |routes, _| routes)
 }
 
 /// The routes of the service listener, with the faults of `table` before them.
-#[must_use]
 pub fn service_router(api: Api, table: &FaultTable) -> Router {
     let timer = api.timer.clone();
     router(api, move |routes, surface| {

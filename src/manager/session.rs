@@ -33,6 +33,9 @@ use crate::plugin::{Exit, Host, Plan, Probe, RunContext, Staging};
 
 /// How long a scenario may take to start before its start counts as failed.
 const START_LIMIT: Duration = Duration::from_secs(5);
+/// How long a start is left alone before a later command may call it off: of two clients that start at
+/// once, both succeed, one after the other.
+const CALL_OFF_AFTER: Duration = Duration::from_millis(200);
 /// How long a run that was told to end may take before it is aborted.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 /// The same when the daemon ends: it must be gone within two seconds, draining included.
@@ -79,12 +82,12 @@ enum Command {
 }
 
 impl Command {
-    /// Whether this command makes it pointless to go on starting `names`.
-    fn calls_off(&self, names: &[&str]) -> bool {
+    /// Whether this command makes it pointless to go on starting `name`.
+    fn calls_off(&self, name: &str) -> bool {
         match self {
             Self::StartSet(..) | Self::StopAll(_) => true,
-            Self::StopOne(name, _) => names.contains(name),
-            Self::StartOne(run, _) => names.contains(&run.plan.name),
+            Self::StopOne(stopped, _) => *stopped == name,
+            Self::StartOne(run, _) => run.plan.name == name,
         }
     }
 }
@@ -360,18 +363,20 @@ impl Actor {
 
     /// Waits until each launch is up or has failed; what failed is released when this returns.
     async fn await_ready(&mut self, launches: &mut [Launch]) -> Vec<Result<Ready, String>> {
-        let names: Vec<&str> = launches.iter().map(|launch| launch.named.0).collect();
-        let give_up = Instant::now() + START_LIMIT;
+        let launched = Instant::now();
         let mut outcomes = Vec::with_capacity(launches.len());
-        let mut called_off = None;
         for launch in launches.iter_mut() {
+            let called_off = async {
+                sleep_until(launched + CALL_OFF_AFTER).await;
+                wait_called_off(launch.named.0, &mut self.mailbox, &mut self.backlog).await;
+            };
             let outcome = tokio::select! {
                 biased;
                 ready = &mut launch.ready => ready.map_err(|_| None),
                 () = self.root.cancelled() => Err(Some("the daemon is shutting down".to_owned())),
-                reason = wait_called_off(&mut called_off, &mut self.mailbox, &mut self.backlog, &names) =>
-                    Err(Some(reason)),
-                () = sleep_until(give_up) =>
+                () = called_off =>
+                    Err(Some("the start was called off by a later request".to_owned())),
+                () = sleep_until(launched + START_LIMIT) =>
                     Err(Some(format!("did not start within {} s", START_LIMIT.as_secs()))),
             };
             outcomes.push(outcome);
@@ -497,7 +502,7 @@ impl Actor {
         }
         let mut ends = HashMap::new();
         let mut give_up = Instant::now() + grace;
-        let mut aborted = false;
+        let (mut aborted, mut shutting_down) = (false, false);
         while ends.len() < tasks.len() {
             tokio::select! {
                 biased;
@@ -508,6 +513,10 @@ impl Actor {
                     } else {
                         self.ended_by_itself(end);
                     }
+                }
+                () = self.root.cancelled(), if !shutting_down => {
+                    shutting_down = true;
+                    give_up = give_up.min(Instant::now() + SHUTDOWN_GRACE);
                 }
                 () = sleep_until(give_up) => {
                     let late = tasks.iter().filter(|(task, _)| !ends.contains_key(&task.id()));
@@ -640,24 +649,18 @@ async fn drive(plan: Plan, cx: RunContext, ready: oneshot::Sender<Ready>) -> Exi
     active.body.await
 }
 
-/// Takes in commands while a start is under way until one of them calls it off, and says why.
-/// Once called off it stays so.
+/// Takes in commands while a start of `name` is under way, until one of them calls it off.
 async fn wait_called_off(
-    called_off: &mut Option<String>,
+    name: &str,
     mailbox: &mut mpsc::Receiver<Command>,
     backlog: &mut VecDeque<Command>,
-    names: &[&str],
-) -> String {
-    while called_off.is_none() {
+) {
+    while !backlog.iter().any(|command| command.calls_off(name)) {
         let Some(command) = mailbox.recv().await else {
             return std::future::pending().await;
         };
-        if command.calls_off(names) {
-            *called_off = Some("the start was called off by a later request".to_owned());
-        }
         backlog.push_back(command);
     }
-    called_off.clone().unwrap_or_default()
 }
 
 /// Parameters as they stand in a log line.
@@ -690,3 +693,6 @@ fn failure_of(end: TaskEnd) -> Option<String> {
         Err(_) => Some("ignored its stop and was aborted".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,674 @@
+//! The actor against plugins that misbehave, on a paused clock: time passes only when all wait.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use serde_json::json;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::fault::{RequestFault, Surface, Tally, Verdict};
+use crate::fields::Fields;
+use crate::host::cgroup::Cgroup;
+use crate::plugin::guard::Census;
+use crate::plugin::{Active, Params, Plugin, Reading, Scenario, StartError};
+
+// === Plugins ===
+
+/// How a fake scenario behaves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Act {
+    Well,
+    FailsToStart,
+    PanicsAtStart,
+    NeverStarts,
+    FailsAfterASecond,
+    PanicsAfterASecond,
+    IgnoresItsStop,
+    TakesASecondToStop,
+}
+
+const ACTS: &[(&str, Act)] = &[
+    ("Well", Act::Well),
+    ("FailsToStart", Act::FailsToStart),
+    ("PanicsAtStart", Act::PanicsAtStart),
+    ("NeverStarts", Act::NeverStarts),
+    ("FailsAfterASecond", Act::FailsAfterASecond),
+    ("PanicsAfterASecond", Act::PanicsAfterASecond),
+    ("IgnoresItsStop", Act::IgnoresItsStop),
+    ("TakesASecondToStop", Act::TakesASecondToStop),
+];
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+struct FakeParams(Act);
+
+impl Params for FakeParams {
+    fn read(fields: &mut Fields) -> Self {
+        Self(fields.field("act", "How it behaves.").choice(ACTS))
+    }
+}
+
+/// A scenario named `a`, `b` or `c`.
+#[derive(Debug)]
+struct Fake<const NAME: char>;
+
+impl<const LETTER: char> Scenario for Fake<LETTER> {
+    const NAME: &'static str = match LETTER {
+        'a' => "a",
+        'b' => "b",
+        _ => "c",
+    };
+    const SUMMARY: &'static str = "A fake.";
+    type Params = FakeParams;
+
+    async fn start(FakeParams(act): FakeParams, cx: RunContext) -> Result<Active, StartError> {
+        let held = cx.host.census.enter();
+        match act {
+            Act::FailsToStart => return Err(StartError::new("out of luck")),
+            Act::PanicsAtStart => panic!("at the start"),
+            Act::NeverStarts => std::future::pending().await,
+            _ => {}
+        }
+        cx.faults.arm(Nothing, Arc::new(Tally::default()));
+        let body = async move {
+            let _held = held;
+            match act {
+                Act::FailsAfterASecond => {
+                    tokio::time::sleep(SECOND).await;
+                    return Exit::Failed("broke down".to_owned());
+                }
+                Act::PanicsAfterASecond => {
+                    tokio::time::sleep(SECOND).await;
+                    panic!("in the middle");
+                }
+                Act::IgnoresItsStop => std::future::pending().await,
+                _ => cx.stop.cancelled().await,
+            }
+            if act == Act::TakesASecondToStop {
+                tokio::time::sleep(SECOND).await;
+            }
+            Exit::Stopped
+        };
+        Ok(Active::new(Arc::new(Blind), body))
+    }
+}
+
+#[derive(Debug)]
+struct Nothing;
+
+impl RequestFault for Nothing {
+    fn concerns(&self, _: Surface) -> bool {
+        false
+    }
+    fn judge(&self, _: f64) -> Verdict {
+        Verdict::default()
+    }
+}
+
+struct Blind;
+
+impl Probe for Blind {
+    fn read(&self) -> Reading {
+        Reading::default()
+    }
+}
+
+// === The bench ===
+
+struct Bench {
+    sessions: SessionManager,
+    actor: JoinHandle<()>,
+    root: CancellationToken,
+    census: Census,
+    table: FaultTable,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let census = Census::default();
+        let host = Arc::new(Host {
+            exit: Box::new(|_| {}),
+            cgroup: Cgroup::at("/nowhere", "/nowhere"),
+            data_dir: "/nowhere".into(),
+            census: census.clone(),
+        });
+        let (root, table) = (CancellationToken::new(), FaultTable::default());
+        let (sessions, actor) = SessionManager::spawn(host, table.clone(), root.clone());
+        Self {
+            sessions,
+            actor,
+            root,
+            census,
+            table,
+        }
+    }
+
+    fn running(&self) -> Vec<&'static str> {
+        let session = self.sessions.view().session.clone();
+        session
+            .map(|session| session.report.scenarios)
+            .unwrap_or_default()
+    }
+
+    fn end_of(&self, name: &str) -> RunEnd {
+        let view = self.sessions.view();
+        view.latest[name].end.clone().expect("it has ended")
+    }
+
+    /// What runs, what is armed and what is held agree, or the bench says how not.
+    fn assert_consistent(&self) {
+        let running = self.running().len();
+        assert_eq!(self.table.load().len(), running, "armed faults");
+        assert_eq!(self.census.count(), running, "held guards");
+    }
+
+    async fn start(&self, runs: Vec<PlannedRun>) -> Result<StartReport, SessionError> {
+        self.sessions.start_set(runs).await
+    }
+}
+
+fn run(name: char, act: Act, seconds: u64) -> PlannedRun {
+    let (act, _) = ACTS
+        .iter()
+        .find(|(_, known)| *known == act)
+        .expect("a known act");
+    let params = json!({ "act": act })
+        .as_object()
+        .expect("an object")
+        .clone();
+    let plan = match name {
+        'a' => Fake::<'a'>.plan("", params),
+        'b' => Fake::<'b'>.plan("", params),
+        _ => Fake::<'c'>.plan("", params),
+    };
+    let duration = (seconds > 0).then(|| Duration::from_secs(seconds));
+    PlannedRun {
+        plan: plan.expect("good parameters"),
+        duration,
+    }
+}
+
+fn errors(report: &StartReport) -> Vec<Option<&str>> {
+    report
+        .details
+        .iter()
+        .map(|detail| detail.error.as_deref())
+        .collect()
+}
+
+/// Lets time pass; the paused clock jumps as soon as everyone waits.
+async fn pass(seconds: f64) {
+    tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+}
+
+// === Starting ===
+
+#[tokio::test(start_paused = true)]
+async fn each_way_to_fail_at_the_start_is_told_and_leaves_nothing() {
+    let table = [
+        (Act::FailsToStart, "out of luck"),
+        (Act::PanicsAtStart, "panicked: at the start"),
+        (Act::NeverStarts, "did not start within 5 s"),
+    ];
+    for (act, reason) in table {
+        let bench = Bench::new();
+        let report = bench
+            .start(vec![run('a', act, 0), run('b', Act::Well, 0)])
+            .await;
+        let report = report.expect("b starts");
+        assert_eq!(
+            (report.status, &report.scenarios[..]),
+            ("partial", &["b"][..])
+        );
+        assert_eq!(errors(&report), [Some(reason), None]);
+        bench.assert_consistent();
+        let SessionStatus { report: shown, .. } =
+            bench.sessions.view().session.clone().expect("one");
+        assert_eq!(shown, report);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_of_which_none_starts_is_an_error_and_what_ran_before_is_gone() {
+    let bench = Bench::new();
+    bench
+        .start(vec![run('a', Act::Well, 0)])
+        .await
+        .expect("a starts");
+    let error = bench
+        .start(vec![run('b', Act::FailsToStart, 0)])
+        .await
+        .expect_err("b fails");
+    let SessionError::NothingStarted(report) = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(errors(&report), [Some("out of luck")]);
+    assert_eq!(bench.running(), [""; 0]);
+    assert_eq!(bench.end_of("a").reason, EndReason::Replaced);
+    bench.assert_consistent();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_takes_the_place_of_the_whole_session_before_it() {
+    let bench = Bench::new();
+    let first = bench
+        .start(vec![run('a', Act::TakesASecondToStop, 0)])
+        .await
+        .expect("a starts");
+    let second = bench
+        .start(vec![run('b', Act::Well, 0), run('c', Act::Well, 0)])
+        .await;
+    let second = second.expect("b and c start");
+    assert!(second.session_id > first.session_id);
+    assert_eq!(bench.running(), ["b", "c"]);
+    bench.assert_consistent();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_single_start_joins_the_session_and_replaces_only_itself() {
+    let bench = Bench::new();
+    let first = bench
+        .sessions
+        .start_one(run('a', Act::Well, 0))
+        .await
+        .expect("a starts");
+    let second = bench
+        .sessions
+        .start_one(run('b', Act::Well, 0))
+        .await
+        .expect("b starts");
+    assert_eq!(first.session_id, second.session_id);
+    assert_eq!(
+        (&second.scenarios[..], bench.running()),
+        (&["b"][..], vec!["a", "b"])
+    );
+    bench
+        .sessions
+        .start_one(run('a', Act::TakesASecondToStop, 0))
+        .await
+        .expect("a again");
+    assert_eq!(bench.running(), ["b", "a"]);
+    bench.assert_consistent();
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_starts_at_once_are_two_sessions_of_which_the_later_lives() {
+    let bench = Bench::new();
+    let (one, two) = tokio::join!(
+        bench.start(vec![run('a', Act::Well, 0)]),
+        bench.start(vec![run('b', Act::Well, 0)]),
+    );
+    let (one, two) = (one.expect("a starts"), two.expect("b starts"));
+    assert!(one.session_id < two.session_id);
+    assert_eq!(bench.running(), ["b"]);
+    bench.assert_consistent();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_is_carried_through_when_its_client_hangs_up() {
+    let bench = Bench::new();
+    bench
+        .start(vec![run('a', Act::TakesASecondToStop, 0)])
+        .await
+        .expect("a starts");
+    let hung_up = tokio::time::timeout(SECOND / 2, bench.start(vec![run('b', Act::Well, 0)])).await;
+    assert!(hung_up.is_err(), "the client left while a was ending");
+    pass(1.0).await;
+    assert_eq!(bench.running(), ["b"]);
+    bench.assert_consistent();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_during_a_start_calls_off_what_is_not_up_and_ends_the_rest() {
+    let bench = Bench::new();
+    let before = Instant::now();
+    let (started, stopped) = tokio::join!(
+        bench.start(vec![run('a', Act::NeverStarts, 0), run('b', Act::Well, 0)]),
+        async {
+            pass(0.5).await;
+            bench.sessions.stop_all().await
+        }
+    );
+    let report = started.expect("b was up before");
+    assert_eq!(
+        errors(&report),
+        [Some("the start was called off by a later request"), None]
+    );
+    stopped.expect("an answer");
+    assert!(before.elapsed() < SECOND);
+    assert_eq!(bench.running(), [""; 0]);
+    bench.assert_consistent();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_single_stop_during_a_start_calls_off_that_one_alone() {
+    let bench = Bench::new();
+    let (started, stopped) = tokio::join!(
+        bench.start(vec![
+            run('a', Act::NeverStarts, 0),
+            run('b', Act::NeverStarts, 0)
+        ]),
+        async {
+            pass(0.5).await;
+            bench.sessions.stop_one("b").await
+        }
+    );
+    let SessionError::NothingStarted(report) = started.expect_err("neither") else {
+        panic!()
+    };
+    let called_off = "the start was called off by a later request";
+    assert_eq!(
+        errors(&report),
+        [Some("did not start within 5 s"), Some(called_off)]
+    );
+    stopped.expect("an answer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn ids_increase_within_a_millisecond_too() {
+    let bench = Bench::new();
+    let mut last = 0_u64;
+    for _ in 0..50 {
+        let report = bench
+            .start(vec![run('a', Act::Well, 0)])
+            .await
+            .expect("a starts");
+        let digits = report
+            .session_id
+            .strip_prefix("session-")
+            .expect("the prefix");
+        let id = digits.parse().expect("digits");
+        assert!(id > last);
+        last = id;
+    }
+}
+
+// === Ending ===
+
+#[tokio::test(start_paused = true)]
+async fn a_set_ends_together_at_its_largest_duration() {
+    let bench = Bench::new();
+    let set = vec![
+        run('a', Act::Well, 2),
+        run('b', Act::Well, 5),
+        run('c', Act::Well, 0),
+    ];
+    bench.start(set).await.expect("all start");
+    pass(4.9).await;
+    assert_eq!(bench.running(), ["a", "b", "c"]);
+    pass(0.2).await;
+    assert_eq!(bench.running(), [""; 0]);
+    assert_eq!(bench.end_of("c").reason, EndReason::Expired);
+    bench.assert_consistent();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scenario_that_failed_to_start_does_not_lengthen_its_set() {
+    let bench = Bench::new();
+    let set = vec![run('a', Act::Well, 2), run('b', Act::FailsToStart, 500)];
+    bench.start(set).await.expect("a starts");
+    pass(2.1).await;
+    assert_eq!(bench.running(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_of_a_replaced_set_never_fires() {
+    let bench = Bench::new();
+    bench
+        .start(vec![run('a', Act::Well, 10)])
+        .await
+        .expect("a starts");
+    pass(5.0).await;
+    bench
+        .start(vec![run('a', Act::Well, 0)])
+        .await
+        .expect("a starts anew");
+    pass(3600.0).await;
+    assert_eq!(bench.running(), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_of_a_replaced_run_never_fires() {
+    let bench = Bench::new();
+    bench
+        .sessions
+        .start_one(run('a', Act::Well, 10))
+        .await
+        .expect("a starts");
+    bench
+        .sessions
+        .start_one(run('b', Act::Well, 0))
+        .await
+        .expect("b starts");
+    pass(5.0).await;
+    bench
+        .sessions
+        .start_one(run('a', Act::Well, 10))
+        .await
+        .expect("a starts anew");
+    pass(9.9).await;
+    assert_eq!(bench.running(), ["b", "a"]);
+    pass(0.2).await;
+    assert_eq!(bench.running(), ["b"]);
+    bench.assert_consistent();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_waits_until_the_effect_is_gone() {
+    let bench = Bench::new();
+    bench
+        .start(vec![run('a', Act::TakesASecondToStop, 0)])
+        .await
+        .expect("a starts");
+    let before = Instant::now();
+    let stopped = bench.sessions.stop_all().await.expect("an answer");
+    assert_eq!((stopped, before.elapsed() >= SECOND), (vec!["a"], true));
+    bench.assert_consistent();
+    assert_eq!(bench.sessions.stop_all().await.expect("an answer"), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_ignores_its_stop_is_aborted_and_named() {
+    let bench = Bench::new();
+    bench
+        .start(vec![run('a', Act::IgnoresItsStop, 0)])
+        .await
+        .expect("a starts");
+    bench.sessions.stop_one("a").await.expect("an answer");
+    let error = bench.end_of("a").error;
+    assert_eq!(error.as_deref(), Some("ignored its stop and was aborted"));
+    bench.assert_consistent();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_fails_or_panics_is_told_and_the_others_live() {
+    let table = [
+        (Act::FailsAfterASecond, "broke down"),
+        (Act::PanicsAfterASecond, "panicked: in the middle"),
+    ];
+    for (act, reason) in table {
+        let bench = Bench::new();
+        bench
+            .start(vec![run('a', act, 0), run('b', Act::Well, 0)])
+            .await
+            .expect("both start");
+        pass(1.1).await;
+        assert_eq!(bench.running(), ["b"]);
+        let session = bench.sessions.view().session.clone().expect("it lives");
+        assert_eq!(errors(&session.report), [Some(reason), None]);
+        assert_eq!(session.report.status, "partial");
+        assert_eq!(bench.end_of("a").reason, EndReason::Failed);
+        bench.assert_consistent();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_last_run_fails_is_over() {
+    let bench = Bench::new();
+    bench
+        .start(vec![run('a', Act::FailsAfterASecond, 0)])
+        .await
+        .expect("a starts");
+    pass(1.1).await;
+    assert!(bench.sessions.view().session.is_none());
+}
+
+// === Shutting down ===
+
+#[tokio::test(start_paused = true)]
+async fn a_shut_down_in_the_middle_of_anything_ends_everything_in_time() {
+    for (act, _) in ACTS.iter().map(|(_, act)| (*act, ())) {
+        let bench = Bench::new();
+        let sessions = bench.sessions.clone();
+        let starting =
+            tokio::spawn(async move { sessions.start_set(vec![run('a', act, 0)]).await });
+        pass(0.5).await;
+        let before = Instant::now();
+        bench.root.cancel();
+        bench.actor.await.expect("the actor ends");
+        assert!(before.elapsed() < Duration::from_secs(2), "{act:?}");
+        // Whoever asked has an answer, and nothing is left.
+        drop(starting.await.expect("no panic"));
+        assert_eq!(
+            (bench.census.count(), bench.table.load().len()),
+            (0, 0),
+            "{act:?}"
+        );
+        let closed = bench.sessions.start_set(vec![run('b', Act::Well, 0)]).await;
+        assert_eq!(closed, Err(SessionError::Closed));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shut_down_during_a_long_stop_cuts_the_grace_short() {
+    let bench = Bench::new();
+    bench
+        .start(vec![run('a', Act::IgnoresItsStop, 0)])
+        .await
+        .expect("a starts");
+    let sessions = bench.sessions.clone();
+    let stopping = tokio::spawn(async move { sessions.stop_all().await });
+    pass(0.1).await;
+    let before = Instant::now();
+    bench.root.cancel();
+    bench.actor.await.expect("the actor ends");
+    assert!(before.elapsed() < SECOND);
+    drop(stopping.await.expect("no panic"));
+    assert_eq!(bench.census.count(), 0);
+}
+
+// === Against a model ===
+
+#[derive(Debug, Clone)]
+enum Step {
+    StartSet(Vec<(char, bool)>),
+    StartOne(char, bool, u64),
+    StopOne(char),
+    StopAll,
+    Pass(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let name = || prop::sample::select(vec!['a', 'b', 'c']);
+    let set = prop::sample::subsequence(vec!['a', 'b', 'c'], 1..=3).prop_flat_map(|names| {
+        let goods = prop::collection::vec(any::<bool>(), names.len());
+        (Just(names), goods).prop_map(|(names, goods)| names.into_iter().zip(goods).collect())
+    });
+    prop_oneof![
+        set.prop_map(Step::StartSet),
+        (name(), any::<bool>(), 0..4_u64).prop_map(|(n, good, s)| Step::StartOne(n, good, s)),
+        name().prop_map(Step::StopOne),
+        Just(Step::StopAll),
+        (1..4_u64).prop_map(Step::Pass),
+    ]
+}
+
+/// What should run: each name with the second at which it ends by itself.
+#[derive(Debug, Default)]
+struct Model {
+    now: u64,
+    live: Vec<(char, Option<u64>)>,
+}
+
+impl Model {
+    fn apply(&mut self, step: &Step) {
+        match step {
+            Step::StartSet(set) => {
+                self.live = set
+                    .iter()
+                    .filter(|(_, good)| *good)
+                    .map(|(n, _)| (*n, None))
+                    .collect();
+            }
+            Step::StartOne(name, good, seconds) => {
+                self.live.retain(|(known, _)| known != name);
+                if *good {
+                    self.live
+                        .push((*name, (*seconds > 0).then(|| self.now + seconds)));
+                }
+            }
+            Step::StopOne(name) => self.live.retain(|(known, _)| known != name),
+            Step::StopAll => self.live.clear(),
+            Step::Pass(seconds) => {
+                self.now += seconds;
+                self.live
+                    .retain(|(_, end)| end.is_none_or(|end| end > self.now));
+            }
+        }
+    }
+}
+
+async fn play(steps: Vec<Step>) {
+    let bench = Bench::new();
+    let mut model = Model::default();
+    let act = |good: bool| if good { Act::Well } else { Act::FailsToStart };
+    // Half a second off the seconds of all deadlines.
+    pass(0.5).await;
+    for step in steps {
+        // A failed start is part of the play; the view tells what came of it.
+        match &step {
+            Step::StartSet(set) => {
+                let runs = set
+                    .iter()
+                    .map(|(name, good)| run(*name, act(*good), 0))
+                    .collect();
+                drop(bench.start(runs).await);
+            }
+            Step::StartOne(name, good, seconds) => {
+                // The duration ends a quarter before the model's full second.
+                let mut run = run(*name, act(*good), *seconds);
+                run.duration = run.duration.map(|duration| duration - SECOND / 4);
+                drop(bench.sessions.start_one(run).await);
+            }
+            Step::StopOne(name) => {
+                let name = ["a", "b", "c"][*name as usize - 'a' as usize];
+                bench.sessions.stop_one(name).await.expect("an answer");
+            }
+            Step::StopAll => drop(bench.sessions.stop_all().await.expect("an answer")),
+            Step::Pass(seconds) => pass(*seconds as f64).await,
+        }
+        model.apply(&step);
+        let live: Vec<String> = model
+            .live
+            .iter()
+            .map(|(name, _)| name.to_string())
+            .collect();
+        assert_eq!(bench.running(), live, "after {step:?}");
+        bench.assert_consistent();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+    #[test]
+    fn any_sequence_of_commands_leaves_what_the_model_says(steps in prop::collection::vec(step(), 0..20)) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime");
+        runtime.block_on(play(steps));
+    }
+}
