@@ -31,6 +31,12 @@ impl FieldError {
     }
 }
 
+/// The pointer to the member `name` of the object at `at`, escaped as RFC 6901 wants it.
+#[must_use]
+pub fn pointer_to(at: &str, name: &str) -> String {
+    format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
 /// A number greater than `low` and at most `high`, as [`Field::number`] takes it.
 #[must_use]
 pub fn above(low: f64, high: f64) -> (Bound<f64>, Bound<f64>) {
@@ -159,11 +165,7 @@ impl Fields {
     }
 
     fn pointer_to(&self, name: &str) -> String {
-        format!(
-            "{}/{}",
-            self.pointer,
-            name.replace('~', "~0").replace('/', "~1")
-        )
+        pointer_to(&self.pointer, name)
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::fields::{FieldError, Fields};
+use crate::fields::{FieldError, Fields, pointer_to};
 use crate::plugin::Plugin;
 use session::{PlannedRun, SessionError, SessionManager};
 use view::{ScenarioStatus, SessionStatus, StartReport};
@@ -170,7 +170,7 @@ impl ScenarioManager {
         let entries = body.remove("scenarios");
         let mut errors: Vec<FieldError> = body
             .keys()
-            .map(|key| FieldError::new(format!("/{key}"), "unknown key; allowed here: scenarios"))
+            .map(|key| FieldError::new(pointer_to("", key), "unknown key; allowed here: scenarios"))
             .collect();
         let mut runs: Vec<PlannedRun> = Vec::new();
         match entries {
@@ -214,14 +214,18 @@ impl ScenarioManager {
                 "must be an object",
             )]),
         };
-        let plugin = self.named_plugin(at, entry.remove("name"), seen);
+        let plugin = self.named_plugin(at, entry.remove("name"));
+        let once = match &plugin {
+            Ok(plugin) => once(at, plugin.name(), seen),
+            Err(_) => Ok(()),
+        };
         let plan = both(plugin, given)
             .and_then(|(plugin, given)| plugin.plan(&format!("{at}/params"), given));
         let unknown: Vec<FieldError> = entry
             .keys()
             .map(|key| {
                 let detail = "unknown key; allowed here: name, params, duration";
-                FieldError::new(format!("{at}/{key}"), detail)
+                FieldError::new(pointer_to(at, key), detail)
             })
             .collect();
         let unknown = if unknown.is_empty() {
@@ -229,7 +233,7 @@ impl ScenarioManager {
         } else {
             Err(unknown)
         };
-        let ((duration, plan), ()) = both(both(duration, plan), unknown)?;
+        let ((duration, plan), ((), ())) = both(both(duration, plan), both(once, unknown))?;
         Ok(PlannedRun { plan, duration })
     }
 
@@ -237,24 +241,27 @@ impl ScenarioManager {
         &self,
         at: &str,
         name: Option<Value>,
-        seen: &mut Vec<&'static str>,
     ) -> Result<&'static dyn Plugin, Vec<FieldError>> {
         let refuse = |detail: String| Err(vec![FieldError::new(format!("{at}/name"), detail)]);
         let known = self.names().join(", ");
         let Some(Value::String(name)) = name else {
             return refuse(format!("must be the name of a scenario: {known}"));
         };
-        let Ok(plugin) = self.find(&name) else {
-            return refuse(format!("unknown scenario {name:?}; known: {known}"));
-        };
-        if seen.contains(&plugin.name()) {
-            return refuse(format!(
-                "{name} stands in the list twice; each may run once"
-            ));
+        match self.find(&name) {
+            Ok(plugin) => Ok(plugin),
+            Err(_) => refuse(format!("unknown scenario {name:?}; known: {known}")),
         }
-        seen.push(plugin.name());
-        Ok(plugin)
     }
+}
+
+/// Notes that the entry at `at` names `name`; refuses a name that was there before.
+fn once(at: &str, name: &'static str, seen: &mut Vec<&'static str>) -> Result<(), Vec<FieldError>> {
+    if seen.contains(&name) {
+        let detail = format!("{name} stands in the list twice; each may run once");
+        return Err(vec![FieldError::new(format!("{at}/name"), detail)]);
+    }
+    seen.push(name);
+    Ok(())
 }
 
 /// Takes `duration` out of a start's object; absent or zero means until stopped.
