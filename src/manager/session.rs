@@ -294,7 +294,8 @@ impl Actor {
             .filter_map(|(launch, _)| launch.duration)
             .filter(|duration| !duration.is_zero())
             .max();
-        let now = Instant::now();
+        // One moment for the whole set, so that all of it is shown to end together.
+        let (now, began) = (Instant::now(), Timestamp::now());
         let (mut details, mut slots) = (Vec::new(), Vec::new());
         for (launch, outcome) in launches.into_iter().zip(outcomes) {
             let (name, params) = launch.named;
@@ -308,7 +309,8 @@ impl Actor {
                         error: None,
                         warning: warning.clone(),
                     });
-                    let run = Run::begun((name, params), id.clone(), longest, (probe, warning));
+                    let times = (began, longest);
+                    let run = Run::begun((name, params), id.clone(), times, (probe, warning));
                     let arm =
                         |(fault, tally)| Arc::new(Armed::new(fault, tally, launch.stop.clone()));
                     slots.push(Slot {

@@ -169,10 +169,9 @@ impl Run {
     pub fn begun(
         (name, params): (&'static str, Map<String, Value>),
         session_id: String,
-        expires_after: Option<std::time::Duration>,
+        (started_at, expires_after): (Timestamp, Option<std::time::Duration>),
         (probe, warning): (Arc<dyn Probe>, Option<String>),
     ) -> Self {
-        let started_at = Timestamp::now();
         let expires_at = expires_after.map(|after| started_at.plus(after));
         let effective_since = Mutex::new(None);
         Self {
