@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::ListenerExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -21,6 +20,7 @@ use crate::fault::table::FaultTable;
 use crate::fault::timer::FineTimer;
 use crate::host::cgroup::Cgroup;
 use crate::http::{Api, admin_router, service_router};
+use crate::listener::LateEndListener;
 use crate::manager::ScenarioManager;
 use crate::manager::session::SessionManager;
 use crate::plugin::Host;
@@ -221,12 +221,7 @@ fn bind(which: &str, address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Serves `router` until `end`, then drains what is under way for a bounded time.
 async fn serve(listener: TcpListener, router: Router, end: CancellationToken) -> io::Result<()> {
-    // Answers are small: waiting to fill a packet would only delay them.
-    let listener = tokio::net::TcpListener::from_std(listener)?.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "A connection keeps its delay.");
-        }
-    });
+    let listener = LateEndListener::new(listener)?;
     let drained =
         axum::serve(listener, router).with_graceful_shutdown(end.clone().cancelled_owned());
     let too_long = async {

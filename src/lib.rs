@@ -3,6 +3,7 @@
 //! - [`app`] puts the parts together: two listeners, two runtimes, one shut-down.
 //! - [`config`] and [`logging`] are read once at the start.
 //! - [`http`] is the only list of routes; its handlers call the [`manager`].
+//! - [`listener`] accepts their connections.
 //! - [`manager`] checks requests and runs the one live session.
 //! - [`plugin`] says what a fault is; [`scenarios`] are the faults, one file each.
 //! - [`fault`] puts faults before requests.
@@ -17,6 +18,7 @@ pub mod healthcheck;
 pub mod host;
 pub mod http;
 pub mod json;
+pub mod listener;
 pub mod logging;
 pub mod manager;
 pub mod plugin;
