@@ -5,3 +5,6 @@ mod common;
 
 /// Every route, byte for byte where the document shows it, and every kind of bad input.
 mod api;
+
+/// Both README files: their commands run, their tables agree with the code and with each other.
+mod readme;
