@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use socket2::{Domain, Socket, Type};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -30,6 +31,9 @@ use crate::scenarios;
 /// How long requests that are under way may take after a signal. With the end of the session before
 /// it, the whole shut-down stays below two seconds.
 const DRAIN: Duration = Duration::from_millis(900);
+/// Connections that may wait to be accepted. The standard library's 128 would let a burst of clients wait
+/// a second for their second try.
+const BACKLOG: i32 = 4096;
 /// A process that a signal ended exits with this plus the signal's number, by the shells' convention.
 const EXIT_BY_SIGNAL: i32 = 128;
 
@@ -205,10 +209,7 @@ impl Signals {
 }
 
 fn bind(which: &str, address: SocketAddr) -> io::Result<TcpListener> {
-    let bound = TcpListener::bind(address).and_then(|listener| {
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    });
+    let bound = listen(address);
     let listener = bound.map_err(|error| {
         io::Error::new(
             error.kind(),
@@ -217,6 +218,16 @@ fn bind(which: &str, address: SocketAddr) -> io::Result<TcpListener> {
     })?;
     info!(listener = which, address = %listener.local_addr()?, "Listening.");
     Ok(listener)
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // A daemon that crashed on command must be able to come back at once.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// Serves `router` until `end`, then drains what is under way for a bounded time.

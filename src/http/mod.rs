@@ -16,6 +16,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
+use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::fault::Surface;
@@ -37,19 +38,19 @@ pub struct Api {
 
 /// The routes of the admin listener: no fault ever applies.
 pub fn admin_router(api: Api) -> Router {
-    router(api, |routes, _| routes)
+    router(api, |_| None)
 }
 
 /// The routes of the service listener, with the faults of `table` before them.
 pub fn service_router(api: Api, table: &FaultTable) -> Router {
     let timer = api.timer.clone();
-    router(api, move |routes, surface| {
-        routes.layer(FaultLayer::new(table.clone(), timer.clone(), surface))
+    router(api, |surface| {
+        Some(FaultLayer::new(table.clone(), timer.clone(), surface))
     })
 }
 
-/// All routes, each group passed through `before` with the surface it is.
-fn router(api: Api, before: impl Fn(Router<Api>, Surface) -> Router<Api>) -> Router {
+/// All routes, each group with the faults that `faults` gives for its surface.
+fn router(api: Api, faults: impl Fn(Surface) -> Option<FaultLayer>) -> Router {
     let control = Router::new()
         .route("/api/v1/scenarios/{name}/start", post(scenarios::start))
         .route("/api/v1/scenarios/{name}/stop", post(scenarios::stop))
@@ -75,19 +76,21 @@ fn router(api: Api, before: impl Fn(Router<Api>, Surface) -> Router<Api>) -> Rou
         .fallback(problem::not_found);
 
     let group = |routes: Router<Api>, surface| {
-        before(
-            routes.method_not_allowed_fallback(problem::method_not_allowed),
-            surface,
-        )
+        // One stack and not a layer after the other: each `layer` call would box every request anew.
+        // Outermost first: the log sees what a caught panic was answered with.
+        let layers = ServiceBuilder::new()
+            .layer(request_log::RequestLogLayer)
+            .layer(CatchPanicLayer::custom(problem::panicked))
+            .option_layer(faults(surface));
+        routes
+            .method_not_allowed_fallback(problem::method_not_allowed)
+            .layer(layers)
     };
     Router::new()
-        .merge(before(control, Surface::Control))
+        .merge(group(control, Surface::Control))
         .merge(group(health, Surface::Health))
         .merge(group(ready, Surface::Ready))
         .merge(group(dependency, Surface::Dependency))
         .merge(group(other, Surface::Other))
-        // Outermost first: the log sees what a caught panic was answered with.
-        .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(request_log::RequestLogLayer)
         .with_state(api)
 }

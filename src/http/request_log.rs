@@ -5,9 +5,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use axum::response::Response;
 use futures_util::future::Either;
-use http::Request;
+use http::{Request, Response};
 use tower::{Layer, Service};
 use tracing::debug;
 
@@ -29,16 +28,16 @@ pub(super) struct RequestLog<S> {
     inner: S,
 }
 
-type Logged<E> = Pin<Box<dyn Future<Output = Result<Response, E>> + Send>>;
+type Logged<R, E> = Pin<Box<dyn Future<Output = Result<R, E>> + Send>>;
 
-impl<S, B> Service<Request<B>> for RequestLog<S>
+impl<S, B, R> Service<Request<B>> for RequestLog<S>
 where
-    S: Service<Request<B>, Response = Response>,
+    S: Service<Request<B>, Response = Response<R>>,
     S::Future: Send + 'static,
 {
-    type Response = Response;
+    type Response = Response<R>;
     type Error = S::Error;
-    type Future = Either<S::Future, Logged<S::Error>>;
+    type Future = Either<S::Future, Logged<Response<R>, S::Error>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)

@@ -29,6 +29,8 @@ const STEP: Duration = Duration::from_millis(50);
 const MOST_DEBT: Duration = Duration::from_millis(100);
 /// The space that the file takes at most.
 const FILE_BYTES: u64 = 256 * MIB;
+/// What the kernel writes to a disk at least.
+const PAGE: u64 = 4096;
 /// What one write call hands to the kernel.
 const BLOCK: usize = MIB as usize;
 /// The time over which the reported rate is taken.
@@ -106,7 +108,7 @@ impl Stream {
         let mut block = vec![0_u8; BLOCK];
         SmallRng::seed_from_u64(rand::random()).fill_bytes(&mut block);
         let mut pace = Pace::new(Instant::now(), self.rate, f64::INFINITY);
-        let most_debt = (self.rate * MOST_DEBT.as_secs_f64()) as u64;
+        let most_debt = ((self.rate * MOST_DEBT.as_secs_f64()) as u64).max(PAGE);
         let (mut window_start, mut window_bytes) = (Instant::now(), 0_u64);
         let (mut written, mut step_at) = (0_u64, Instant::now());
         while !stop.is_set() {
@@ -116,7 +118,8 @@ impl Stream {
                     (owed - most_debt) as f64 / self.rate,
                 ));
             }
-            let piece = owed.min(most_debt.max(1));
+            // Whole pages only: half a page written twice would reach the disk twice.
+            let piece = owed.min(most_debt) / PAGE * PAGE;
             let done = write_round(file, &block, written, piece, stop)?;
             if done > 0 {
                 file.sync_data()?;

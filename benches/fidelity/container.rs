@@ -1,0 +1,113 @@
+//! The same binary in a container with real limits, on the host's network.
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::common::{Answer, agent, answer, eventually};
+
+const IMAGE: &str = "debian:bookworm-slim";
+
+/// A running container; dropping it removes it.
+pub(crate) struct Container {
+    pub(crate) pid: u32,
+    id: String,
+    admin: SocketAddr,
+    agent: ureq::Agent,
+}
+
+/// Why no container can be had, if so.
+pub(crate) fn missing() -> Option<String> {
+    match podman(&["image", "exists", IMAGE]) {
+        Ok(_) => None,
+        Err(_) => Some(format!("podman with the image {IMAGE} is not there")),
+    }
+}
+
+impl Container {
+    /// Starts the daemon with limits such as `--cpus=0.5`.
+    pub(crate) fn start(limits: &[&str]) -> Self {
+        let binary = env!("CARGO_BIN_EXE_mockserver");
+        let admin: SocketAddr = ([127, 0, 0, 1], free_port()).into();
+        let mount = format!("{binary}:/mockserver:ro");
+        let port = format!("MOCKSERVER_ADMIN_PORT={}", admin.port());
+        let mut args = vec![
+            "run",
+            "--detach",
+            "--network=host",
+            "--volume",
+            &mount,
+            "--env",
+            &port,
+        ];
+        args.extend(["--env", "MOCKSERVER_PORT=0"]);
+        args.extend(limits);
+        args.extend([IMAGE, "/mockserver"]);
+        let id = podman(&args).expect("a container");
+        let pid = podman(&["inspect", "--format", "{{.State.Pid}}", &id]).expect("its process");
+        let pid = pid.parse().expect("a number");
+        let container = Self {
+            pid,
+            id,
+            admin,
+            agent: agent(),
+        };
+        eventually("the container answers", || {
+            let url = format!("http://{}/health", container.admin);
+            container.agent.get(url).call().ok()
+        });
+        container
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
+        let url = format!("http://{}{path}", self.admin);
+        answer(
+            self.agent
+                .post(url)
+                .send(body.to_string())
+                .expect("an answer"),
+        )
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Option<Answer> {
+        self.agent
+            .get(format!("http://{}{path}", self.admin))
+            .call()
+            .ok()
+            .map(answer)
+    }
+
+    /// The exit code and whether the kernel killed it for its memory, once it has ended.
+    pub(crate) fn ended(&self) -> Option<(i64, bool)> {
+        let format = "{{.State.Running}} {{.State.ExitCode}} {{.State.OOMKilled}}";
+        let state = podman(&["inspect", "--format", format, &self.id]).expect("its state");
+        let [running, code, oom] = state.split(' ').collect::<Vec<_>>()[..] else {
+            return None;
+        };
+        (running == "false").then(|| (code.parse().expect("a number"), oom == "true"))
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        podman(&["rm", "--force", "--time=0", &self.id]).ok();
+    }
+}
+
+fn podman(args: &[&str]) -> Result<String, String> {
+    // A container that is killed for its memory leaves a mark in the folder it was started from.
+    let output = Command::new("podman")
+        .args(args)
+        .output()
+        .map_err(|error| error.to_string())?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    }
+    Err(String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("its address").port()
+}

@@ -1,0 +1,110 @@
+//! A load generator: many kept-alive connections, each asking at its own even pace.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::SendRequest;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// What to ask, how often, and over how many connections.
+pub(crate) struct Load {
+    pub(crate) address: SocketAddr,
+    pub(crate) path: &'static str,
+    pub(crate) connections: u32,
+    /// Over all connections; a connection that waits for an answer falls behind.
+    pub(crate) per_second: u32,
+}
+
+/// The times of all answers, sorted.
+pub(crate) struct Done {
+    took: Vec<Duration>,
+    within: Duration,
+}
+
+impl Done {
+    pub(crate) fn per_second(&self) -> f64 {
+        self.took.len() as f64 / self.within.as_secs_f64()
+    }
+
+    /// Milliseconds that a share of the answers did not exceed; 0 gives the fastest.
+    pub(crate) fn at(&self, share: f64) -> f64 {
+        let index = (self.took.len() as f64 * share) as usize;
+        self.took.get(index).map_or(f64::NAN, Duration::as_secs_f64) * 1000.0
+    }
+}
+
+impl Load {
+    pub(crate) fn run(&self, within: Duration) -> Done {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let mut took = runtime.expect("a runtime").block_on(self.all(within));
+        took.sort_unstable();
+        Done { took, within }
+    }
+
+    async fn all(&self, within: Duration) -> Vec<Duration> {
+        let mut open = Vec::new();
+        for _ in 0..self.connections {
+            open.push(Connection::open(self.address).await);
+        }
+        let every = Duration::from_secs(1) * self.connections / self.per_second;
+        let start = Instant::now() + Duration::from_millis(10);
+        let mut asking = tokio::task::JoinSet::new();
+        for (connection, index) in open.into_iter().zip(0..) {
+            let first = start + every * index / self.connections;
+            asking.spawn(connection.ask(self.path, first, every, start + within));
+        }
+        asking.join_all().await.into_iter().flatten().collect()
+    }
+}
+
+struct Connection {
+    sender: SendRequest<Empty<Bytes>>,
+    driver: tokio::task::JoinHandle<hyper::Result<()>>,
+}
+
+impl Connection {
+    async fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.expect("a connection");
+        stream.set_nodelay(true).expect("no delay");
+        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
+        let (sender, driver) = handshake.await.expect("a handshake");
+        Self {
+            sender,
+            driver: tokio::spawn(driver),
+        }
+    }
+
+    async fn ask(
+        mut self,
+        path: &'static str,
+        first: Instant,
+        every: Duration,
+        end: Instant,
+    ) -> Vec<Duration> {
+        let mut took = Vec::new();
+        let mut next = first;
+        while next < end {
+            tokio::time::sleep_until(next.into()).await;
+            let request = http::Request::get(path)
+                .header("host", "test")
+                .body(Empty::new());
+            let asked = Instant::now();
+            let answer = self.sender.send_request(request.expect("a request")).await;
+            answer
+                .expect("an answer")
+                .into_body()
+                .collect()
+                .await
+                .expect("a body");
+            took.push(asked.elapsed());
+            next = (next + every).max(Instant::now());
+        }
+        self.driver.abort();
+        took
+    }
+}

@@ -1,0 +1,56 @@
+//! Does every fault hold its figure? Starts the real binary, measures it from outside and prints one
+//! table of asked and achieved.
+//!
+//! ```text
+//! cargo bench --bench fidelity              everything, about seven minutes
+//! cargo bench --bench fidelity -- memory    the groups whose name contains a word
+//! ```
+//!
+//! Groups: `cpu` (also in containers, where podman and a Debian image are there, and beside stress-ng,
+//! where that is installed), `cpu-load`, `memory`, `oom`, `disk`, `latency`, `tasks`, `shares`. Bars
+//! that are missed are marked; the exit code tells them.
+
+#[path = "../../tests/it/common.rs"]
+#[expect(dead_code, reason = "the tests use more of it")]
+mod common;
+
+mod container;
+mod cpu;
+mod disk;
+mod latency;
+mod load;
+mod memory;
+mod proc;
+mod shares;
+mod table;
+mod tasks;
+
+use table::Table;
+
+type Group = (&'static str, fn(&mut Table));
+
+const GROUPS: &[Group] = &[
+    ("cpu", cpu::measure),
+    ("cpu-load", cpu::measure_under_load),
+    ("memory", memory::measure),
+    ("oom", memory::measure_oom),
+    ("disk", disk::measure),
+    ("latency", latency::measure),
+    ("tasks", tasks::measure),
+    ("shares", shares::measure),
+];
+
+fn main() -> std::process::ExitCode {
+    // Cargo adds --bench of its own.
+    let words: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|arg| !arg.starts_with('-'))
+        .collect();
+    let wanted =
+        |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
+    let mut table = Table::begin();
+    for (_, measure) in GROUPS.iter().filter(|(name, _)| wanted(name)) {
+        measure(&mut table);
+    }
+    table.finish()
+}

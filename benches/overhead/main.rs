@@ -1,0 +1,232 @@
+//! What the machinery for faults costs while no fault runs.
+//!
+//! Requests a second and p99 of `/health` against one bare axum route in a process of the same shape,
+//! in turn; and what the idle daemon takes: memory, time to the first answer, size. Needs wrk.
+//!
+//! ```text
+//! cargo bench --bench overhead
+//! ```
+
+#[path = "../../tests/it/common.rs"]
+#[expect(dead_code, reason = "the tests use more of it")]
+mod common;
+#[path = "../fidelity/proc.rs"]
+#[expect(dead_code, reason = "the other benchmark uses more of it")]
+mod proc;
+#[path = "../fidelity/table.rs"]
+mod table;
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use axum::routing::get;
+use axum::{Json, Router};
+use common::Daemon;
+use serde_json::json;
+use table::{Row, Table};
+
+const BARE: &str = "bare-server";
+const ROUNDS: usize = 7;
+
+fn main() -> ExitCode {
+    if std::env::args().any(|arg| arg == BARE) {
+        serve_bare();
+        return ExitCode::SUCCESS;
+    }
+    let mut table = Table::begin();
+    requests(&mut table);
+    idle(&mut table);
+    start_up(&mut table);
+    size(&mut table);
+    table.finish()
+}
+
+/// One route, no layers; otherwise as the daemon: workers of a multi-thread runtime, no delay.
+fn serve_bare() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(async {
+        use axum::serve::ListenerExt;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
+        println!("{}", listener.local_addr().expect("its address"));
+        let listener = listener.tap_io(|stream| stream.set_nodelay(true).expect("no delay"));
+        let health = || async { Json(json!({ "status": "healthy" })) };
+        let router = Router::new().route("/health", get(health));
+        axum::serve(listener, router).await.expect("it serves");
+    });
+}
+
+struct Bare {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Bare {
+    fn start() -> Self {
+        let own = std::env::current_exe().expect("this binary");
+        let mut child = Command::new(own)
+            .arg(BARE)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a process");
+        let mut line = String::new();
+        let mut output = BufReader::new(child.stdout.take().expect("its output"));
+        output.read_line(&mut line).expect("its address");
+        Self {
+            child,
+            address: line.trim().parse().expect("an address"),
+        }
+    }
+}
+
+impl Drop for Bare {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Requests a second and the p99 in milliseconds.
+fn wrk(address: SocketAddr) -> Option<(f64, f64)> {
+    let url = format!("http://{address}/health");
+    let output = Command::new("wrk")
+        .args(["-t1", "-c32", "-d2s", "--latency", &url])
+        .output();
+    let text = String::from_utf8(output.ok()?.stdout).ok()?;
+    let after = |label: &str| {
+        let line = text
+            .lines()
+            .find(|line| line.trim_start().starts_with(label))?;
+        line.split_whitespace().last().map(str::to_owned)
+    };
+    let p99 = after("99%")?;
+    let p99_ms = match p99.strip_suffix("us").or(p99.strip_suffix("ms")) {
+        Some(number) if p99.ends_with("us") => number.parse::<f64>().ok()? / 1000.0,
+        Some(number) => number.parse().ok()?,
+        None => p99.strip_suffix('s')?.parse::<f64>().ok()? * 1000.0,
+    };
+    Some((after("Requests/sec:")?.parse().ok()?, p99_ms))
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn requests(table: &mut Table) {
+    let (bare, daemon) = (Bare::start(), Daemon::start());
+    let (mut rates, mut tails, mut ratios) = (Vec::new(), (Vec::new(), Vec::new()), Vec::new());
+    for round in 0..ROUNDS {
+        // In turn, and each first in every other round: the machine's speed drifts.
+        let pair = if round % 2 == 0 {
+            wrk(bare.address).zip(wrk(daemon.service))
+        } else {
+            let ours = wrk(daemon.service);
+            wrk(bare.address).zip(ours)
+        };
+        let Some((theirs, ours)) = pair else {
+            table.note("requests a second: wrk is not installed");
+            return;
+        };
+        ratios.push(ours.0 / theirs.0 * 100.0);
+        rates.push(ours.0);
+        tails.0.push(theirs.1);
+        tails.1.push(ours.1);
+    }
+    let spread = ratios
+        .iter()
+        .fold((f64::MAX, f64::MIN), |(a, b), x| (a.min(*x), b.max(*x)));
+    let ratio = median(ratios);
+    table.row(Row {
+        what: "requests/s of /health beside bare axum, median of 7",
+        asked: "bare axum".to_owned(),
+        achieved: format!("{ratio:.1} % ({:.0}/s)", median(rates)),
+        error: format!("{:.1} to {:.1} %", spread.0, spread.1),
+        bar: "at least 95 %",
+        held: ratio >= 95.0,
+    });
+    let (theirs, ours) = (median(tails.0), median(tails.1));
+    table.row(Row {
+        what: "p99 of the same",
+        asked: format!("{theirs:.2} ms"),
+        achieved: format!("{ours:.2} ms"),
+        error: format!("{:+.2} ms", ours - theirs),
+        bar: "told",
+        held: true,
+    });
+}
+
+fn idle(table: &mut Table) {
+    let daemon = Daemon::start();
+    daemon.get("/health");
+    let resident = proc::resident_mb(daemon.pid());
+    table.row(Row {
+        what: "resident memory, idle",
+        asked: String::new(),
+        achieved: format!("{resident:.1} MiB"),
+        error: String::new(),
+        bar: "at most 10 MiB",
+        held: resident <= 10.0,
+    });
+}
+
+fn start_up(table: &mut Table) {
+    let port = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.local_addr().expect("its address").port()
+    };
+    let agent = common::agent();
+    let mut took = Vec::new();
+    for _ in 0..ROUNDS {
+        let started = Instant::now();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_mockserver"))
+            .args([
+                "--host",
+                "127.0.0.1",
+                "--port",
+                &port.to_string(),
+                "--log-level",
+                "error",
+            ])
+            .env("MOCKSERVER_ADMIN_PORT", "0")
+            .spawn()
+            .expect("a process");
+        while agent
+            .get(format!("http://127.0.0.1:{port}/health"))
+            .call()
+            .is_err()
+        {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        took.push(started.elapsed().as_secs_f64() * 1000.0);
+        child.kill().ok();
+        child.wait().ok();
+    }
+    let took = median(took);
+    table.row(Row {
+        what: "start of the process to the first 200, median of 7",
+        asked: String::new(),
+        achieved: format!("{took:.1} ms"),
+        error: String::new(),
+        bar: "at most 50 ms",
+        held: took <= 50.0,
+    });
+}
+
+fn size(table: &mut Table) {
+    let bytes = std::fs::metadata(env!("CARGO_BIN_EXE_mockserver")).map_or(0, |file| file.len());
+    let mib = bytes as f64 / 1_048_576.0;
+    table.row(Row {
+        what: "size of the binary",
+        asked: String::new(),
+        achieved: format!("{mib:.1} MiB"),
+        error: String::new(),
+        bar: "at most 8 MiB",
+        held: mib <= 8.0,
+    });
+}
