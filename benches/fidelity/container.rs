@@ -99,6 +99,7 @@ fn podman(args: &[&str]) -> Result<String, String> {
     // A container that is killed for its memory leaves a mark in the folder it was started from.
     let output = Command::new("podman")
         .args(args)
+        .current_dir(std::env::temp_dir())
         .output()
         .map_err(|error| error.to_string())?;
     if output.status.success() {

@@ -29,7 +29,7 @@ use super::view::{
 };
 use crate::fault::table::{Armed, FaultTable};
 use crate::plugin::guard::panic_text;
-use crate::plugin::{Exit, Host, Plan, Probe, RunContext, Staging};
+use crate::plugin::{Exit, Host, Plan, Probe, RunContext, Shortfall, Staging};
 
 /// How long a scenario may take to start before its start counts as failed.
 const START_LIMIT: Duration = Duration::from_secs(5);
@@ -476,6 +476,9 @@ impl Actor {
             .details
             .retain(|known| !ending.iter().any(|slot| slot.run.name == known.name));
         self.store_faults();
+        for slot in &ending {
+            slot.run.observe();
+        }
 
         let tasks: Vec<_> = ending
             .iter()
@@ -564,10 +567,16 @@ impl Actor {
             Some(error) => warn!(session = %run.session_id, scenario = run.name, ?reason, error,
                 params = json(&run.params), "Scenario ended with a failure."),
         }
+        let mut effect = run.last_effect();
+        if reason == EndReason::Failed {
+            // A run that could not go on is one that the system refused what it needs.
+            effect.reading.shortfall = Some(Shortfall::Refused);
+        }
         let end = RunEnd {
             reason,
             at: Timestamp::now(),
             error,
+            effect,
         };
         self.latest.insert(
             run.name,

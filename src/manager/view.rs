@@ -132,7 +132,7 @@ pub enum EndReason {
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RunEnd {
     /// Why.
     pub reason: EndReason,
@@ -141,6 +141,8 @@ pub struct RunEnd {
     /// What went wrong, if anything did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What was asked and achieved last, before the effect was taken off.
+    pub effect: Effect,
 }
 
 /// One run of a scenario, live or ended.
@@ -160,7 +162,7 @@ pub struct Run {
     /// Tells what it does now.
     pub probe: Arc<dyn Probe>,
     // A std mutex: written a few times a second, held for an assignment.
-    effective_since: Mutex<Option<Timestamp>>,
+    effect: Mutex<Effect>,
 }
 
 impl Run {
@@ -173,7 +175,7 @@ impl Run {
         (probe, warning): (Arc<dyn Probe>, Option<String>),
     ) -> Self {
         let expires_at = expires_after.map(|after| started_at.plus(after));
-        let effective_since = Mutex::new(None);
+        let effect = Mutex::default();
         Self {
             name,
             session_id,
@@ -182,32 +184,33 @@ impl Run {
             expires_at,
             warning,
             probe,
-            effective_since,
+            effect,
         }
     }
 
-    /// Looks at the probe and notes whether the effect holds: at least half of what is asked.
-    pub fn observe(&self) {
-        let Reading {
-            asked, achieved, ..
-        } = self.probe.read();
-        let holds = achieved.is_some_and(|achieved| achieved > 0.0 && achieved >= asked / 2.0);
-        let mut since = self
-            .effective_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *since = if holds {
-            since.or_else(|| Some(Timestamp::now()))
-        } else {
-            None
+    /// Reads the probe, and notes since when the effect holds: at least half of what is asked.
+    pub fn observe(&self) -> Effect {
+        let reading = self.probe.read();
+        let holds = reading
+            .achieved
+            .is_some_and(|achieved| achieved > 0.0 && achieved >= reading.asked / 2.0);
+        let mut effect = self.effect.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = effect.effective_since.filter(|_| holds);
+        let effective_since = since.or_else(|| holds.then(Timestamp::now));
+        *effect = Effect {
+            reading,
+            effective_since,
         };
+        effect.clone()
     }
 
-    fn effective_since(&self) -> Option<Timestamp> {
-        *self
-            .effective_since
+    /// What was observed last.
+    #[must_use]
+    pub fn last_effect(&self) -> Effect {
+        self.effect
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -263,7 +266,6 @@ impl View {
                 ..ScenarioStatus::default()
             };
         };
-        let reading = run.probe.read();
         let running = end.is_none();
         ScenarioStatus {
             name,
@@ -272,19 +274,16 @@ impl View {
             start_time: Some(run.started_at),
             expires_at: run.expires_at.filter(|_| running),
             params: run.params.clone(),
-            metrics: reading.metrics.clone(),
-            effect: running.then(|| Effect {
-                reading,
-                effective_since: run.effective_since(),
-            }),
+            metrics: run.probe.read().metrics,
+            effect: running.then(|| run.observe()),
             warning: run.warning.clone(),
             end: end.clone(),
         }
     }
 }
 
-/// What a running scenario was asked and what it achieves.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// What a scenario was asked and what it achieves.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Effect {
     /// Asked, achieved, unit and shortfall.
     #[serde(flatten)]
