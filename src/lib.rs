@@ -1,6 +1,7 @@
 //! mockserver: an HTTP service that goes wrong on command, exactly as told, and stops when told.
 //!
 //! - [`app`] puts the parts together: two listeners, two runtimes, one shut-down.
+//! - [`cli`] is the command line.
 //! - [`config`] and [`logging`] are read once at the start.
 //! - [`http`] is the only list of routes; its handlers call the [`manager`].
 //! - [`listener`] accepts their connections.
@@ -11,6 +12,7 @@
 //! - [`fields`] reads whatever comes from outside.
 
 pub mod app;
+pub mod cli;
 pub mod config;
 pub mod fault;
 pub mod fields;

@@ -1,89 +1,36 @@
-//! The command line: reads the configuration, then serves until told to end.
+//! Reads the command line and the configuration, then serves until told to end.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 use mockserver::app::App;
-use mockserver::config::{Config, Flags, ProcessEnv};
+use mockserver::cli::{Cli, Command};
+use mockserver::config::{Config, ProcessEnv};
 use mockserver::{healthcheck, logging};
 
 /// The exit code of a bad command line or configuration, EX_USAGE of sysexits.h.
 const BAD_USAGE: u8 = 64;
 
-/// An HTTP service that goes wrong on command, exactly as told, and stops when told.
-#[derive(Debug, Parser)]
-#[command(version)]
-struct Cli {
-    /// Configuration file [default: etc/mockserver.yaml, if it is there]
-    #[arg(short = 'f', long = "config", value_name = "FILE", global = true)]
-    file: Option<PathBuf>,
-    /// Address of the service listener
-    #[arg(long)]
-    host: Option<String>,
-    /// Port of the service listener
-    #[arg(long)]
-    port: Option<String>,
-    /// debug, info, warn or error
-    #[arg(long, value_name = "LEVEL")]
-    log_level: Option<String>,
-    /// Check the configuration, print it and exit
-    #[arg(long)]
-    check: bool,
-    #[command(subcommand)]
-    command: Option<Command>,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Ask a health URL once; exit 0 if it is healthy and 1 if not
-    Healthcheck {
-        /// [default: /health of the configured service listener]
-        #[arg(long)]
-        url: Option<String>,
-    },
-}
-
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(message) => {
-            let asked_for = message.exit_code() == 0;
-            drop(message.print());
-            return if asked_for {
-                ExitCode::SUCCESS
-            } else {
-                BAD_USAGE.into()
-            };
+            let help_was_asked_for = message.exit_code() == 0;
+            message.print().ok();
+            return ExitCode::from(if help_was_asked_for { 0 } else { BAD_USAGE });
         }
     };
-    let Cli {
-        file,
-        host,
-        port,
-        log_level,
-        check,
-        command,
-    } = cli;
-    let loaded = match Config::load(
-        &Flags {
-            file,
-            host,
-            port,
-            log_level,
-        },
-        &ProcessEnv,
-    ) {
+    let loaded = match Config::load(&cli.flags(), &ProcessEnv) {
         Ok(loaded) => loaded,
         Err(error) => return fail(&error, BAD_USAGE),
     };
-    if let Some(Command::Healthcheck { url }) = command {
+    if let Some(Command::Healthcheck { url }) = cli.command {
         return match healthcheck::run(url, &loaded.config) {
             Ok(()) => ExitCode::SUCCESS,
             Err(reason) => fail(&reason, 1),
         };
     }
-    if check {
+    if cli.check {
         print!("{}", loaded.as_yaml());
         return ExitCode::SUCCESS;
     }

@@ -1,0 +1,55 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Flags;
+
+/// An HTTP service that goes wrong on command, exactly as told, and stops when told.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Cli {
+    /// Configuration file [default: etc/mockserver.yaml, if it is there]
+    #[arg(short = 'f', long = "config", value_name = "FILE", global = true)]
+    pub file: Option<PathBuf>,
+    /// Address of the service listener
+    #[arg(long)]
+    pub host: Option<String>,
+    /// Port of the service listener
+    #[arg(long)]
+    pub port: Option<String>,
+    /// debug, info, warn or error
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// Check the configuration, print it and exit
+    #[arg(long)]
+    pub check: bool,
+    /// What to do instead of serving
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the daemon's program can do besides serving.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Ask a health URL once; exit 0 if it is healthy and 1 if not
+    Healthcheck {
+        /// [default: /health of the configured service listener]
+        #[arg(long)]
+        url: Option<String>,
+    },
+}
+
+impl Cli {
+    /// What the command line says of the configuration.
+    #[must_use]
+    pub fn flags(&self) -> Flags {
+        Flags {
+            file: self.file.clone(),
+            host: self.host.clone(),
+            port: self.port.clone(),
+            log_level: self.log_level.clone(),
+        }
+    }
+}
