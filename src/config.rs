@@ -1,6 +1,6 @@
 //! The configuration: defaults < file < `MOCKSERVER_*` variables < flags.
 //!
-//! The file's keys are those of [`Config::read`], which is also where every range and default stands.
+//! The file's keys are those of `Config::read`, which is also where every range and default stands.
 //! All that is wrong is told in one message.
 
 use std::fmt;
