@@ -84,8 +84,10 @@ impl App {
         } = self;
         let table = FaultTable::default();
         let timer = FineTimer::start()?;
+        let drained = CancellationToken::new();
         let control = Control {
             root: CancellationToken::new(),
+            drained: drained.clone(),
             table: table.clone(),
             timer,
             exit,
@@ -109,6 +111,7 @@ impl App {
         // Nothing is left to wait for: what could be drained is drained.
         runtime.shutdown_background();
         root.cancel();
+        drained.cancel();
         match control.join() {
             Ok(ended) => served.and(ended),
             Err(_) => Err(io::Error::other("the control thread panicked")),
@@ -119,6 +122,8 @@ impl App {
 /// What the control thread is given.
 struct Control {
     root: CancellationToken,
+    /// Cancelled when the service listener is done; until then a second signal must be heard.
+    drained: CancellationToken,
     table: FaultTable,
     timer: FineTimer,
     exit: ExitHook,
@@ -133,7 +138,7 @@ impl Control {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let ended = runtime.block_on(async {
+        runtime.block_on(async {
             let mut signals = Signals::new()?;
             let host = Arc::new(Host {
                 exit: Box::new(self.exit),
@@ -175,11 +180,15 @@ impl Control {
                     (self.exit)(EXIT_BY_SIGNAL + number);
                 });
             };
-            let (served, (), ended) = tokio::join!(admin, watch, actor);
+            let actor = async {
+                let ended = actor.await;
+                info!("All faults stopped.");
+                ended
+            };
+            let drained = self.drained.cancelled();
+            let (served, (), ended, ()) = tokio::join!(admin, watch, actor, drained);
             served.and(ended.map_err(io::Error::other))
-        });
-        info!("All faults stopped.");
-        ended
+        })
     }
 }
 
