@@ -53,7 +53,9 @@ where
         Either::Right(Box::pin(async move {
             let response = inner.await?;
             let status = response.status().as_u16();
-            debug!(%method, path, status, took_us = start.elapsed().as_micros(), "Request served.");
+            // A number in JSON too: a wider one than 64 bits is written as a text.
+            let took_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+            debug!(%method, path, status, took_us, "Request served.");
             Ok(response)
         }))
     }
