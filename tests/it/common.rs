@@ -1,9 +1,9 @@
 //! A daemon under test: the real binary on free loopback ports, in a folder of its own.
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -63,16 +63,24 @@ impl Daemon {
                 }
             }
         });
-        let (mut service, mut admin) = (None, None);
-        while service.is_none() || admin.is_none() {
-            let line = log
-                .recv_timeout(PATIENCE)
-                .expect("the daemon says where it listens");
+        let (mut service, mut admin, mut ready) = (None, None, false);
+        while service.is_none() || admin.is_none() || !ready {
+            let line = match log.recv_timeout(PATIENCE) {
+                Ok(line) => line,
+                // Somebody else took the admin port in the meantime: exit code 1, once more.
+                Err(mpsc::RecvTimeoutError::Disconnected)
+                    if child.wait().expect("its end").code() == Some(1) =>
+                {
+                    return Self::start_with(yaml, env);
+                }
+                Err(error) => panic!("the daemon does not say where it listens: {error}"),
+            };
             let address = || line["address"].as_str().and_then(|text| text.parse().ok());
             match line["listener"].as_str() {
                 Some("service") => service = address(),
                 Some("admin") => admin = address(),
-                _ => {}
+                // From here on it hears signals too.
+                _ => ready = line["message"] == "Ready.",
             }
         }
         let (service, admin) = (service.expect("an address"), admin.expect("an address"));
@@ -108,12 +116,51 @@ impl Daemon {
     }
 
     pub(crate) fn ask(&self, method: &str, to: SocketAddr, path: &str, body: &[u8]) -> Answer {
-        let request = http::Request::builder()
-            .method(method)
-            .uri(format!("http://{to}{path}"))
-            .body(body.to_vec())
-            .expect("a request");
-        answer(self.agent.run(request).expect("an answer"))
+        answer(send(&self.agent, method, to, path, body, &[]))
+    }
+
+    /// A client of its own, which may move to another thread.
+    pub(crate) fn client(&self) -> Client {
+        Client {
+            agent: agent(),
+            service: self.service,
+            admin: self.admin,
+        }
+    }
+
+    /// The session as the admin listener shows it.
+    pub(crate) fn session(&self) -> Value {
+        self.admin_get("/api/v1/composite/status").body
+    }
+
+    /// Starts a set and gives its report.
+    pub(crate) fn started_set(&self, scenarios: Value) -> Value {
+        let body = serde_json::json!({ "scenarios": scenarios });
+        let answer = self.post("/api/v1/composite/start", body.to_string());
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body
+    }
+
+    pub(crate) fn stopped(&self, name: &str) -> Value {
+        let answer = self.admin_post(&format!("/api/v1/scenarios/{name}/stop"), "");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body
+    }
+
+    /// Waits for the first log line that `wanted` says yes to.
+    pub(crate) fn logged(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let line = self.log.recv_timeout(PATIENCE);
+            let line = line.unwrap_or_else(|_| panic!("never logged: {what}"));
+            if wanted(&line) {
+                return line;
+            }
+        }
+    }
+
+    /// What the kernel tells of the process.
+    pub(crate) fn process(&self) -> Process {
+        Process(self.pid())
     }
 
     /// Starts one scenario and checks that it did.
@@ -156,6 +203,101 @@ impl Daemon {
     }
 }
 
+/// A client that knows both listeners.
+#[derive(Clone)]
+pub(crate) struct Client {
+    agent: ureq::Agent,
+    pub(crate) service: SocketAddr,
+    pub(crate) admin: SocketAddr,
+}
+
+impl Client {
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        answer(send(&self.agent, "GET", self.service, path, b"", &[]))
+    }
+
+    pub(crate) fn admin_get(&self, path: &str) -> Answer {
+        answer(send(&self.agent, "GET", self.admin, path, b"", &[]))
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &str) -> Answer {
+        let body = body.as_bytes();
+        answer(send(&self.agent, "POST", self.service, path, body, &[]))
+    }
+}
+
+/// A process, as `/proc` shows it.
+#[derive(Clone, Copy)]
+pub(crate) struct Process(u32);
+
+impl Process {
+    /// The CPU time of all its threads, dead ones included.
+    pub(crate) fn cpu(self) -> Duration {
+        let stat = self.read("stat");
+        // The name stands in brackets and may hold anything; utime and stime are fields 14 and 15.
+        let (_, fields) = stat.rsplit_once(')').expect("a name in brackets");
+        let ticks: u64 = fields
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .map(|ticks| ticks.parse::<u64>().expect("a number"))
+            .sum();
+        // USER_HZ is 100 on every Linux that Rust's standard targets run on.
+        Duration::from_millis(ticks * 10)
+    }
+
+    /// How long its live threads were ready to run and did not, because others had the CPU.
+    pub(crate) fn waited_for_cpu(self) -> Duration {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.0)).expect("the process lives");
+        let waited = tasks.flatten().filter_map(|task| {
+            let schedstat = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+            schedstat.split_whitespace().nth(1)?.parse::<u64>().ok()
+        });
+        Duration::from_nanos(waited.sum())
+    }
+
+    /// Resident memory in MiB, counted page by page: the figure in `status` may lag behind.
+    pub(crate) fn resident_mb(self) -> f64 {
+        let rollup = self.read("smaps_rollup");
+        let kb = rollup.lines().find_map(|line| line.strip_prefix("Rss:"));
+        let kb = kb.and_then(|text| text.trim().strip_suffix(" kB"));
+        let kb: f64 = kb.expect("Rss").trim().parse().expect("a number");
+        kb / 1024.0
+    }
+
+    /// Bytes that it has caused to be sent to the storage layer.
+    pub(crate) fn written_bytes(self) -> u64 {
+        let io = self.read("io");
+        let bytes = io
+            .lines()
+            .find_map(|line| line.strip_prefix("write_bytes: "));
+        bytes.expect("write_bytes").parse().expect("a number")
+    }
+
+    pub(crate) fn threads(self) -> usize {
+        self.entries("task")
+    }
+
+    pub(crate) fn open_files(self) -> usize {
+        self.entries("fd")
+    }
+
+    fn read(self, file: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{file}", self.0)).expect("the process lives")
+    }
+
+    fn entries(self, folder: &str) -> usize {
+        let entries = std::fs::read_dir(format!("/proc/{}/{folder}", self.0));
+        entries.expect("the process lives").count()
+    }
+}
+
+/// Tests that load the machine or measure its CPU take turns, or they would measure each other.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Drop for Daemon {
     fn drop(&mut self) {
         // Already gone, or gone now.
@@ -172,6 +314,43 @@ pub(crate) fn agent() -> ureq::Agent {
         .max_redirects(0)
         .build()
         .into()
+}
+
+/// Sends one request and gives the answer with its headers.
+pub(crate) fn send(
+    agent: &ureq::Agent,
+    method: &str,
+    to: SocketAddr,
+    path: &str,
+    body: &[u8],
+    headers: &[(&str, &str)],
+) -> http::Response<ureq::Body> {
+    let mut request = http::Request::builder()
+        .method(method)
+        .uri(format!("http://{to}{path}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(body.to_vec()).expect("a request");
+    agent.run(request).expect("an answer")
+}
+
+/// Sends bytes as they are and gives all that comes back until the daemon closes the connection.
+pub(crate) fn send_raw(to: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(to).expect("a connection");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
+    stream.write_all(bytes).expect("room for a request");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("an answer");
+    text
+}
+
+/// The value of `header` in an answer, empty where it has none.
+pub(crate) fn header_of(response: &http::Response<ureq::Body>, header: &str) -> String {
+    let value = response.headers().get(header);
+    value
+        .map_or("", |value| value.to_str().expect("a text"))
+        .to_owned()
 }
 
 pub(crate) fn answer(mut response: http::Response<ureq::Body>) -> Answer {

@@ -3,8 +3,11 @@
 
 mod common;
 
-/// Every route, byte for byte where the document shows it, and every kind of bad input.
+/// Every route, byte for byte where the document shows it.
 mod api;
+
+/// Every kind of bad input: what is answered, and that what ran before still runs.
+mod bad_input;
 
 /// Both README files: their commands run, their tables agree with the code and with each other.
 mod readme;

@@ -1,0 +1,672 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::common::{Answer, Daemon, agent, answer, header_of, send, send_raw};
+
+const COMPOSITE: &str = "/api/v1/composite/start";
+const NAMES: &str = "cpu_burner, memory_leaker, network_latency, health_check, goroutine_leak, disk_io, \
+                     crash, dependency";
+
+/// A daemon on which two faults run that nothing refused may touch.
+struct Busy {
+    daemon: Daemon,
+    session: Value,
+    runs: [Value; 2],
+}
+
+impl Busy {
+    fn start() -> Self {
+        let daemon = Daemon::start();
+        daemon.started_set(json!([
+            { "name": "health_check", "params": { "status_code": 599 } },
+            { "name": "dependency", "params": { "failure_type": "error" } },
+        ]));
+        let session = daemon.session();
+        let runs = Self::runs(&daemon);
+        Self {
+            daemon,
+            session,
+            runs,
+        }
+    }
+
+    fn runs(daemon: &Daemon) -> [Value; 2] {
+        ["health_check", "dependency"].map(|name| {
+            let status = daemon.status(name);
+            json!([status["running"], status["start_time"], status["params"]])
+        })
+    }
+
+    /// The same session with the same runs, and both are still in effect.
+    fn assert_untouched(&self) {
+        assert_eq!(self.daemon.session(), self.session);
+        assert_eq!(Self::runs(&self.daemon), self.runs);
+        assert_eq!(self.daemon.get("/ready").status, 599);
+        assert_eq!(self.daemon.get("/api/v1/mock-service").status, 500);
+    }
+
+    /// Posts `body`, which must be refused with this status and type, and must have changed nothing.
+    fn refused(&self, path: &str, body: impl AsRef<[u8]>, status: u16, kind: &str) -> Value {
+        let answer = self.daemon.post(path, body);
+        let problem = problem(answer, status, kind);
+        self.assert_untouched();
+        problem
+    }
+
+    /// Posts `body`, of which exactly the values at `pointers` must be refused.
+    fn invalid(&self, path: &str, body: &Value, pointers: &[&str]) {
+        let problem = self.refused(path, body.to_string(), 422, "invalid-params");
+        assert_eq!(pointers_of(&problem), sorted(pointers), "{body}: {problem}");
+    }
+
+    /// The same of a single start, and of a composite start in which the body is the second entry.
+    fn invalid_params(&self, name: &str, params: &Value, pointers: &[&str]) {
+        self.invalid(&start_of(name), params, pointers);
+        let good = if name == "crash" {
+            "dependency"
+        } else {
+            "crash"
+        };
+        let set = json!({ "scenarios": [
+            { "name": good },
+            { "name": name, "params": params },
+        ] });
+        let within: Vec<String> = pointers
+            .iter()
+            .map(|pointer| format!("/scenarios/1/params{pointer}"))
+            .collect();
+        let within: Vec<&str> = within.iter().map(String::as_str).collect();
+        self.invalid(COMPOSITE, &set, &within);
+    }
+}
+
+fn start_of(name: &str) -> String {
+    format!("/api/v1/scenarios/{name}/start")
+}
+
+/// Checks that an answer is a problem document of this status and type.
+fn problem(answer: Answer, status: u16, kind: &str) -> Value {
+    assert_eq!(
+        (answer.status, answer.content_type.as_str()),
+        (status, "application/problem+json"),
+        "{answer:?}"
+    );
+    let problem = answer.body;
+    assert_eq!(problem["status"], status);
+    assert_eq!(problem["type"], format!("urn:mockserver:problem:{kind}"));
+    for text in ["title", "detail"] {
+        let text = problem[text].as_str().unwrap_or_default();
+        assert!(!text.is_empty(), "{problem}");
+    }
+    problem
+}
+
+fn pointers_of(problem: &Value) -> Vec<String> {
+    let errors = problem["errors"].as_array().expect("errors");
+    let mut pointers: Vec<String> = errors
+        .iter()
+        .map(|error| {
+            assert!(
+                error["detail"]
+                    .as_str()
+                    .is_some_and(|detail| !detail.is_empty())
+            );
+            error["pointer"].as_str().expect("a pointer").to_owned()
+        })
+        .collect();
+    pointers.sort();
+    pointers
+}
+
+fn sorted(pointers: &[&str]) -> Vec<String> {
+    let mut pointers: Vec<String> = pointers.iter().map(|&pointer| pointer.to_owned()).collect();
+    pointers.sort();
+    pointers
+}
+
+// === Values ===
+
+#[test]
+fn no_wrong_value_is_taken_for_an_integer() {
+    let busy = Busy::start();
+    for value in [
+        json!(-1),
+        json!(101),
+        json!(80.5),
+        json!(1e300),
+        json!(u64::MAX),
+        json!(i64::MIN),
+        json!("80"),
+        json!(null),
+        json!(true),
+        json!([80]),
+        json!({}),
+    ] {
+        busy.invalid_params(
+            "cpu_burner",
+            &json!({ "target_percent": value }),
+            &["/target_percent"],
+        );
+    }
+}
+
+#[test]
+fn every_parameter_of_every_scenario_refuses_what_lies_outside_its_range() {
+    let busy = Busy::start();
+    for (name, params) in [
+        ("cpu_burner", json!({ "cores": 0 })),
+        ("memory_leaker", json!({ "target_mb": 0 })),
+        ("memory_leaker", json!({ "target_mb": 1_048_577 })),
+        ("memory_leaker", json!({ "leak_rate_mb": 0 })),
+        ("memory_leaker", json!({ "leak_rate_mb": -1 })),
+        ("network_latency", json!({ "latency_ms": -1 })),
+        ("network_latency", json!({ "latency_ms": 600_001 })),
+        ("health_check", json!({ "failure_mode": "sometimes" })),
+        ("health_check", json!({ "failure_mode": "Always" })),
+        ("health_check", json!({ "status_code": 399 })),
+        ("health_check", json!({ "status_code": 600 })),
+        ("health_check", json!({ "fail_rate": 1.01 })),
+        ("health_check", json!({ "fail_rate": -0.01 })),
+        ("health_check", json!({ "delay_ms": 600_001 })),
+        ("health_check", json!({ "probes": [] })),
+        ("health_check", json!({ "probes": ["health", "health"] })),
+        ("health_check", json!({ "probes": "health" })),
+        ("health_check", json!({ "seed": -1 })),
+        ("goroutine_leak", json!({ "goroutines_per_second": 0 })),
+        (
+            "goroutine_leak",
+            json!({ "goroutines_per_second": 1_000_001 }),
+        ),
+        ("disk_io", json!({ "write_rate_mb": -1 })),
+        ("disk_io", json!({ "write_rate_mb": 0 })),
+        ("disk_io", json!({ "write_rate_mb": 100_001 })),
+        ("crash", json!({ "crash_delay": -1 })),
+        ("crash", json!({ "crash_delay": 86_401 })),
+        ("crash", json!({ "exit_code": 256 })),
+        ("dependency", json!({ "failure_type": "" })),
+        ("dependency", json!({ "failure_type": 1 })),
+    ] {
+        let key = params
+            .as_object()
+            .and_then(|o| o.keys().next())
+            .expect("a key");
+        busy.invalid_params(name, &params, &[&format!("/{key}")]);
+    }
+}
+
+#[test]
+fn an_unknown_key_is_refused_wherever_it_stands() {
+    let busy = Busy::start();
+    busy.invalid_params("dependency", &json!({ "typo": 1 }), &["/typo"]);
+    busy.invalid(
+        COMPOSITE,
+        &json!({ "scenarios": [{ "name": "dependency", "param": {} }], "also": 1 }),
+        &["/also", "/scenarios/0/param"],
+    );
+}
+
+#[test]
+fn a_pointer_escapes_the_key_that_it_names() {
+    let busy = Busy::start();
+    busy.invalid_params("dependency", &json!({ "a/b~c": 1 }), &["/a~1b~0c"]);
+    busy.invalid(
+        COMPOSITE,
+        &json!({ "scenarios": [{ "name": "dependency", "x/y": 1 }], "~": 1 }),
+        &["/~0", "/scenarios/0/x~1y"],
+    );
+}
+
+#[test]
+fn a_duration_is_a_number_of_seconds_and_nothing_else() {
+    let busy = Busy::start();
+    for duration in [json!(-1), json!("5"), json!(null), json!(1e9), json!([1])] {
+        let body = json!({ "duration": duration });
+        busy.invalid(&start_of("dependency"), &body, &["/duration"]);
+        let set = json!({ "scenarios": [{ "name": "dependency", "duration": duration }] });
+        busy.invalid(COMPOSITE, &set, &["/scenarios/0/duration"]);
+    }
+}
+
+#[test]
+fn all_bad_values_of_a_single_start_are_told_at_once() {
+    let busy = Busy::start();
+    busy.invalid(
+        &start_of("health_check"),
+        &json!({
+            "failure_mode": "never", "status_code": 200, "fail_rate": "half", "delay_ms": -5,
+            "probes": ["live"], "duration": -1, "unknown": true,
+        }),
+        &[
+            "/failure_mode",
+            "/status_code",
+            "/fail_rate",
+            "/delay_ms",
+            "/probes",
+            "/duration",
+            "/unknown",
+        ],
+    );
+}
+
+#[test]
+fn all_bad_values_of_a_set_are_told_at_once() {
+    let busy = Busy::start();
+    busy.invalid(
+        COMPOSITE,
+        &json!({ "scenarios": [
+            { "name": "cpu_burner", "params": { "target_percent": 500 }, "duration": "long" },
+            { "name": "no_such_thing", "params": {} },
+            { "params": { "latency_ms": 5 } },
+            { "name": "disk_io", "params": { "write_rate_mb": -1, "where": "/" }, "extra": 1 },
+            { "name": "dependency", "params": [] },
+            { "name": 7 },
+            "crash",
+            null,
+        ] }),
+        &[
+            "/scenarios/0/params/target_percent",
+            "/scenarios/0/duration",
+            "/scenarios/1/name",
+            "/scenarios/2/name",
+            "/scenarios/3/params/write_rate_mb",
+            "/scenarios/3/params/where",
+            "/scenarios/3/extra",
+            "/scenarios/4/params",
+            "/scenarios/5/name",
+            "/scenarios/6",
+            "/scenarios/7",
+        ],
+    );
+}
+
+#[test]
+fn a_scenario_that_stands_in_a_set_twice_is_refused() {
+    let busy = Busy::start();
+    let set = json!({ "scenarios": [{ "name": "crash" }, { "name": "crash" }] });
+    busy.invalid(COMPOSITE, &set, &["/scenarios/1/name"]);
+    // What else is wrong with the second one is told too.
+    let set = json!({ "scenarios": [
+        { "name": "crash" }, { "name": "crash", "params": { "exit_code": -1 } },
+    ] });
+    let pointers = ["/scenarios/1/name", "/scenarios/1/params/exit_code"];
+    busy.invalid(COMPOSITE, &set, &pointers);
+}
+
+#[test]
+fn a_set_without_scenarios_is_refused() {
+    let busy = Busy::start();
+    for body in [
+        json!({}),
+        json!({ "scenarios": [] }),
+        json!({ "scenarios": null }),
+        json!({ "scenarios": {} }),
+        json!({ "scenarios": "crash" }),
+    ] {
+        busy.invalid(COMPOSITE, &body, &["/scenarios"]);
+    }
+    let problem = busy.refused(COMPOSITE, "", 422, "invalid-params");
+    assert_eq!(pointers_of(&problem), ["/scenarios"]);
+}
+
+#[test]
+fn two_parameters_that_exclude_each_other_are_refused_together() {
+    let busy = Busy::start();
+    busy.invalid_params(
+        "cpu_burner",
+        &json!({ "target_percent": 5, "cores": 1 }),
+        &["/cores"],
+    );
+}
+
+// === Bodies ===
+
+#[test]
+fn a_body_that_is_no_object_is_refused_as_a_whole() {
+    let busy = Busy::start();
+    for path in [start_of("dependency"), COMPOSITE.to_owned()] {
+        for body in ["[]", "null", "1", "\"x\"", "true", "[{\"name\":\"crash\"}]"] {
+            let problem = busy.refused(&path, body, 422, "invalid-params");
+            assert_eq!(pointers_of(&problem), [""]);
+        }
+    }
+}
+
+#[test]
+fn a_body_that_is_not_json_is_refused_with_its_line_and_column() {
+    let busy = Busy::start();
+    for path in [start_of("network_latency"), COMPOSITE.to_owned()] {
+        for body in [
+            "{",
+            "latency_ms=5",
+            "{\"latency_ms\": NaN}",
+            "{\"latency_ms\": Infinity}",
+            "{\"latency_ms\": -Infinity}",
+            "{\"latency_ms\": 1e400}",
+            "{\"latency_ms\": 05}",
+            "{\"latency_ms\": 5,}",
+            "{'latency_ms': 5}",
+            "{\"latency_ms\": 5} {}",
+            "{\n\"latency_ms\": 5,\n\"latency_ms\": 6}",
+            "{\"scenarios\": [], \"scenarios\": []}",
+            "\u{feff}{}",
+        ] {
+            let problem = busy.refused(&path, body, 400, "malformed-body");
+            let detail = problem["detail"].as_str().expect("a detail");
+            assert!(
+                detail.contains("line ") && detail.contains("column "),
+                "{body}: {detail}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_repeated_key_deep_in_a_set_is_refused() {
+    let busy = Busy::start();
+    let body =
+        r#"{"scenarios": [{"name": "crash", "params": {"crash_delay": 1, "crash_delay": 2}}]}"#;
+    let problem = busy.refused(COMPOSITE, body, 400, "malformed-body");
+    assert!(
+        problem["detail"]
+            .as_str()
+            .is_some_and(|text| text.contains("crash_delay"))
+    );
+}
+
+#[test]
+fn a_body_that_is_not_utf_8_is_refused() {
+    let busy = Busy::start();
+    for path in [start_of("dependency"), COMPOSITE.to_owned()] {
+        busy.refused(
+            &path,
+            b"{\"failure_type\": \"\xff\xfe\"}",
+            400,
+            "malformed-body",
+        );
+        busy.refused(&path, b"\xff", 400, "malformed-body");
+    }
+}
+
+#[test]
+fn a_body_that_is_nested_without_end_is_refused() {
+    let busy = Busy::start();
+    for open in ["[", "{\"a\":", "{\"scenarios\":[{\"params\":"] {
+        let body = open.repeat(60_000 / open.len());
+        busy.refused(COMPOSITE, &body, 400, "malformed-body");
+        busy.refused(&start_of("dependency"), &body, 400, "malformed-body");
+    }
+}
+
+#[test]
+fn a_body_of_ten_megabytes_is_refused_and_the_client_reads_why() {
+    let busy = Busy::start();
+    let body = format!("{{\"a\": \"{}\"}}", "x".repeat(10_000_000));
+    for path in [start_of("dependency"), COMPOSITE.to_owned()] {
+        busy.refused(&path, &body, 413, "body-too-large");
+    }
+}
+
+#[test]
+fn a_body_in_chunks_is_cut_off_at_the_same_size() {
+    let busy = Busy::start();
+    let head = format!(
+        "POST {COMPOSITE} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    );
+    let chunk = format!("8000\r\n{}\r\n", "x".repeat(0x8000));
+    let request = format!("{head}{}0\r\n\r\n", chunk.repeat(3));
+    let text = send_raw(busy.daemon.service, request.as_bytes());
+    assert!(text.starts_with("HTTP/1.1 413 "), "{text}");
+    assert!(text.contains("application/problem+json"), "{text}");
+    busy.assert_untouched();
+}
+
+#[test]
+fn a_body_of_just_the_largest_size_is_read() {
+    let daemon = Daemon::start();
+    let path = start_of("dependency");
+    let largest = 64 * 1024;
+    let body = format!("{{{}}}", " ".repeat(largest - 2));
+    assert_eq!(daemon.post(&path, &body).status, 200);
+    problem(
+        daemon.post(&path, format!("{body} ")),
+        413,
+        "body-too-large",
+    );
+}
+
+// === Names, routes and methods ===
+
+#[test]
+fn an_unknown_scenario_is_404_and_the_known_ones_are_named() {
+    let busy = Busy::start();
+    for name in [
+        "no_such_thing",
+        "CPU_BURNER",
+        "cpu_burner%20",
+        "%2e%2e",
+        "cpu%00",
+    ] {
+        for part in ["start", "stop"] {
+            let path = format!("/api/v1/scenarios/{name}/{part}");
+            let problem = busy.refused(&path, "{}", 404, "unknown-scenario");
+            assert!(
+                problem["detail"]
+                    .as_str()
+                    .is_some_and(|text| text.contains(NAMES))
+            );
+        }
+        for part in ["", "/status"] {
+            let answer = busy.daemon.get(&format!("/api/v1/scenarios/{name}{part}"));
+            let problem = problem(answer, 404, "unknown-scenario");
+            assert!(
+                problem["detail"]
+                    .as_str()
+                    .is_some_and(|text| text.contains(NAMES))
+            );
+        }
+    }
+}
+
+#[test]
+fn an_unknown_scenario_in_a_set_is_a_bad_value() {
+    let busy = Busy::start();
+    for name in ["no_such_thing", "", "cpu_burner "] {
+        let set = json!({ "scenarios": [{ "name": "crash" }, { "name": name }] });
+        let problem = busy.refused(COMPOSITE, set.to_string(), 422, "invalid-params");
+        assert_eq!(pointers_of(&problem), ["/scenarios/1/name"]);
+        assert!(
+            problem["errors"][0]["detail"]
+                .as_str()
+                .is_some_and(|text| text.contains(NAMES))
+        );
+    }
+}
+
+#[test]
+fn a_name_that_is_not_utf_8_is_a_problem_too() {
+    let busy = Busy::start();
+    busy.refused("/api/v1/scenarios/%ff/start", "{}", 400, "malformed-path");
+}
+
+#[test]
+fn a_wrong_method_is_405_and_the_allow_header_names_the_right_ones() {
+    let busy = Busy::start();
+    let (posts, gets) = (
+        [
+            "/api/v1/scenarios/crash/start",
+            "/api/v1/scenarios/crash/stop",
+            "/api/v1/composite/start",
+            "/api/v1/composite/stop",
+        ],
+        [
+            "/api/v1/scenarios",
+            "/api/v1/scenarios/crash",
+            "/api/v1/scenarios/crash/status",
+            "/api/v1/composite/status",
+            "/api/v1/mock-service",
+            "/api/v1/test/sleep10ms",
+            "/api/v1/test/sleep30ms",
+        ],
+    );
+    let posts = posts.map(|path| (path, "POST", ["GET", "PUT", "DELETE"]));
+    let gets = gets.map(|path| (path, "GET,HEAD", ["POST", "PUT", "DELETE"]));
+    let agent = agent();
+    for to in [busy.daemon.service, busy.daemon.admin] {
+        for (path, allowed, wrong) in posts.iter().chain(&gets) {
+            for method in wrong {
+                // The service's dependency route is at fault here: it never gets to look at methods.
+                if *path == "/api/v1/mock-service" && to == busy.daemon.service {
+                    continue;
+                }
+                let response = send(&agent, method, to, path, b"", &[]);
+                let allow = header_of(&response, "allow");
+                assert_eq!(&allow, allowed, "{method} {path}");
+                problem(answer(response), 405, "method-not-allowed");
+            }
+        }
+    }
+    for probe in ["/health", "/healthz", "/livez", "/ready", "/readyz"] {
+        let response = send(&agent, "POST", busy.daemon.admin, probe, b"", &[]);
+        assert_eq!(header_of(&response, "allow"), "GET,HEAD", "{probe}");
+        problem(answer(response), 405, "method-not-allowed");
+    }
+    busy.assert_untouched();
+}
+
+#[test]
+fn an_unknown_route_is_a_404_problem_whatever_the_method() {
+    let busy = Busy::start();
+    for path in [
+        "/",
+        "/nothing",
+        "/api/v1",
+        "/api/v2/scenarios",
+        "/api/v1/scenarios/",
+        "/api/v1/scenarios/crash/start/",
+        "/api/v1/scenarios/crash/restart",
+        "/api/v1/composite",
+        "//health",
+        "/health/../health",
+    ] {
+        for to in [busy.daemon.service, busy.daemon.admin] {
+            for method in ["GET", "POST", "DELETE"] {
+                let answer = busy.daemon.ask(method, to, path, b"");
+                problem(answer, 404, "unknown-route");
+            }
+        }
+    }
+    busy.assert_untouched();
+}
+
+// === Anything ===
+
+/// Values that no scenario here can do harm with: nothing crashes, no big memory, no load.
+fn any_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        (0..600_i32).prop_map(Value::from),
+        (0.0..1.0).prop_map(Value::from),
+        any_name().prop_map(Value::from),
+        prop::sample::select(vec![
+            "always",
+            "intermittent",
+            "error",
+            "slow",
+            "health",
+            "ready"
+        ])
+        .prop_map(Value::from),
+        ".{0,8}".prop_map(|text| Value::from(format!("x{text}"))),
+    ];
+    leaf.prop_recursive(4, 32, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::vec((any_key(), inner), 0..5)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+/// Harmless scenarios, and names that are none.
+fn any_name() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => prop::sample::select(vec!["network_latency", "health_check", "dependency"])
+            .prop_map(str::to_owned),
+        1 => "[a-z_]{0,10}".prop_map(|text| format!("x{text}")),
+    ]
+}
+
+fn any_key() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => prop::sample::select(vec![
+            "name", "params", "duration", "scenarios", "latency_ms", "failure_mode", "status_code",
+            "fail_rate", "delay_ms", "probes", "seed", "failure_type",
+        ])
+        .prop_map(str::to_owned),
+        1 => ".{0,6}",
+    ]
+}
+
+/// Bodies that are nearly right.
+fn any_set() -> impl Strategy<Value = Value> {
+    let params = prop::collection::vec((any_key(), any_value()), 0..3)
+        .prop_map(|members| Value::Object(members.into_iter().collect()));
+    let params = prop_oneof![Just(json!({})), params];
+    let entry = (any_name(), params, any::<bool>()).prop_map(|(name, params, timed)| {
+        if timed {
+            json!({ "name": name, "params": params, "duration": 1 })
+        } else {
+            json!({ "name": name, "params": params })
+        }
+    });
+    prop::collection::vec(entry, 0..4).prop_map(|entries| json!({ "scenarios": entries }))
+}
+
+#[test]
+fn whatever_is_posted_is_done_or_refused_as_a_problem() {
+    let daemon = Daemon::start();
+    let client = daemon.client();
+    let config = ProptestConfig {
+        cases: 64,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let bodies = (any_name(), any_value(), prop_oneof![any_set(), any_value()]);
+    proptest!(config, |((name, single, set) in bodies)| {
+        // What a name of a path may hold as it stands.
+        for (path, body) in [(start_of(&name), single), (COMPOSITE.to_owned(), set)] {
+            let answer = client.post(&path, &body.to_string());
+            if answer.status != 200 {
+                prop_assert!((400..500).contains(&answer.status), "{body}: {answer:?}");
+                prop_assert_eq!(&answer.content_type, "application/problem+json");
+                prop_assert_eq!(&answer.body["status"], answer.status);
+            }
+            let session = client.admin_get("/api/v1/composite/status");
+            prop_assert_eq!(session.status, 200);
+        }
+    });
+    assert_eq!(daemon.stop_all().status, 200);
+}
+
+#[test]
+fn bytes_that_are_no_http_do_not_disturb_anybody() {
+    let busy = Busy::start();
+    for bytes in [
+        &b"\x16\x03\x01\x02\x00"[..],
+        b"GET\r\n\r\n",
+        b"POST / HTTP/9.9\r\n\r\n",
+    ] {
+        use std::io::Write;
+        let mut stream = std::net::TcpStream::connect(busy.daemon.service).expect("a connection");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .expect("a limit");
+        stream.write_all(bytes).expect("room");
+    }
+    busy.assert_untouched();
+}
