@@ -11,3 +11,6 @@ mod bad_input;
 
 /// Both README files: their commands run, their tables agree with the code and with each other.
 mod readme;
+
+/// What runs together, what takes whose place, and who ends whom.
+mod sessions;
