@@ -9,6 +9,9 @@ mod api;
 /// Every kind of bad input: what is answered, and that what ran before still runs.
 mod bad_input;
 
+/// What each fault does, as it is seen from outside.
+mod faults;
+
 /// Both README files: their commands run, their tables agree with the code and with each other.
 mod readme;
 
