@@ -15,5 +15,8 @@ mod faults;
 /// Both README files: their commands run, their tables agree with the code and with each other.
 mod readme;
 
+/// What a stop gives back: threads, files, memory, the way in.
+mod release;
+
 /// What runs together, what takes whose place, and who ends whom.
 mod sessions;
