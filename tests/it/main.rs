@@ -12,6 +12,9 @@ mod bad_input;
 /// What each fault does, as it is seen from outside.
 mod faults;
 
+/// The process: its command line, its configuration, its logs and its signals.
+mod process;
+
 /// Both README files: their commands run, their tables agree with the code and with each other.
 mod readme;
 
