@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use crate::fields::{FieldError, Fields, pointer_to};
 use crate::plugin::Plugin;
 use session::{PlannedRun, SessionError, SessionManager};
-use view::{ScenarioStatus, SessionStatus, StartReport};
+use view::{ScenarioStatus, SessionStatus, StartReport, View};
 
 /// The longest `duration` in seconds: a year.
 pub const LONGEST_DURATION_S: f64 = 31_536_000.0;
@@ -67,9 +67,11 @@ impl ScenarioManager {
     /// All scenarios, in the registry's order.
     #[must_use]
     pub fn list(&self) -> Vec<ScenarioSummary> {
+        // One view for all rows: a switch between two of them would show a mix of two sets.
+        let view = self.sessions.view();
         self.registry
             .iter()
-            .map(|plugin| self.summary(*plugin))
+            .map(|plugin| summary(*plugin, &view))
             .collect()
     }
 
@@ -81,7 +83,7 @@ impl ScenarioManager {
         let plugin = self.find(name)?;
         Ok(ScenarioSummary {
             params_schema: Some(plugin.schema()),
-            ..self.summary(plugin)
+            ..summary(plugin, &self.sessions.view())
         })
     }
 
@@ -143,15 +145,6 @@ impl ScenarioManager {
     /// The daemon is ending.
     pub async fn stop_all(&self) -> Result<Vec<&'static str>, ManagerError> {
         Ok(self.sessions.stop_all().await?)
-    }
-
-    fn summary(&self, plugin: &dyn Plugin) -> ScenarioSummary {
-        ScenarioSummary {
-            name: plugin.name(),
-            description: plugin.summary(),
-            running: self.sessions.view().is_running(plugin.name()),
-            params_schema: None,
-        }
     }
 
     fn find(&self, name: &str) -> Result<&'static dyn Plugin, ManagerError> {
@@ -251,6 +244,15 @@ impl ScenarioManager {
             Ok(plugin) => Ok(plugin),
             Err(_) => refuse(format!("unknown scenario {name:?}; known: {known}")),
         }
+    }
+}
+
+fn summary(plugin: &dyn Plugin, view: &View) -> ScenarioSummary {
+    ScenarioSummary {
+        name: plugin.name(),
+        description: plugin.summary(),
+        running: view.is_running(plugin.name()),
+        params_schema: None,
     }
 }
 
