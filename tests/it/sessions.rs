@@ -177,6 +177,40 @@ fn a_set_ends_whatever_ran_before_it() {
     assert_eq!(daemon.get("/api/v1/mock-service").status, 200);
 }
 
+#[test]
+fn the_list_never_shows_a_mix_of_two_sets() {
+    const CLIENTS: usize = 8;
+    let _turn = alone();
+    let daemon = Daemon::start();
+    // The first and the last of the list change places, with all the others between them.
+    let sets = [
+        json!([{ "name": "cpu_burner", "params": { "target_percent": 0 } }]),
+        json!([{ "name": "dependency" }]),
+    ];
+    let done = AtomicBool::new(false);
+    let ready = Barrier::new(CLIENTS + 1);
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            let client = daemon.client();
+            let (done, ready) = (&done, &ready);
+            scope.spawn(move || {
+                ready.wait();
+                while !done.load(Ordering::Relaxed) {
+                    let list = client.get("/api/v1/scenarios").body;
+                    let rows = list["scenarios"].as_array().expect("a list");
+                    let running = rows.iter().filter(|row| row["running"] == true).count();
+                    assert!(running <= 1, "{list}");
+                }
+            });
+        }
+        ready.wait();
+        for i in 0..300 {
+            daemon.started_set(sets[i % 2].clone());
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
 // === Single starts and stops ===
 
 #[test]
