@@ -22,8 +22,8 @@ use crate::plugin::{Active, Params, Probe, Reading, RunContext, Scenario, Shortf
 
 /// A tenth of the period of the kernel's CPU quota, so that the burners' demand is flat within it.
 const SLOT: Duration = Duration::from_millis(10);
-/// What a thread may owe at most. What it could not burn for longer is lost: it never runs flat out
-/// to make up for a time in which the machine gave it nothing.
+/// How much of its schedule a thread may owe at most. What it could not burn for longer is lost: it never
+/// runs flat out to make up for a time in which the machine gave it nothing.
 const MOST_DEBT: Duration = Duration::from_millis(100);
 /// How often the grant is made anew.
 const REGULATE_EVERY: Duration = Duration::from_millis(50);
@@ -32,7 +32,7 @@ const LIMIT_EVERY: Duration = Duration::from_secs(2);
 /// The time over which the reported figure is taken.
 const REPORT_OVER: Duration = Duration::from_secs(1);
 /// How long a thread that has no share of the work sleeps before it looks again.
-const OFF_DUTY: Duration = Duration::from_millis(250);
+const OFF_DUTY: Duration = Duration::from_millis(50);
 /// Below this many percent points less than asked, the run says why.
 const TOLERANCE_PERCENT: f64 = 1.0;
 
@@ -172,28 +172,31 @@ impl Burners {
         let used = || process::thread_cpu().saturating_sub(born);
         // Threads start their slots one after the other, so that their demand does not come in bursts.
         let phase = SLOT.mul_f64(index as f64 / self.each.len() as f64);
-        let mut granted = used();
+        let (mut granted, mut forgiven) = (used(), Duration::ZERO);
         let mut granted_until = Instant::now();
         while !stop.is_set() {
             let now = Instant::now();
             if index >= self.on_duty.load(Ordering::Relaxed) {
                 granted_until = now;
-                if stop.sleep_until(now + OFF_DUTY.min(REGULATE_EVERY)) {
+                if stop.sleep_until(now + OFF_DUTY) {
                     break;
                 }
                 continue;
             }
-            let slot_end = self.next_slot(now, phase);
+            let (slot_end, duty) = (self.next_slot(now, phase), self.duty.get());
             granted += slot_end
                 .saturating_duration_since(granted_until)
-                .mul_f64(self.duty.get());
-            granted = granted.min(used() + MOST_DEBT);
+                .mul_f64(duty);
             granted_until = slot_end;
             books.granted.store(nanos(granted), Ordering::Relaxed);
+            // What is forgiven stays granted in the books: the regulator must not grant it again.
+            let owed = granted.saturating_sub(forgiven + used());
+            forgiven += owed.saturating_sub(MOST_DEBT.mul_f64(duty) + SLOT.mul_f64(duty));
+            let due = granted.saturating_sub(forgiven);
             loop {
                 let burnt = used();
                 books.burnt.store(nanos(burnt), Ordering::Relaxed);
-                if burnt >= granted || stop.is_set() {
+                if burnt >= due || stop.is_set() {
                     break;
                 }
                 spin();
@@ -232,31 +235,43 @@ fn spin() {
 /// without a clock.
 #[derive(Debug, Default)]
 struct Regulator {
-    /// What should have been used since the start.
-    due: f64,
-    /// What the rest of the process has used, and how fast it did lately.
+    /// What the burners may have been granted since the start: the target less the own work.
+    allowed: f64,
+    /// What the own work took beyond the target lately; zero or less.
+    overdrawn: f64,
+    /// The own work since the start, as of the last step.
     own: f64,
 }
 
 impl Regulator {
-    /// How far a target that was missed is remembered, in seconds of it.
+    /// How long a target that was missed is remembered, in seconds of it.
     const MEMORY_S: f64 = 0.1;
+    /// The time for which a grant is meant. Should the next step come late, the threads go on at the
+    /// same rate, and what that is too much is taken back then.
+    const AHEAD_S: f64 = REGULATE_EVERY.as_secs_f64();
 
-    /// The cores to grant for the next `dt` seconds. `cores` is the target; `own` and `granted` are
-    /// CPU seconds since the start: what the process used besides the burners, and what these were
-    /// granted.
+    /// The cores to grant from now on. `cores` is the target, `elapsed` the seconds since the last step;
+    /// `own` and `granted` are CPU seconds since the start: what the process used besides the burners,
+    /// and what these were granted.
     ///
-    /// By the end of the next step, own use and grants together shall be what is due. The own use of
-    /// the next step is taken to be that of the last.
-    fn step(&mut self, dt: f64, cores: f64, own: f64, granted: f64, most: f64) -> f64 {
-        self.due += cores * dt;
-        let own_lately = (own - self.own).max(0.0);
+    /// At the end of the time ahead, own work and grants together shall be what is due. The own work is
+    /// taken to go on as it did lately. A grant is never forgiven: what was granted too much is taken
+    /// back in full. Own work above the target is, but for the last moments, since it cannot be.
+    fn step(&mut self, elapsed: f64, cores: f64, own: f64, granted: f64, most: f64) -> f64 {
+        let own_lately = own - self.own;
         self.own = own;
-        // Without a bound, a target that the own use alone exceeds would be paid back for ever.
-        let slack = cores.max(own_lately / dt.max(1e-3)) * Self::MEMORY_S;
-        self.due = self.due.clamp(own + granted - slack, own + granted + slack);
-        let next = self.due + cores * dt - own - own_lately - granted;
-        (next / dt).clamp(0.0, most)
+        let remembered = cores * Self::MEMORY_S;
+        let left = (self.overdrawn + cores * elapsed - own_lately).max(-remembered);
+        self.overdrawn = left.min(0.0);
+        self.allowed = (self.allowed + left.max(0.0)).min(granted + remembered);
+        let own_rate = if elapsed > 0.0 {
+            own_lately / elapsed
+        } else {
+            0.0
+        };
+        let ahead = (cores - own_rate) * Self::AHEAD_S;
+        let next = self.allowed + self.overdrawn + ahead - granted;
+        (next / Self::AHEAD_S).clamp(0.0, most)
     }
 }
 
@@ -275,10 +290,10 @@ async fn regulate(
     let start_cpu = process::process_cpu();
     let mut last = Instant::now();
     let mut window = Window::new(cgroup, last, start_cpu);
-    // The first grant holds until the first step.
-    let mut dt = REGULATE_EVERY.as_secs_f64();
     loop {
         let now = Instant::now();
+        let elapsed = now.duration_since(last).as_secs_f64();
+        last = now;
         if now.duration_since(limit_read) >= LIMIT_EVERY {
             (limit, limit_read) = (cgroup.cpu_limit().cores, now);
         }
@@ -292,15 +307,14 @@ async fn regulate(
         let own = (total.saturating_sub(start_cpu))
             .saturating_sub(burnt)
             .as_secs_f64();
-        let grant = regulator.step(dt, cores, own, granted.as_secs_f64(), threads as f64);
+        let granted = granted.as_secs_f64();
+        let grant = regulator.step(elapsed, cores, own, granted, threads as f64);
         burners.duty.set(grant / threads as f64);
         burners.on_duty.store(threads, Ordering::Relaxed);
         if let Some(used_cores) = window.look(now, total) {
             probe.publish(goal, limit, used_cores, window.was_throttled(cgroup));
         }
         tick.tick().await;
-        dt = now.duration_since(last).as_secs_f64().clamp(0.001, 1.0);
-        last = now;
     }
 }
 
@@ -415,28 +429,44 @@ impl Probe for CpuProbe {
 mod tests {
     use super::*;
 
-    /// Simulates a process whose other work uses `own` cores, and gives the mean over the last second.
-    fn settle(cores: f64, most: f64, own: impl Fn(f64) -> f64) -> f64 {
-        let (mut regulator, mut owned, mut granted, dt) = (Regulator::default(), 0.0, 0.0, 0.05);
-        let mut at_nine = 0.0;
-        for step in 0..200 {
-            let now = f64::from(step) * dt;
-            let grant = regulator.step(dt, cores, owned, granted, most);
-            owned += own(now) * dt;
-            granted += grant * dt;
-            if step == 179 {
-                at_nine = owned + granted;
+    /// Simulates a process whose other work uses `own` cores and whose steps come after `every`
+    /// seconds; gives its mean use from the second second to the tenth.
+    fn settle(
+        cores: f64,
+        most: f64,
+        own: impl Fn(f64) -> f64,
+        every: impl Fn(usize) -> f64,
+    ) -> f64 {
+        let (mut regulator, mut owned, mut granted) = (Regulator::default(), 0.0, 0.0);
+        let (mut now, mut elapsed, mut at_two) = (0.0, 0.0, None);
+        for step in 0.. {
+            let grant = regulator.step(elapsed, cores, owned, granted, most);
+            elapsed = every(step);
+            owned += own(now) * elapsed;
+            granted += grant * elapsed;
+            now += elapsed;
+            if now >= 2.0 && at_two.is_none() {
+                at_two = Some((now, owned + granted));
+            }
+            if now >= 10.0 {
+                break;
             }
         }
-        owned + granted - at_nine
+        let (then, used) = at_two.expect("two seconds passed");
+        (owned + granted - used) / (now - then)
+    }
+
+    /// Steps that come when they should.
+    fn punctual(_: usize) -> f64 {
+        0.05
     }
 
     #[test]
     fn own_work_and_grants_together_are_the_target() {
         for cores in [0.01, 0.2, 1.0, 1.5, 1.9] {
-            assert!((settle(cores, 2.0, |_| 0.0) - cores).abs() < 1e-9);
+            assert!((settle(cores, 2.0, |_| 0.0, punctual) - cores).abs() < 1e-9);
         }
-        assert!((settle(1.0, 2.0, |_| 0.4) - 1.0).abs() < 1e-9);
+        assert!((settle(1.0, 2.0, |_| 0.4, punctual) - 1.0).abs() < 1e-9);
     }
 
     #[test]
@@ -448,24 +478,37 @@ mod tests {
                 0.0
             }
         };
-        let achieved = settle(1.0, 2.0, bursty);
-        assert!((achieved - 1.0).abs() < 0.05, "{achieved}");
+        let achieved = settle(1.0, 2.0, bursty, punctual);
+        assert!((achieved - 1.0).abs() < 0.01, "{achieved}");
+    }
+
+    #[test]
+    fn steps_that_come_late_do_not_raise_the_mean() {
+        // As in a container that is throttled: the regulator itself runs once in a while.
+        let late = |step: usize| [0.05, 0.3, 0.1, 0.05, 0.7][step % 5];
+        for cores in [0.05, 0.4, 0.5] {
+            let achieved = settle(cores, 1.0, |_| 0.0, late);
+            assert!(
+                (achieved / cores - 1.0).abs() < 0.08,
+                "{achieved} of {cores}"
+            );
+        }
     }
 
     #[test]
     fn own_work_above_the_target_leaves_nothing_to_burn_and_no_debt_behind() {
         let (mut regulator, dt) = (Regulator::default(), 0.05);
         let mut own = 0.0;
+        regulator.step(0.0, 0.5, 0.0, 0.0, 2.0);
         for _ in 0..100 {
             own += 1.5 * dt;
-            assert!(regulator.step(dt, 0.5, own, 0.0, 2.0) <= 0.5 + 1e-9);
+            assert!(regulator.step(dt, 0.5, own, 0.0, 2.0) < 1e-9);
         }
         // The own work ends: within a quarter of a second the burners are back at the target.
-        let mut granted = 0.0;
-        let mut grant = 0.0;
-        for _ in 0..8 {
-            grant = regulator.step(dt, 0.5, own, granted, 2.0);
+        let (mut granted, mut grant) = (0.0, 0.0);
+        for _ in 0..6 {
             granted += grant * dt;
+            grant = regulator.step(dt, 0.5, own, granted, 2.0);
         }
         assert!((grant - 0.5).abs() < 1e-6, "{grant}");
     }
