@@ -258,7 +258,7 @@ async fn race(
     tokio::select! {
         outcome = drained => outcome,
         () = too_long => {
-            warn!(after_ms = DRAIN.as_millis(), "Requests are still under way and are dropped.");
+            warn!(after_ms = DRAIN.as_millis() as u64, "Requests are still under way and are dropped.");
             Ok(())
         }
     }

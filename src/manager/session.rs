@@ -530,7 +530,7 @@ impl Actor {
                         break;
                     }
                     for (task, _) in late {
-                        warn!(grace_ms = grace.as_millis(), "A run ignored its stop and is aborted.");
+                        warn!(grace_ms = grace.as_millis() as u64, "A run ignored its stop and is aborted.");
                         task.abort();
                     }
                     aborted = true;
