@@ -323,6 +323,10 @@ fn set(values: &mut Map<String, Value>, path: &[&str], value: String) {
     let mut at = values;
     for name in section {
         let entry = at.entry(*name).or_insert_with(|| Value::Object(Map::new()));
+        if entry.is_null() {
+            // A section of the file whose every line is a comment.
+            *entry = Value::Object(Map::new());
+        }
         // A section that is no object is told of when it is read.
         let Value::Object(inner) = entry else { return };
         at = inner;

@@ -279,7 +279,9 @@ fn take_duration(
         .unit("s")
         .number(0.0..=LONGEST_DURATION_S, 0.0);
     fields.finish()?;
-    Ok((seconds > 0.0).then(|| Duration::from_secs_f64(seconds)))
+    // Not zero, however small: a zero would mean until stopped.
+    let least = Duration::from_nanos(1);
+    Ok((seconds > 0.0).then(|| Duration::from_secs_f64(seconds).max(least)))
 }
 
 /// Both values, or the errors of both.

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::view::{
-    Detail, EndReason, LatestRun, Run, RunEnd, SessionStatus, StartReport, Timestamp, View,
+    Detail, Effect, EndReason, LatestRun, Run, RunEnd, SessionStatus, StartReport, Timestamp, View,
 };
 use crate::fault::table::{Armed, FaultTable};
 use crate::plugin::guard::panic_text;
@@ -36,8 +36,10 @@ const START_LIMIT: Duration = Duration::from_secs(5);
 /// How long a start is left alone before a later command may call it off: of two clients that start at
 /// once, both succeed, one after the other.
 const CALL_OFF_AFTER: Duration = Duration::from_millis(200);
-/// How long a run that was told to end may take before it is aborted.
-const STOP_GRACE: Duration = Duration::from_secs(2);
+/// How long a run that was told to end may take before it is aborted. Long, because a stop answers when
+/// the effect is gone, and the threads of a run cannot be hurried: tens of millions of tasks, or a sync
+/// on a disk that is busy, take their seconds.
+const STOP_GRACE: Duration = Duration::from_secs(30);
 /// The same when the daemon ends: it must be gone within two seconds, draining included.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(700);
 /// How long an aborted run may take to be dropped; only code that blocks can use it up.
@@ -52,7 +54,7 @@ const MAILBOX: usize = 1024;
 pub struct PlannedRun {
     /// What to start.
     pub plan: Plan,
-    /// None or zero means until stopped.
+    /// None means until stopped.
     pub duration: Option<Duration>,
 }
 
@@ -65,18 +67,14 @@ pub enum SessionError {
     Closed,
 }
 
+type StartReply = oneshot::Sender<Result<StartReport, SessionError>>;
+
 #[derive(Debug)]
 enum Command {
     /// Ends what runs, then starts these as a new session.
-    StartSet(
-        Vec<PlannedRun>,
-        oneshot::Sender<Result<StartReport, SessionError>>,
-    ),
+    StartSet(Vec<PlannedRun>, StartReply),
     /// Adds one to what runs, in place of its own earlier run if there is one.
-    StartOne(
-        Box<PlannedRun>,
-        oneshot::Sender<Result<StartReport, SessionError>>,
-    ),
+    StartOne(Box<PlannedRun>, StartReply),
     StopOne(&'static str, oneshot::Sender<()>),
     StopAll(oneshot::Sender<Vec<&'static str>>),
 }
@@ -225,6 +223,9 @@ struct Actor {
 
 impl Actor {
     async fn run(mut self) {
+        // Should the actor ever panic, everything ends: a daemon that could start faults and stop none
+        // is worse than one that is gone.
+        let _ends_all = self.root.clone().drop_guard();
         let mut observe = tokio::time::interval(OBSERVE_EVERY);
         observe.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.root.is_cancelled() {
@@ -256,30 +257,50 @@ impl Actor {
         match command {
             Command::StartSet(runs, reply) => {
                 self.end_all(EndReason::Replaced, STOP_GRACE).await;
-                reply.send(self.start(runs).await).ok();
+                self.start(runs, reply).await;
             }
             Command::StartOne(run, reply) => {
-                self.end_where(|slot| slot.run.name == run.plan.name, EndReason::Replaced)
+                let name = run.plan.name;
+                // The session goes on, even if its only run is replaced: it is settled by the start.
+                self.end_where(|slot| slot.run.name == name, EndReason::Replaced)
                     .await;
-                reply.send(self.start(vec![*run]).await).ok();
+                self.start(vec![*run], reply).await;
             }
             Command::StopOne(name, reply) => {
                 self.end_where(|slot| slot.run.name == name, EndReason::Stopped)
                     .await;
+                if let Some(session) = &mut self.session {
+                    // Also where it had failed: a stop clears what is told of it.
+                    session.details.retain(|known| known.name != name);
+                }
+                self.settle();
                 reply.send(()).ok();
             }
             Command::StopAll(reply) => {
-                reply
-                    .send(self.end_all(EndReason::Stopped, STOP_GRACE).await)
-                    .ok();
+                let stopped = self.end_all(EndReason::Stopped, STOP_GRACE).await;
+                reply.send(stopped).ok();
             }
         }
     }
 
     // === Starting ===
 
-    /// Starts `runs` and commits those that come up, into the live session or a new one.
-    async fn start(&mut self, runs: Vec<PlannedRun>) -> Result<StartReport, SessionError> {
+    /// Starts `runs`, commits those that come up and answers.
+    async fn start(&mut self, runs: Vec<PlannedRun>, reply: StartReply) {
+        let outcome = self.start_and_commit(runs).await;
+        self.settle();
+        if outcome.is_err() && self.root.is_cancelled() {
+            // Called off by the daemon's end: the dropped reply says so.
+            return;
+        }
+        reply.send(outcome).ok();
+    }
+
+    /// Starts `runs` and makes those that come up part of the live session or of a new one.
+    async fn start_and_commit(
+        &mut self,
+        runs: Vec<PlannedRun>,
+    ) -> Result<StartReport, SessionError> {
         let id = match &self.session {
             Some(session) => session.id.clone(),
             None => self.next_id(),
@@ -292,7 +313,6 @@ impl Actor {
             .zip(&outcomes)
             .filter(|(_, outcome)| outcome.is_ok())
             .filter_map(|(launch, _)| launch.duration)
-            .filter(|duration| !duration.is_zero())
             .max();
         // One moment for the whole set, so that all of it is shown to end together.
         let (now, began) = (Instant::now(), Timestamp::now());
@@ -337,7 +357,7 @@ impl Actor {
         if report.scenarios.is_empty() {
             return Err(SessionError::NothingStarted(report));
         }
-        self.commit(&report, slots);
+        self.commit(&report, slots, began);
         Ok(report)
     }
 
@@ -390,26 +410,28 @@ impl Actor {
             .map(|(launch, _)| (launch.task.clone(), launch.stop.clone()))
             .collect();
         let mut ends = self.release(&failed, STOP_GRACE).await;
-        let reason_of = |launch: &Launch,
-                         known: Option<String>,
-                         ends: &mut HashMap<Id, TaskEnd>| {
-            known.unwrap_or_else(|| match ends.remove(&launch.task.id()) {
-                Some(end) => failure_of(end).unwrap_or_else(|| "ended while it started".to_owned()),
-                None => "did not answer".to_owned(),
-            })
-        };
         outcomes
             .into_iter()
             .zip(launches.iter())
-            .map(|(outcome, launch)| outcome.map_err(|known| reason_of(launch, known, &mut ends)))
+            .map(|(outcome, launch)| {
+                // One that was up may have ended while the others were waited for.
+                let end = ends.remove(&launch.task.id());
+                let why = |end| failure_of(end).unwrap_or_else(|| "ended by itself".to_owned());
+                match (outcome, end) {
+                    (Ok(_), Some(end)) | (Err(None), Some(end)) => Err(why(end)),
+                    (Err(None), None) => Err("did not answer".to_owned()),
+                    (Err(Some(reason)), _) => Err(reason),
+                    (Ok(ready), None) => Ok(ready),
+                }
+            })
             .collect()
     }
 
     /// Makes `slots` part of the session: one store of the table, one published view.
-    fn commit(&mut self, report: &StartReport, slots: Vec<Slot>) {
+    fn commit(&mut self, report: &StartReport, slots: Vec<Slot>, began: Timestamp) {
         let session = self.session.get_or_insert_with(|| Session {
             id: report.session_id.clone(),
-            started_at: Timestamp::now(),
+            started_at: began,
             details: Vec::new(),
             slots: Vec::new(),
         });
@@ -425,7 +447,6 @@ impl Actor {
             self.latest.insert(slot.run.name, latest);
         }
         session.slots.extend(slots);
-        self.show();
     }
 
     /// Milliseconds since 1970, moved on when two fall together: increasing over a restart too.
@@ -441,7 +462,9 @@ impl Actor {
     // === Ending ===
 
     async fn end_all(&mut self, reason: EndReason, grace: Duration) -> Vec<&'static str> {
-        self.end_within(|_| true, reason, grace).await
+        let ended = self.end_within(|_| true, reason, grace).await;
+        self.settle();
+        ended
     }
 
     async fn end_where(&mut self, which: impl Fn(&Slot) -> bool, reason: EndReason) {
@@ -455,10 +478,11 @@ impl Actor {
             EndReason::Expired,
         )
         .await;
+        self.settle();
     }
 
     /// Ends the chosen runs: first their faults on requests, then the runs; returns when all is
-    /// released, with their names in order.
+    /// released, with their names in order. What is left of the session is for the caller to settle.
     async fn end_within(
         &mut self,
         which: impl Fn(&Slot) -> bool,
@@ -476,27 +500,27 @@ impl Actor {
             .details
             .retain(|known| !ending.iter().any(|slot| slot.run.name == known.name));
         self.store_faults();
-        for slot in &ending {
-            slot.run.observe();
-        }
+        let effects: Vec<Effect> = ending.iter().map(|slot| slot.run.observe()).collect();
 
         let tasks: Vec<_> = ending
             .iter()
             .map(|s| (s.task.clone(), s.stop.clone()))
             .collect();
         let mut ends = self.release(&tasks, grace).await;
-        for slot in &ending {
+        for (slot, effect) in ending.iter().zip(effects) {
             let error = match ends.remove(&slot.task.id()) {
                 Some(end) => failure_of(end),
                 None => Some("did not end and could not be aborted".to_owned()),
             };
-            self.note_end(&slot.run, reason, error);
+            self.note_end(&slot.run, reason, error, effect);
         }
-        self.settle();
         ending.iter().map(|slot| slot.run.name).collect()
     }
 
-    /// Cancels the tasks and waits for them; after `grace` aborts and names those that still run.
+    /// Cancels the tasks and waits for them; after `grace` aborts those that still run.
+    ///
+    /// The ends returned are theirs and those of launches that ended meanwhile: of every task that is
+    /// in no slot.
     async fn release(
         &mut self,
         tasks: &[(AbortHandle, CancellationToken)],
@@ -508,15 +532,15 @@ impl Actor {
         let mut ends = HashMap::new();
         let mut give_up = Instant::now() + grace;
         let (mut aborted, mut shutting_down) = (false, false);
-        while ends.len() < tasks.len() {
+        while tasks.iter().any(|(task, _)| !ends.contains_key(&task.id())) {
             tokio::select! {
                 biased;
                 Some(end) = self.tasks.join_next_with_id() => {
                     let id = id_of(&end);
-                    if tasks.iter().any(|(task, _)| task.id() == id) {
-                        ends.insert(id, end);
-                    } else {
+                    if self.has_slot(id) {
                         self.ended_by_itself(end);
+                    } else {
+                        ends.insert(id, end);
                     }
                 }
                 () = self.root.cancelled(), if !shutting_down => {
@@ -556,21 +580,30 @@ impl Actor {
         if let Some(detail) = session.details.iter_mut().find(|d| d.name == slot.run.name) {
             (detail.success, detail.error) = (false, Some(error.clone()));
         }
-        self.note_end(&slot.run, EndReason::Failed, Some(error));
+        let mut effect = slot.run.last_effect();
+        // A run that could not go on is one that the system refused what it needs.
+        effect.reading.shortfall = Some(Shortfall::Refused);
+        self.note_end(&slot.run, EndReason::Failed, Some(error), effect);
         self.settle();
     }
 
-    fn note_end(&mut self, run: &Arc<Run>, reason: EndReason, error: Option<String>) {
+    fn has_slot(&self, id: Id) -> bool {
+        let mut slots = self.session.iter().flat_map(|session| &session.slots);
+        slots.any(|slot| slot.task.id() == id)
+    }
+
+    fn note_end(
+        &mut self,
+        run: &Arc<Run>,
+        reason: EndReason,
+        error: Option<String>,
+        effect: Effect,
+    ) {
         match &error {
             None => info!(session = %run.session_id, scenario = run.name, ?reason,
                 params = json(&run.params), "Scenario ended."),
             Some(error) => warn!(session = %run.session_id, scenario = run.name, ?reason, error,
                 params = json(&run.params), "Scenario ended with a failure."),
-        }
-        let mut effect = run.last_effect();
-        if reason == EndReason::Failed {
-            // A run that could not go on is one that the system refused what it needs.
-            effect.reading.shortfall = Some(Shortfall::Refused);
         }
         let end = RunEnd {
             reason,
@@ -653,10 +686,9 @@ async fn drive(plan: Plan, cx: RunContext, ready: oneshot::Sender<Ready>) -> Exi
             Err(error) => return Exit::Failed(error.to_string()),
         },
     };
-    if ready.send((active.probe, active.warning)).is_err() {
-        // The start was called off in this very moment; dropping the body releases everything.
-        return Exit::Stopped;
-    }
+    // Nobody hears it if the start was called off in this very moment; then the stop is given, and the
+    // body ends as after any other.
+    ready.send((active.probe, active.warning)).ok();
     active.body.await
 }
 

@@ -204,6 +204,14 @@ impl Run {
         effect.clone()
     }
 
+    /// What is read now, with what was observed of it.
+    fn current_effect(&self) -> Effect {
+        Effect {
+            reading: self.probe.read(),
+            ..self.last_effect()
+        }
+    }
+
     /// What was observed last.
     #[must_use]
     pub fn last_effect(&self) -> Effect {
@@ -275,7 +283,7 @@ impl View {
             expires_at: run.expires_at.filter(|_| running),
             params: run.params.clone(),
             metrics: run.probe.read().metrics,
-            effect: running.then(|| run.observe()),
+            effect: running.then(|| run.current_effect()),
             warning: run.warning.clone(),
             end: end.clone(),
         }

@@ -251,6 +251,52 @@ async fn a_set_of_which_none_starts_is_an_error_and_what_ran_before_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_that_ends_while_others_still_start_has_not_started() {
+    let bench = Bench::new();
+    let set = vec![
+        run('a', Act::FailsAfterASecond, 0),
+        run('b', Act::NeverStarts, 0),
+        run('c', Act::Well, 0),
+    ];
+    let report = bench.start(set).await.expect("c starts");
+    assert_eq!(errors(&report)[0], Some("broke down"));
+    assert_eq!(bench.running(), ["c"]);
+    bench.assert_consistent();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_clears_a_start_that_failed() {
+    let bench = Bench::new();
+    let set = vec![run('a', Act::FailsToStart, 0), run('b', Act::Well, 0)];
+    bench.start(set).await.expect("b starts");
+    bench.sessions.stop_one("a").await.expect("an answer");
+    let session = bench.sessions.view().session.clone().expect("it lives");
+    assert_eq!(session.report.status, "success");
+}
+
+#[tokio::test(start_paused = true)]
+async fn replacing_the_only_run_keeps_the_session() {
+    let bench = Bench::new();
+    let first = bench
+        .sessions
+        .start_one(run('a', Act::Well, 0))
+        .await
+        .expect("a starts");
+    let again = bench
+        .sessions
+        .start_one(run('a', Act::Well, 0))
+        .await
+        .expect("a starts anew");
+    assert_eq!(first.session_id, again.session_id);
+    let failed = bench
+        .sessions
+        .start_one(run('a', Act::FailsToStart, 0))
+        .await;
+    assert!(failed.is_err() && bench.sessions.view().session.is_none());
+    bench.assert_consistent();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_set_takes_the_place_of_the_whole_session_before_it() {
     let bench = Bench::new();
     let first = bench
@@ -530,7 +576,13 @@ async fn a_shut_down_in_the_middle_of_anything_ends_everything_in_time() {
         bench.actor.await.expect("the actor ends");
         assert!(before.elapsed() < Duration::from_secs(2), "{act:?}");
         // Whoever asked has an answer, and nothing is left.
-        drop(starting.await.expect("no panic"));
+        match starting.await.expect("no panic") {
+            Ok(_) | Err(SessionError::Closed) => {}
+            Err(SessionError::NothingStarted(report)) => {
+                let early = [Act::FailsToStart, Act::PanicsAtStart];
+                assert!(early.contains(&act), "{act:?}: {report:?}");
+            }
+        }
         assert_eq!(
             (bench.census.count(), bench.table.load().len()),
             (0, 0),
