@@ -99,9 +99,10 @@ impl App {
         let control = std::thread::Builder::new()
             .name("control".to_owned())
             .spawn(move || control.run(&hand_over))?;
-        let api = api
-            .recv()
-            .map_err(|_| io::Error::other("the control thread ended at its start"))?;
+        let Ok(api) = api.recv() else {
+            let early = io::Error::other("the control thread ended at its start");
+            return joined(control).and(Err(early));
+        };
 
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -112,11 +113,13 @@ impl App {
         runtime.shutdown_background();
         root.cancel();
         drained.cancel();
-        match control.join() {
-            Ok(ended) => served.and(ended),
-            Err(_) => Err(io::Error::other("the control thread panicked")),
-        }
+        served.and(joined(control))
     }
+}
+
+fn joined(control: std::thread::JoinHandle<io::Result<()>>) -> io::Result<()> {
+    let panicked = |_| Err(io::Error::other("the control thread panicked"));
+    control.join().unwrap_or_else(panicked)
 }
 
 /// What the control thread is given.
@@ -135,6 +138,8 @@ impl Control {
     /// The life of the control thread: hand the API over to the service listener, serve the admin
     /// listener, and end the session at a signal.
     fn run(self, hand_over: &std::sync::mpsc::Sender<Api>) -> io::Result<()> {
+        // However this thread ends, the rest must not go on without it.
+        let _ends_all = self.root.clone().drop_guard();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -159,18 +164,16 @@ impl Control {
                 .map_err(|_| io::Error::other("the main thread is gone"))?;
 
             let admin = async {
-                match self.admin {
-                    Some(listener) => serve(listener, admin_router(api), self.root.clone()).await,
-                    None => {
-                        self.root.cancelled().await;
-                        Ok(())
-                    }
-                }
+                let Some(listener) = self.admin else {
+                    return Ok(());
+                };
+                let _ends_all = self.root.clone().drop_guard();
+                serve(listener, admin_router(api), self.root.clone()).await
             };
             let watch = async {
                 tokio::select! {
                     number = signals.next() => info!(number, "Signal received: shutting down."),
-                    // The service listener failed.
+                    // Something that must go on has ended.
                     () = self.root.cancelled() => {}
                 }
                 self.root.cancel();

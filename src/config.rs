@@ -166,6 +166,9 @@ const VARIABLES: &[(&str, &[&str])] = &[
     ("MOCKSERVER_DATA_DIR", &["DataDir"]),
 ];
 
+/// The variables that set all there is of `Auth`.
+const TOKEN_VARIABLES: [&str; 2] = ["MOCKSERVER_AUTH_TOKEN", "MOCKSERVER_AUTH_TOKEN_FILE"];
+
 impl Config {
     /// Reads file, environment and flags into one checked configuration.
     ///
@@ -173,6 +176,13 @@ impl Config {
     /// Every fault that was found, in one message.
     pub fn load(flags: &Flags, env: &dyn Env) -> Result<Loaded, ConfigError> {
         let (file, mut values) = read_file(flags.file.as_deref())?;
+        if TOKEN_VARIABLES
+            .iter()
+            .any(|variable| env.get(variable).is_some())
+        {
+            // The file may name the token in the other of the two ways.
+            values.remove("Auth");
+        }
         for (variable, path) in VARIABLES {
             // Kubernetes sets MOCKSERVER_PORT=tcp://… in every pod beside a Service of that name.
             let value = env
@@ -201,7 +211,7 @@ impl Config {
         Ok(Loaded {
             config,
             file,
-            effective: without_token(effective),
+            effective,
         })
     }
 
@@ -262,6 +272,7 @@ impl Config {
             let both = auth.has("Token") && auth.has("TokenFile");
             let token = auth
                 .field("Token", "The bearer token that every change must carry.")
+                .secret()
                 .optional_text("must be a text that is not empty", any);
             let from_file = auth
                 .field("TokenFile", "A file that holds the token.")
@@ -351,16 +362,6 @@ fn told(from: &str, errors: &[FieldError]) -> ConfigError {
         "bad configuration ({from}, environment, flags):{}",
         lines.concat()
     ))
-}
-
-fn without_token(mut effective: Map<String, Value>) -> Map<String, Value> {
-    if let Some(token) = effective
-        .get_mut("Auth")
-        .and_then(|auth| auth.get_mut("Token"))
-    {
-        *token = "(hidden)".into();
-    }
-    effective
 }
 
 #[cfg(test)]
@@ -488,6 +489,29 @@ mod tests {
                 "{key} has no comment"
             );
         }
+    }
+
+    #[test]
+    fn a_variable_is_heeded_whatever_the_file_says_of_its_section() {
+        let shipped = include_str!("../etc/mockserver.yaml");
+        let values = ["/", "warn", "json", "file", "127.0.0.2", "7", "t0ken"];
+        for (variable, path) in VARIABLES {
+            for yaml in [shipped, "Log:\nAdmin:\nAuth:\n", ""] {
+                let mut changed = false;
+                for value in values {
+                    let before = load(yaml, &[], Flags::default());
+                    let after = load(yaml, &[(variable, value)], Flags::default());
+                    changed |= after.is_err() || after != before;
+                }
+                assert!(changed, "{variable} sets {path:?}");
+            }
+        }
+        let token = [("MOCKSERVER_AUTH_TOKEN", "t0ken")];
+        let config = load(shipped, &token, Flags::default()).expect("good");
+        assert_eq!(config.auth.token.as_deref(), Some("t0ken"));
+        let other_way = "Auth: {TokenFile: /no/such/file}";
+        let config = load(other_way, &token, Flags::default()).expect("the variable wins");
+        assert_eq!(config.auth.token.as_deref(), Some("t0ken"));
     }
 
     #[test]

@@ -73,6 +73,7 @@ impl Fields {
             name,
             about,
             unit: None,
+            secret: false,
         }
     }
 
@@ -88,8 +89,9 @@ impl Fields {
             // A YAML section whose every line is a comment reads as null.
             None | Some(Value::Null) => Map::new(),
             Some(Value::Object(map)) => map,
-            Some(other) => {
-                self.reject(name, format!("must be an object, not {}", shown(&other)));
+            Some(_) => {
+                // The value is not shown: it may be a secret that lost its key.
+                self.reject(name, "must be an object");
                 Map::new()
             }
         };
@@ -181,12 +183,19 @@ pub struct Field<'f> {
     name: &'static str,
     about: &'static str,
     unit: Option<&'static str>,
+    secret: bool,
 }
 
 impl Field<'_> {
     /// Names the unit in the schema, such as `ms` or `MiB/s`.
     pub fn unit(mut self, unit: &'static str) -> Self {
         self.unit = Some(unit);
+        self
+    }
+
+    /// Keeps the value out of every message and of the effective values.
+    pub fn secret(mut self) -> Self {
+        self.secret = true;
         self
     }
 
@@ -335,6 +344,7 @@ impl Field<'_> {
             name,
             about,
             unit,
+            secret,
         } = self;
         schema["description"] = about.into();
         if let Some(unit) = unit {
@@ -353,12 +363,19 @@ impl Field<'_> {
             return default;
         };
         if let Some(value) = parse(&given) {
-            fields
-                .effective
-                .insert(name.to_owned(), given.as_f64().map_or(given, plain));
+            let shown = match given.as_f64() {
+                _ if secret => "(hidden)".into(),
+                Some(number) => plain(number),
+                None => given,
+            };
+            fields.effective.insert(name.to_owned(), shown);
             return Some(value);
         }
-        fields.reject(name, format!("{rule}, not {}", shown(&given)));
+        let detail = match secret {
+            true => rule.to_owned(),
+            false => format!("{rule}, not {}", shown(&given)),
+        };
+        fields.reject(name, detail);
         default
     }
 }
@@ -550,6 +567,22 @@ mod tests {
                     "unit": "MiB/s", "description": "How fast." })
         );
         assert_eq!(schema["additionalProperties"], json!(false));
+    }
+
+    #[test]
+    fn a_secret_is_in_no_message_and_in_no_effective_value() {
+        let read = |value: Value| {
+            let mut f = fields(json!({ "token": value }));
+            let any = |text: &str| Some(text.to_owned());
+            f.field("token", "")
+                .secret()
+                .optional_text("must be a text", any);
+            f.finish()
+        };
+        let effective = read(json!("s3cret")).expect("good");
+        assert_eq!(effective["token"], "(hidden)");
+        let errors = read(json!(12_345_678)).expect_err("not a text");
+        assert_eq!(errors[0].detail, "must be a text");
     }
 
     #[test]

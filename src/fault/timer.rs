@@ -124,7 +124,7 @@ impl Future for FineSleep {
             queue.next_number
         });
         let key = (self.deadline, number);
-        queue.waiting.insert(key, cx.waker().clone());
+        let former = queue.waiting.insert(key, cx.waker().clone());
         if queue
             .waiting
             .first_key_value()
@@ -132,6 +132,9 @@ impl Future for FineSleep {
         {
             shared.changed.notify_one();
         }
+        drop(queue);
+        // Outside the lock: it may be the last handle of a task that drops a sleep of its own.
+        drop(former);
         Poll::Pending
     }
 }
@@ -139,12 +142,10 @@ impl Future for FineSleep {
 impl Drop for FineSleep {
     fn drop(&mut self) {
         if let Some(number) = self.number {
-            self.timer
-                .0
-                .0
-                .lock()
-                .waiting
-                .remove(&(self.deadline, number));
+            let mut queue = self.timer.0.0.lock();
+            let waker = queue.waiting.remove(&(self.deadline, number));
+            drop(queue);
+            drop(waker);
         }
     }
 }

@@ -161,7 +161,9 @@ impl ThreadGroup {
         }
         self.stop.set();
         while left > 0 {
-            if let Some(Err(reason)) = self.ends.recv().await {
+            let end = self.ends.recv().await;
+            // The first failure is the cause; others may follow from it.
+            if let (Exit::Stopped, Some(Err(reason))) = (&exit, end) {
                 exit = Exit::Failed(reason);
             }
             left -= 1;

@@ -6,8 +6,8 @@
 //! less what the rest of the process uses.
 
 use std::hint::black_box;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -106,9 +106,9 @@ impl Scenario for CpuBurner {
         let body = async move {
             let exit = tokio::select! {
                 exit = threads.run_until(cx.stop) => exit,
-                never = regulate(params.goal, &cx.host.cgroup, &burners, &probe) => match never {},
+                never = regulate(&cx.host.cgroup, &burners, &probe) => match never {},
             };
-            probe.used_percent.set(0.0);
+            probe.publish(None);
             exit
         };
         Ok(Active::new(figures, body))
@@ -277,7 +277,6 @@ impl Regulator {
 
 /// Runs the outer loop and keeps the probe's figures; ends only by being dropped.
 async fn regulate(
-    goal: Goal,
     cgroup: &Cgroup,
     burners: &Burners,
     probe: &CpuProbe,
@@ -297,7 +296,7 @@ async fn regulate(
         if now.duration_since(limit_read) >= LIMIT_EVERY {
             (limit, limit_read) = (cgroup.cpu_limit().cores, now);
         }
-        let cores = match goal {
+        let cores = match probe.goal {
             Goal::Percent(percent) => limit * percent / 100.0,
             Goal::Cores(cores) => cores,
         };
@@ -311,8 +310,13 @@ async fn regulate(
         let grant = regulator.step(elapsed, cores, own, granted, threads as f64);
         burners.duty.set(grant / threads as f64);
         burners.on_duty.store(threads, Ordering::Relaxed);
-        if let Some(used_cores) = window.look(now, total) {
-            probe.publish(goal, limit, used_cores, window.was_throttled(cgroup));
+        if let Some(cores) = window.look(now, total) {
+            let throttled = window.was_throttled(cgroup);
+            probe.publish(Some(Measured {
+                cores,
+                limit,
+                throttled,
+            }));
         }
         tick.tick().await;
     }
@@ -365,35 +369,28 @@ fn throttled_periods(cgroup: &Cgroup) -> Option<u64> {
 #[derive(Debug)]
 struct CpuProbe {
     goal: Goal,
-    limit_cores: Gauge,
-    used_percent: Gauge,
-    measured: AtomicUsize,
-    short_by: AtomicUsize,
+    // A std mutex: written once a second, held for an assignment.
+    measured: Mutex<Option<Measured>>,
 }
 
-/// Codes of [`CpuProbe::short_by`].
-const SHORTFALLS: [Option<Shortfall>; 3] =
-    [None, Some(Shortfall::Throttled), Some(Shortfall::Contended)];
+/// What the process used over the last window.
+#[derive(Debug, Clone, Copy)]
+struct Measured {
+    cores: f64,
+    limit: f64,
+    throttled: bool,
+}
 
 impl CpuProbe {
     fn new(goal: Goal) -> Self {
         Self {
             goal,
-            limit_cores: Gauge::default(),
-            used_percent: Gauge::default(),
-            measured: AtomicUsize::new(0),
-            short_by: AtomicUsize::new(0),
+            measured: Mutex::new(None),
         }
     }
 
-    fn publish(&self, goal: Goal, limit: f64, used_cores: f64, throttled: bool) {
-        let percent = used_cores / limit * 100.0;
-        self.limit_cores.set(limit);
-        self.used_percent.set(percent);
-        let short = percent < asked_percent(goal, limit) - TOLERANCE_PERCENT;
-        let code = usize::from(short) * (2 - usize::from(throttled));
-        self.short_by.store(code, Ordering::Relaxed);
-        self.measured.store(1, Ordering::Relaxed);
+    fn publish(&self, measured: Option<Measured>) {
+        *self.measured.lock().unwrap_or_else(PoisonError::into_inner) = measured;
     }
 }
 
@@ -406,20 +403,29 @@ fn asked_percent(goal: Goal, limit: f64) -> f64 {
 
 impl Probe for CpuProbe {
     fn read(&self) -> Reading {
-        let measured = self.measured.load(Ordering::Relaxed) > 0;
-        let used = self.used_percent.get();
+        let measured = *self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+        let percent = measured.map_or(0.0, |m| m.cores / m.limit * 100.0);
         let (asked, achieved, unit) = match self.goal {
-            Goal::Percent(percent) => (percent, used, "percent of the CPU limit"),
-            Goal::Cores(cores) => (cores, used / 100.0 * self.limit_cores.get(), "cores"),
+            Goal::Percent(asked) => (asked, percent, "percent of the CPU limit"),
+            Goal::Cores(asked) => (asked, measured.map_or(0.0, |m| m.cores), "cores"),
         };
+        let shortfall = measured.and_then(|m| {
+            let short = percent < asked_percent(self.goal, m.limit) - TOLERANCE_PERCENT;
+            let why = if m.throttled {
+                Shortfall::Throttled
+            } else {
+                Shortfall::Contended
+            };
+            short.then_some(why)
+        });
         Reading {
             asked,
-            achieved: measured.then_some(achieved),
+            achieved: measured.map(|_| achieved),
             unit,
-            shortfall: SHORTFALLS[self.short_by.load(Ordering::Relaxed)],
+            shortfall,
             metrics: super::object(json!({
-                "current_cpu_percent": (used * 100.0).round() / 100.0,
-                "limit_cores": self.limit_cores.get(),
+                "current_cpu_percent": (percent * 100.0).round() / 100.0,
+                "limit_cores": measured.map(|m| m.limit),
             })),
         }
     }

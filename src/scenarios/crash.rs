@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::Instant;
+use tracing::warn;
 
 use crate::fields::Fields;
 use crate::plugin::{Active, Exit, Params, Probe, Reading, RunContext, Scenario, StartError};
@@ -45,22 +46,18 @@ impl Scenario for Crash {
         let body = async move {
             tokio::select! {
                 () = cx.stop.cancelled() => {}
-                () = tokio::time::sleep_until(at) => (cx.host.exit)(params.exit_code.into()),
+                () = tokio::time::sleep_until(at) => {
+                    warn!(exit_code = params.exit_code, "Crashing as told.");
+                    (cx.host.exit)(params.exit_code.into());
+                }
             }
             Exit::Stopped
         };
-        Ok(Active::new(
-            Arc::new(CrashProbe {
-                delay: params.delay,
-                at,
-            }),
-            body,
-        ))
+        Ok(Active::new(Arc::new(CrashProbe { at }), body))
     }
 }
 
 struct CrashProbe {
-    delay: Duration,
     at: Instant,
 }
 
@@ -68,9 +65,10 @@ impl Probe for CrashProbe {
     fn read(&self) -> Reading {
         let left = self.at.saturating_duration_since(Instant::now());
         Reading {
-            asked: self.delay.as_secs_f64(),
-            achieved: Some(self.delay.saturating_sub(left).as_secs_f64()),
-            unit: "s",
+            asked: 1.0,
+            // Whoever could read it after the crash would read nothing.
+            achieved: Some(0.0),
+            unit: "crashes",
             shortfall: None,
             metrics: super::object(json!({ "seconds_left": left.as_secs_f64() })),
         }

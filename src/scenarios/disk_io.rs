@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use super::MIB;
 use crate::fields::{Fields, above};
@@ -29,6 +30,11 @@ const STEP: Duration = Duration::from_millis(50);
 const MOST_DEBT: Duration = Duration::from_millis(100);
 /// The space that the file takes at most.
 const FILE_BYTES: u64 = 256 * MIB;
+/// What is written between two syncs at most: far less than the file, so that no byte is overwritten
+/// before it has reached the disk, and little enough for a stop not to wait long.
+const PIECE: u64 = 8 * MIB;
+/// A rate is reported over the time of at least eight pages, lest a slow stream seems to flicker.
+const PAGES_TO_REPORT: f64 = 8.0 * PAGE as f64;
 /// What the kernel writes to a disk at least.
 const PAGE: u64 = 4096;
 /// What one write call hands to the kernel.
@@ -63,26 +69,38 @@ impl Scenario for DiskIo {
     type Params = DiskIoParams;
 
     async fn start(params: DiskIoParams, cx: RunContext) -> Result<Active, StartError> {
-        let file = nameless_file(&cx.host.data_dir).map_err(|error| {
-            let at = cx.host.data_dir.display();
-            StartError::new(format!("no file can be made under DataDir {at}: {error}"))
-        })?;
         let stream = Arc::new(Stream {
             rate: params.write_rate_mb * MIB as f64,
             rate_lately: Gauge::default(),
             measured: AtomicBool::new(false),
             total: AtomicU64::new(0),
         });
-        let work = Arc::clone(&stream);
+        // Even making a file can take long on a disk that is busy or hangs: the thread does it.
+        let (tell, made) = oneshot::channel();
+        let (work, data_dir) = (Arc::clone(&stream), cx.host.data_dir.clone());
         let mut threads = ThreadGroup::new(&cx.host.census);
         threads
             .spawn("flush", move |stop| {
+                let file = match nameless_file(&data_dir) {
+                    Ok(file) => file,
+                    Err(error) => {
+                        let at = data_dir.display();
+                        let reason = format!("no file can be made under DataDir {at}: {error}");
+                        tell.send(Err(reason.clone())).ok();
+                        return Err(reason);
+                    }
+                };
+                tell.send(Ok(())).ok();
                 let outcome = work.run(&file, stop);
                 work.rate_lately.set(0.0);
                 outcome.map_err(|error| format!("the disk refused a write: {error}"))
             })
             .map_err(|error| StartError::new(format!("no thread to write with: {error}")))?;
-        Ok(Active::new(stream, threads.run_until(cx.stop)))
+        match made.await {
+            Ok(Ok(())) => Ok(Active::new(stream, threads.run_until(cx.stop))),
+            Ok(Err(reason)) => Err(StartError::new(reason)),
+            Err(_) => Err(StartError::new("the writing thread ended at its start")),
+        }
     }
 }
 
@@ -108,28 +126,30 @@ impl Stream {
         let mut block = vec![0_u8; BLOCK];
         SmallRng::seed_from_u64(rand::random()).fill_bytes(&mut block);
         let mut pace = Pace::new(Instant::now(), self.rate, f64::INFINITY);
-        let most_debt = ((self.rate * MOST_DEBT.as_secs_f64()) as u64).max(PAGE);
+        // A page more than the debt: a slow stream saves up for its next page, and that is no debt.
+        let most_debt = (self.rate * MOST_DEBT.as_secs_f64()) as u64 + PAGE;
+        let report_over = REPORT_OVER.max(Duration::from_secs_f64(PAGES_TO_REPORT / self.rate));
         let (mut window_start, mut window_bytes) = (Instant::now(), 0_u64);
         let (mut written, mut step_at) = (0_u64, Instant::now());
         while !stop.is_set() {
             let owed = pace.due(Instant::now()).saturating_sub(written);
             if owed > most_debt {
-                pace.forgive(Duration::from_secs_f64(
-                    (owed - most_debt) as f64 / self.rate,
-                ));
+                let lost = (owed - most_debt) as f64;
+                pace.forgive(Duration::from_secs_f64(lost / self.rate));
             }
             // Whole pages only: half a page written twice would reach the disk twice.
-            let piece = owed.min(most_debt) / PAGE * PAGE;
-            let done = write_round(file, &block, written, piece, stop)?;
-            if done > 0 {
+            let mut left = owed.min(most_debt) / PAGE * PAGE;
+            while left > 0 && !stop.is_set() {
+                let done = write_round(file, &block, written, left.min(PIECE), stop)?;
                 file.sync_data()?;
+                written += done;
+                window_bytes += done;
+                left -= done;
+                self.total.store(written, Ordering::Relaxed);
             }
-            written += done;
-            window_bytes += done;
-            self.total.store(written, Ordering::Relaxed);
 
             let elapsed = window_start.elapsed();
-            if elapsed >= REPORT_OVER {
+            if elapsed >= report_over {
                 self.rate_lately
                     .set(window_bytes as f64 / elapsed.as_secs_f64());
                 self.measured.store(true, Ordering::Relaxed);
