@@ -5,13 +5,13 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::common::{Answer, agent, answer, eventually};
+use crate::common::{Answer, Process, agent, answer, eventually};
 
 const IMAGE: &str = "debian:bookworm-slim";
 
 /// A running container; dropping it removes it.
 pub(crate) struct Container {
-    pub(crate) pid: u32,
+    pub(crate) process: Process,
     id: String,
     admin: SocketAddr,
     agent: ureq::Agent,
@@ -46,9 +46,9 @@ impl Container {
         args.extend([IMAGE, "/mockserver"]);
         let id = podman(&args).expect("a container");
         let pid = podman(&["inspect", "--format", "{{.State.Pid}}", &id]).expect("its process");
-        let pid = pid.parse().expect("a number");
+        let process = Process::of(pid.parse().expect("a number"));
         let container = Self {
-            pid,
+            process,
             id,
             admin,
             agent: agent(),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::common::Daemon;
+use crate::common::{Daemon, Process};
 use crate::container::{self, Container};
 use crate::load::Load;
 use crate::proc;
@@ -22,7 +22,7 @@ const STOP: &str = "/api/v1/composite/stop";
 /// A daemon of which the CPU use is measured.
 struct Subject<'a> {
     name: String,
-    pid: u32,
+    process: Process,
     cores: f64,
     post: &'a dyn Fn(&str, &Value),
 }
@@ -32,7 +32,7 @@ pub(crate) fn measure(table: &mut Table) {
     let post = |path: &str, body: &Value| drop(daemon.admin_post(path, body.to_string()));
     let subjects = [Subject {
         name: "machine".to_owned(),
-        pid: daemon.pid(),
+        process: daemon.process(),
         cores: proc::machine_cores(),
         post: &post,
     }];
@@ -68,7 +68,7 @@ pub(crate) fn measure(table: &mut Table) {
         .zip(&posts)
         .map(|((cores, container), post)| Subject {
             name: format!("{cores} CPU container"),
-            pid: container.pid,
+            process: container.process,
             cores: *cores,
             post,
         })
@@ -94,7 +94,7 @@ fn one_target(table: &mut Table, subjects: &[Subject<'_>], target: u32) {
     for second in 1..=WINDOWS + 1 {
         proc::sleep_until(started + Duration::from_secs(second as u64));
         for (subject, marks) in subjects.iter().zip(&mut marks) {
-            marks.push((Instant::now(), proc::cpu(subject.pid)));
+            marks.push((Instant::now(), subject.process.live_cpu()));
         }
     }
     for subject in subjects {
@@ -102,7 +102,7 @@ fn one_target(table: &mut Table, subjects: &[Subject<'_>], target: u32) {
     }
     let stopped: Vec<_> = subjects
         .iter()
-        .map(|subject| proc::cpu(subject.pid))
+        .map(|subject| subject.process.live_cpu())
         .collect();
     let stopped_at = Instant::now();
     proc::sleep_until(stopped_at + Duration::from_millis(200));
@@ -119,7 +119,12 @@ fn one_target(table: &mut Table, subjects: &[Subject<'_>], target: u32) {
             |worst: f64, x| if x.abs() > worst.abs() { x } else { worst },
         );
         // After the stop: CPU used in the 200 ms that the process has to come to rest.
-        let idle = proc::cpu(subject.pid).saturating_sub(stopped).as_secs_f64() / 0.2;
+        let idle = subject
+            .process
+            .live_cpu()
+            .saturating_sub(stopped)
+            .as_secs_f64()
+            / 0.2;
         let full = target == 100;
         table.row(Row {
             what: &format!("CPU, {}: mean of 10 s", subject.name),
@@ -174,7 +179,8 @@ fn stress_ng(table: &mut Table, target: u32) {
         let list = format!("/proc/{0}/task/{0}/children", child.id());
         let text = std::fs::read_to_string(list).unwrap_or_default();
         let pids = text.split_whitespace().filter_map(|pid| pid.parse().ok());
-        pids.map(proc::cpu).sum::<Duration>()
+        pids.map(|pid| Process::of(pid).live_cpu())
+            .sum::<Duration>()
     };
     let started = Instant::now();
     proc::sleep_until(started + Duration::from_millis(700));
@@ -204,9 +210,13 @@ pub(crate) fn measure_under_load(table: &mut Table) {
         per_second: 1000,
     };
     let warm = load.run(Duration::from_secs(1));
-    let (from, before) = (Instant::now(), proc::cpu(daemon.pid()));
+    let (from, before) = (Instant::now(), daemon.process().live_cpu());
     let done = load.run(Duration::from_secs(10));
-    let used = proc::cpu(daemon.pid()).saturating_sub(before).as_secs_f64();
+    let used = daemon
+        .process()
+        .live_cpu()
+        .saturating_sub(before)
+        .as_secs_f64();
     let percent = used / from.elapsed().as_secs_f64() / proc::machine_cores() * 100.0;
     drop(warm);
     table.row(Row {

@@ -23,11 +23,11 @@ fn one_rate(table: &mut Table, rate: f64, data_dir: &str) {
     let daemon = Daemon::start_with("", &[("MOCKSERVER_DATA_DIR", data_dir)]);
     daemon.started("disk_io", json!({ "write_rate_mb": rate }));
     proc::sleep_until(Instant::now() + Duration::from_secs(1));
-    let start = (Instant::now(), proc::written_bytes(daemon.pid()));
+    let start = (Instant::now(), daemon.process().written_bytes());
     let (mut last, mut fastest) = (start, 0.0_f64);
     while start.0.elapsed() < Duration::from_secs(10) {
         proc::sleep_until(last.0 + Duration::from_millis(200));
-        let now = (Instant::now(), proc::written_bytes(daemon.pid()));
+        let now = (Instant::now(), daemon.process().written_bytes());
         fastest = fastest.max((now.1 - last.1) as f64 / MIB / (now.0 - last.0).as_secs_f64());
         last = now;
     }

@@ -23,7 +23,7 @@ pub(crate) fn measure(table: &mut Table) {
 
 fn growth(table: &mut Table, rate: f64, target: f64) {
     let daemon = warm_daemon();
-    let base = proc::resident_mb(daemon.pid());
+    let base = daemon.process().resident_mb();
     let from = Instant::now();
     daemon.started(
         "memory_leaker",
@@ -38,7 +38,7 @@ fn growth(table: &mut Table, rate: f64, target: f64) {
         sample_at += Duration::from_millis(200);
         proc::sleep_until(sample_at);
         let now = Instant::now();
-        let grown = proc::resident_mb(daemon.pid()) - base;
+        let grown = proc::resident_mb_quickly(daemon.pid()) - base;
         let due = |start: Instant| (rate * (now - start).as_secs_f64()).min(target);
         let error = (grown - due(earliest)).min(0.0) + (grown - due(latest)).max(0.0);
         let error = if grown >= due(latest) && grown <= due(earliest) {
@@ -63,7 +63,7 @@ fn growth(table: &mut Table, rate: f64, target: f64) {
         held,
     });
     proc::sleep_until(Instant::now() + Duration::from_millis(300));
-    let level = proc::resident_mb(daemon.pid()) - base;
+    let level = daemon.process().resident_mb() - base;
     table.row(Row {
         what: &format!("memory at {rate} MiB/s: final level"),
         asked: format!("{target} MiB"),
@@ -91,7 +91,7 @@ fn warm_daemon() -> Daemon {
 
 fn given_back(table: &mut Table, mb: u32, within: Duration) {
     let daemon = Daemon::start();
-    let base = proc::resident_mb(daemon.pid());
+    let base = daemon.process().resident_mb();
     daemon.started(
         "memory_leaker",
         json!({ "target_mb": mb, "leak_rate_mb": 65536 }),
@@ -100,11 +100,11 @@ fn given_back(table: &mut Table, mb: u32, within: Duration) {
         let current = daemon.status("memory_leaker")["metrics"]["current_mb"].as_f64();
         (current >= Some(f64::from(mb))).then_some(())
     });
-    let peak = proc::resident_mb(daemon.pid()) - base;
+    let peak = daemon.process().resident_mb() - base;
     let from = Instant::now();
     daemon.stop_all();
     let answered = from.elapsed();
-    let share = (1.0 - (proc::resident_mb(daemon.pid()) - base) / peak) * 100.0;
+    let share = (1.0 - (daemon.process().resident_mb() - base) / peak) * 100.0;
     table.row(Row {
         what: &format!("memory, {mb} MiB: back when stop answers"),
         asked: format!("99 % in {} ms", within.as_millis()),
@@ -122,7 +122,7 @@ pub(crate) fn measure_oom(table: &mut Table) {
         return;
     }
     let container = Container::start(&["--memory=256m", "--memory-swap=256m"]);
-    let base = proc::resident_mb(container.pid);
+    let base = container.process.resident_mb();
     let body = json!({ "target_mb": 512, "leak_rate_mb": 50 });
     let from = Instant::now();
     let answer = container.post("/api/v1/scenarios/memory_leaker/start", &body);

@@ -12,7 +12,7 @@ const MILLION: f64 = 1_000_000.0;
 
 pub(crate) fn measure(table: &mut Table) {
     let daemon = Daemon::start();
-    let base = proc::resident_mb(daemon.pid());
+    let base = daemon.process().resident_mb();
     daemon.started(
         "goroutine_leak",
         json!({ "goroutines_per_second": 1_000_000 }),
@@ -21,7 +21,7 @@ pub(crate) fn measure(table: &mut Table) {
         let count = daemon.status("goroutine_leak")["metrics"]["current_goroutines"].as_f64()?;
         (count >= MILLION).then_some(count)
     });
-    let grown = proc::resident_mb(daemon.pid()) - base;
+    let grown = daemon.process().resident_mb() - base;
     let count_after = daemon.status("goroutine_leak")["metrics"]["current_goroutines"].as_f64();
     let bytes = grown * 1_048_576.0 / count_after.unwrap_or(count);
     table.row(Row {
@@ -35,7 +35,7 @@ pub(crate) fn measure(table: &mut Table) {
     let from = Instant::now();
     daemon.stop_all();
     let answered = from.elapsed();
-    let share = (1.0 - (proc::resident_mb(daemon.pid()) - base) / grown) * 100.0;
+    let share = (1.0 - (daemon.process().resident_mb() - base) / grown) * 100.0;
     table.row(Row {
         what: "tasks: memory back when stop answers",
         asked: "95 % in 1 s".to_owned(),

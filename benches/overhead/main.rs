@@ -10,9 +10,6 @@
 #[path = "../../tests/it/common.rs"]
 #[expect(dead_code, reason = "the tests use more of it")]
 mod common;
-#[path = "../fidelity/proc.rs"]
-#[expect(dead_code, reason = "the other benchmark uses more of it")]
-mod proc;
 #[path = "../fidelity/table.rs"]
 mod table;
 
@@ -164,7 +161,7 @@ fn requests(table: &mut Table) {
 fn idle(table: &mut Table) {
     let daemon = Daemon::start();
     daemon.get("/health");
-    let resident = proc::resident_mb(daemon.pid());
+    let resident = daemon.process().resident_mb();
     table.row(Row {
         what: "resident memory, idle",
         asked: String::new(),

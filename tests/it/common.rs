@@ -160,7 +160,7 @@ impl Daemon {
 
     /// What the kernel tells of the process.
     pub(crate) fn process(&self) -> Process {
-        Process(self.pid())
+        Process::of(self.pid())
     }
 
     /// Starts one scenario and checks that it did.
@@ -231,6 +231,16 @@ impl Client {
 pub(crate) struct Process(u32);
 
 impl Process {
+    /// The process `pid`.
+    pub(crate) fn of(pid: u32) -> Self {
+        Self(pid)
+    }
+
+    /// The CPU time of its live threads, to the nanosecond. A thread that ends takes its count along.
+    pub(crate) fn live_cpu(self) -> Duration {
+        self.of_all_threads(0)
+    }
+
     /// The CPU time of all its threads, dead ones included.
     pub(crate) fn cpu(self) -> Duration {
         let stat = self.read("stat");
@@ -248,12 +258,17 @@ impl Process {
 
     /// How long its live threads were ready to run and did not, because others had the CPU.
     pub(crate) fn waited_for_cpu(self) -> Duration {
+        self.of_all_threads(1)
+    }
+
+    /// The sum of a field of `schedstat`, in nanoseconds: 0 is time on a CPU, 1 time in wait of one.
+    fn of_all_threads(self, field: usize) -> Duration {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.0)).expect("the process lives");
-        let waited = tasks.flatten().filter_map(|task| {
+        let nanos = tasks.flatten().filter_map(|task| {
             let schedstat = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
-            schedstat.split_whitespace().nth(1)?.parse::<u64>().ok()
+            schedstat.split_whitespace().nth(field)?.parse::<u64>().ok()
         });
-        Duration::from_nanos(waited.sum())
+        Duration::from_nanos(nanos.sum())
     }
 
     /// Resident memory in MiB, counted page by page: the figure in `status` may lag behind.

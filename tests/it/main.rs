@@ -12,6 +12,9 @@ mod bad_input;
 /// What each fault does, as it is seen from outside.
 mod faults;
 
+/// Figures that noise cannot move, at twice the bar of the benchmark.
+mod fidelity;
+
 /// The process: its command line, its configuration, its logs and its signals.
 mod process;
 
