@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use rustix::process::Signal as FileSizeSignal;
 use socket2::{Domain, Socket, Type};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -145,6 +146,9 @@ impl Control {
             .build()?;
         runtime.block_on(async {
             let mut signals = Signals::new()?;
+            // Unhandled, this one ends the process where a file size is limited; handled, the write
+            // fails, and so does the run that wrote.
+            let _file_size = signal(SignalKind::from_raw(FileSizeSignal::XFSZ.as_raw()))?;
             let host = Arc::new(Host {
                 exit: Box::new(self.exit),
                 cgroup: Cgroup::system(),

@@ -4,6 +4,7 @@
 //! All that is wrong is told in one message.
 
 use std::fmt;
+use std::io::Read;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,9 @@ use crate::json::StrictValue;
 
 /// The file that is read when none is named; it may be missing.
 pub const DEFAULT_FILE: &str = "etc/mockserver.yaml";
+
+/// The largest configuration file that is read, in bytes.
+const LARGEST_FILE: u64 = 1024 * 1024;
 
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,7 +118,8 @@ pub struct ProcessEnv;
 
 impl Env for ProcessEnv {
     fn get(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok()
+        // What is not Unicode is not valid anywhere either, and is refused where it is read.
+        std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
     }
 }
 
@@ -268,6 +273,13 @@ impl Config {
                 port: (port > 0).then_some(port),
             }
         });
+        let same_host = host == admin.host || host.is_unspecified() || admin.host.is_unspecified();
+        if admin.port == Some(port) && same_host {
+            fields.reject_at(
+                "/Admin/Port",
+                "must differ from Port: both listeners cannot have one",
+            );
+        }
         let auth = fields.section("Auth", "Who may change anything.", |auth| {
             let both = auth.has("Token") && auth.has("TokenFile");
             let token = auth
@@ -310,7 +322,7 @@ const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 fn read_file(named: Option<&Path>) -> Result<(Option<PathBuf>, Map<String, Value>), ConfigError> {
     let file = named.unwrap_or(Path::new(DEFAULT_FILE));
     let shown = file.display();
-    let text = match std::fs::read_to_string(file) {
+    let text = match read_bounded(file) {
         Ok(text) => text,
         Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
             return Ok((None, Map::new()));
@@ -326,6 +338,19 @@ fn read_file(named: Option<&Path>) -> Result<(Option<PathBuf>, Map<String, Value
             "{shown}: must be a mapping of keys to values"
         ))),
     }
+}
+
+fn read_bounded(file: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(file)?
+        .take(LARGEST_FILE + 1)
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > LARGEST_FILE {
+        return Err(std::io::Error::other(
+            "it is larger than a configuration can be",
+        ));
+    }
+    Ok(text)
 }
 
 /// Puts `value` at `path`, as a number where it is one, since the environment and flags know only text.

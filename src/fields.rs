@@ -119,6 +119,12 @@ impl Fields {
             .push(FieldError::new(self.pointer_to(name), detail));
     }
 
+    /// The same for a member of a nested object, at `pointer` below this one.
+    pub fn reject_at(&mut self, pointer: &str, detail: impl Into<String>) {
+        let at = format!("{}{pointer}", self.pointer);
+        self.errors.push(FieldError::new(at, detail));
+    }
+
     /// Takes a default back out of the effective values, where another member makes it void.
     pub fn withdraw(&mut self, name: &str) {
         self.effective.remove(name);

@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let ran = logging::init(&loaded.config.log).and_then(|()| App::bind(loaded)?.run(exit));
+    logging::finish();
     ran.map_or_else(|error| fail(&error, 1), |()| ExitCode::SUCCESS)
 }
 
@@ -48,5 +49,6 @@ fn fail(reason: &dyn std::fmt::Display, code: u8) -> ExitCode {
     reason = "a crash and a second signal end the process without unwinding"
 )]
 fn exit(code: i32) {
+    logging::finish();
     std::process::exit(code);
 }

@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use serde_json::{Map, Value};
 
 use super::problem::Problem;
-use crate::fields::FieldError;
+use crate::fields::{FieldError, Fields};
 use crate::json::StrictValue;
 
 /// The largest body that is read.
@@ -23,6 +23,22 @@ const SWALLOW_FOR: Duration = Duration::from_secs(2);
 /// A JSON object, whatever the Content-Type says; an empty body is an empty object.
 #[derive(Debug)]
 pub(super) struct JsonObject(pub(super) Map<String, Value>);
+
+/// A body that says nothing: none, or an empty object.
+#[derive(Debug)]
+pub(super) struct NoParameters;
+
+impl<S: Sync> FromRequest<S> for NoParameters {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let JsonObject(object) = JsonObject::from_request(request, state).await?;
+        Fields::new("", object)
+            .finish()
+            .map(|_| Self)
+            .map_err(Problem::invalid)
+    }
+}
 
 impl<S: Sync> FromRequest<S> for JsonObject {
     type Rejection = Problem;

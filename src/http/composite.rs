@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::Api;
-use super::body::JsonObject;
+use super::body::{JsonObject, NoParameters};
 use super::problem::Problem;
 use crate::manager::view::StartReport;
 
@@ -19,7 +19,10 @@ pub(super) async fn start(
 }
 
 /// `POST /api/v1/composite/stop`
-pub(super) async fn stop(State(api): State<Api>) -> Result<Json<Value>, Problem> {
+pub(super) async fn stop(
+    State(api): State<Api>,
+    NoParameters: NoParameters,
+) -> Result<Json<Value>, Problem> {
     let stopped = api.manager.stop_all().await?;
     Ok(Json(
         json!({ "status": "all scenarios stopped", "stopped": stopped }),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -51,13 +51,20 @@ pub fn service_router(api: Api, table: &FaultTable) -> Router {
 
 /// All routes, each group with the faults that `faults` gives for its surface.
 fn router(api: Api, faults: impl Fn(Surface) -> Option<FaultLayer>) -> Router {
+    let change = |handler: MethodRouter<Api>| {
+        handler.route_layer(from_fn_with_state(api.clone(), auth::require_token))
+    };
     let control = Router::new()
-        .route("/api/v1/scenarios/{name}/start", post(scenarios::start))
-        .route("/api/v1/scenarios/{name}/stop", post(scenarios::stop))
-        .route("/api/v1/composite/start", post(composite::start))
-        .route("/api/v1/composite/stop", post(composite::stop))
-        .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(from_fn_with_state(api.clone(), auth::require_token));
+        .route(
+            "/api/v1/scenarios/{name}/start",
+            change(post(scenarios::start)),
+        )
+        .route(
+            "/api/v1/scenarios/{name}/stop",
+            change(post(scenarios::stop)),
+        )
+        .route("/api/v1/composite/start", change(post(composite::start)))
+        .route("/api/v1/composite/stop", change(post(composite::stop)));
     let health = Router::new()
         .route("/health", get(probes::healthy))
         .route("/healthz", get(probes::healthy))

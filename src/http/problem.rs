@@ -60,13 +60,22 @@ impl Problem {
         }
     }
 
-    /// Some values of the request are bad; all of them are listed.
+    /// Some values of the request are bad; all of them are listed, up to a number that no honest
+    /// mistake reaches.
     #[must_use]
-    pub fn invalid(errors: Vec<FieldError>) -> Self {
+    pub fn invalid(mut errors: Vec<FieldError>) -> Self {
+        const MOST: usize = 100;
         let detail = match errors.as_slice() {
             [one] => format!("{}: {}", one.pointer, one.detail),
+            many if many.len() > MOST => {
+                format!(
+                    "{} values are bad, the first {MOST} are told; nothing was changed.",
+                    many.len()
+                )
+            }
             many => format!("{} values are bad; nothing was changed.", many.len()),
         };
+        errors.truncate(MOST);
         let status = StatusCode::UNPROCESSABLE_ENTITY;
         let title = "The request has bad values.";
         Self {

@@ -5,7 +5,7 @@ use axum::extract::State;
 use serde_json::{Value, json};
 
 use super::Api;
-use super::body::{JsonObject, Name};
+use super::body::{JsonObject, Name, NoParameters};
 use super::problem::Problem;
 use crate::manager::ScenarioSummary;
 use crate::manager::view::{ScenarioStatus, StartReport};
@@ -44,6 +44,7 @@ pub(super) async fn start(
 pub(super) async fn stop(
     State(api): State<Api>,
     Name(name): Name,
+    NoParameters: NoParameters,
 ) -> Result<Json<ScenarioStatus>, Problem> {
     Ok(Json(api.manager.stop_one(&name).await?))
 }

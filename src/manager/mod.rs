@@ -167,6 +167,13 @@ impl ScenarioManager {
             .collect();
         let mut runs: Vec<PlannedRun> = Vec::new();
         match entries {
+            Some(Value::Array(entries)) if entries.len() > self.registry.len() => {
+                // More than one entry each: not worth a look at every one.
+                let (found, most) = (entries.len(), self.registry.len());
+                let detail =
+                    format!("has {found} entries; each of the {most} scenarios may run once");
+                errors.push(FieldError::new("/scenarios", detail));
+            }
             Some(Value::Array(entries)) if !entries.is_empty() => {
                 let mut seen = Vec::new();
                 for (i, entry) in entries.into_iter().enumerate() {

@@ -39,7 +39,7 @@ const CALL_OFF_AFTER: Duration = Duration::from_millis(200);
 /// How long a run that was told to end may take before it is aborted. Long, because a stop answers when
 /// the effect is gone, and the threads of a run cannot be hurried: tens of millions of tasks, or a sync
 /// on a disk that is busy, take their seconds.
-const STOP_GRACE: Duration = Duration::from_secs(30);
+const STOP_GRACE: Duration = Duration::from_secs(10);
 /// The same when the daemon ends: it must be gone within two seconds, draining included.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(700);
 /// How long an aborted run may take to be dropped; only code that blocks can use it up.
@@ -576,8 +576,17 @@ impl Actor {
         };
         let slot = session.slots.remove(at);
         slot.stop.cancel();
-        let error = failure_of(end).unwrap_or_else(|| "ended by itself".to_owned());
-        if let Some(detail) = session.details.iter_mut().find(|d| d.name == slot.run.name) {
+        let failure = failure_of(end);
+        if failure.is_none() && self.root.is_cancelled() {
+            // It heard of the daemon's end before its turn to be stopped came.
+            let effect = slot.run.last_effect();
+            self.note_end(&slot.run, EndReason::Shutdown, None, effect);
+            return self.settle();
+        }
+        let error = failure.unwrap_or_else(|| "ended by itself".to_owned());
+        if let Some(session) = &mut self.session
+            && let Some(detail) = session.details.iter_mut().find(|d| d.name == slot.run.name)
+        {
             (detail.success, detail.error) = (false, Some(error.clone()));
         }
         let mut effect = slot.run.last_effect();

@@ -49,9 +49,6 @@ impl Scenario for GoroutineLeak {
     type Params = GoroutineLeakParams;
 
     async fn start(params: GoroutineLeakParams, cx: RunContext) -> Result<Active, StartError> {
-        let runtime = Builder::new_current_thread()
-            .build()
-            .map_err(|error| StartError::new(format!("no runtime to leak on: {error}")))?;
         let leak = Arc::new(Leak {
             per_second: params.per_second,
             pace: Pace::new(Instant::now(), params.per_second, f64::INFINITY),
@@ -61,6 +58,9 @@ impl Scenario for GoroutineLeak {
         let mut threads = ThreadGroup::new(&cx.host.census);
         threads
             .spawn("tasks", move |stop| {
+                // Made here and dropped here: a runtime must not be dropped on another's thread.
+                let runtime = Builder::new_current_thread().build();
+                let runtime = runtime.map_err(|error| format!("no runtime to leak on: {error}"))?;
                 work.run(runtime, stop);
                 Ok(())
             })

@@ -96,8 +96,11 @@ impl Scenario for MemoryLeaker {
             Target::Mb(mb) => u64::from(mb) * MIB,
             Target::PercentOfLimit(percent) => (limit as f64 * percent / 100.0) as u64,
         };
+        if limit == 0 && matches!(params.target, Target::PercentOfLimit(_)) {
+            return Err(StartError::new("the memory limit cannot be read now"));
+        }
         let headroom = memory_headroom_bytes(&cx.host.cgroup);
-        let warning = (target > headroom).then(|| {
+        let warning = (target > headroom && limit > 0).then(|| {
             format!(
                 "only {} MiB are left under the memory limit of {} MiB: the system will end the \
                  process before the target of {} MiB is reached",

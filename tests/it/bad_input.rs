@@ -670,3 +670,37 @@ fn bytes_that_are_no_http_do_not_disturb_anybody() {
     }
     busy.assert_untouched();
 }
+
+#[test]
+fn a_stop_takes_no_parameters() {
+    let daemon = Daemon::start();
+    let before = daemon.started("network_latency", json!({ "latency_ms": 1 }));
+    for path in [
+        "/api/v1/composite/stop",
+        "/api/v1/scenarios/network_latency/stop",
+    ] {
+        let answer = daemon.post(path, r#"{"scenarios": ["dependency"]}"#);
+        assert_eq!(answer.status, 422, "{answer:?}");
+        assert_eq!(answer.body["errors"][0]["pointer"], "/scenarios");
+        assert_eq!(daemon.post(path, "garbage").status, 400);
+    }
+    assert_eq!(daemon.session()["session_id"], before["session_id"]);
+    assert_eq!(daemon.post("/api/v1/composite/stop", "{}").status, 200);
+}
+
+#[test]
+fn a_list_of_thousands_is_refused_in_a_few_words() {
+    let daemon = Daemon::start();
+    let many = format!("{{\"scenarios\": [{}{{}}]}}", "{},".repeat(20_000));
+    let answer = daemon.post("/api/v1/composite/start", many);
+    assert_eq!(answer.status, 422);
+    assert_eq!(
+        answer.body["errors"].as_array().map(Vec::len),
+        Some(1),
+        "{answer:?}"
+    );
+    let keys: Vec<String> = (0..5_000).map(|i| format!("\"k{i}\": 1")).collect();
+    let answer = daemon.post("/api/v1/composite/start", format!("{{{}}}", keys.join(",")));
+    assert_eq!(answer.status, 422);
+    assert_eq!(answer.body["errors"].as_array().map(Vec::len), Some(100));
+}

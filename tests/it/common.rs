@@ -39,11 +39,18 @@ impl Daemon {
 
     /// Starts with lines added to the configuration, and with environment variables.
     pub(crate) fn start_with(yaml: &str, env: &[(&str, &str)]) -> Self {
+        Self::start_under(&["env"], yaml, env)
+    }
+
+    /// The same by a command that becomes the daemon, such as `prlimit`.
+    pub(crate) fn start_under(by: &[&str], yaml: &str, env: &[(&str, &str)]) -> Self {
         let folder = TempDir::new().expect("a folder");
         let base = "Host: 127.0.0.1\nPort: 0\n";
         let config = folder.path().join("mockserver.yaml");
         std::fs::write(&config, format!("{base}{yaml}")).expect("a configuration");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_mockserver"))
+        let mut child = Command::new(by[0])
+            .args(&by[1..])
+            .arg(env!("CARGO_BIN_EXE_mockserver"))
             .arg("-f")
             .arg(&config)
             .current_dir(folder.path())
@@ -71,7 +78,7 @@ impl Daemon {
                 Err(mpsc::RecvTimeoutError::Disconnected)
                     if child.wait().expect("its end").code() == Some(1) =>
                 {
-                    return Self::start_with(yaml, env);
+                    return Self::start_under(by, yaml, env);
                 }
                 Err(error) => panic!("the daemon does not say where it listens: {error}"),
             };

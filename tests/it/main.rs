@@ -9,6 +9,9 @@ mod api;
 /// Every kind of bad input: what is answered, and that what ran before still runs.
 mod bad_input;
 
+/// What happens where the system has no more to give.
+mod exhaustion;
+
 /// What each fault does, as it is seen from outside.
 mod faults;
 

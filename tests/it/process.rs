@@ -631,7 +631,11 @@ fn log_mode_file_writes_one_dated_file_and_nothing_to_standard_output() {
     );
     assert_eq!(started.status(), 200);
     drop(agent);
-    assert!(text_of_all(&logs).contains("Scenario started."));
+    eventually("the start is in the file", || {
+        text_of_all(&logs)
+            .contains("Scenario started.")
+            .then_some(())
+    });
     quiet.signal("-TERM");
     assert_eq!(quiet.child.wait().expect("its end").code(), Some(0));
 

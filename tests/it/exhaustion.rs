@@ -1,0 +1,150 @@
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::common::{Daemon, agent, alone, eventually};
+
+// === What a run needs is refused ===
+
+/// Waits until the run of `name` has failed, and gives its reason.
+fn failure(daemon: &Daemon, name: &str) -> String {
+    let end = eventually("the run fails", || {
+        let status = daemon.status(name);
+        (status["running"] == false).then(|| status["end"].clone())
+    });
+    assert_eq!(end["reason"], "failed", "{end}");
+    assert_eq!(end["effect"]["shortfall"], "refused", "{end}");
+    end["error"].as_str().expect("a reason").to_owned()
+}
+
+#[test]
+fn memory_that_is_refused_fails_the_run_and_spares_the_daemon_and_other_runs() {
+    let _turn = alone();
+    let daemon = Daemon::start_under(&["prlimit", "--as=1500000000"], "", &[]);
+    daemon.started("network_latency", json!({ "latency_ms": 1 }));
+    daemon.started(
+        "memory_leaker",
+        json!({ "target_mb": 4096, "leak_rate_mb": 60000 }),
+    );
+    let reason = failure(&daemon, "memory_leaker");
+    assert!(
+        reason.starts_with("the system refused more memory at "),
+        "{reason}"
+    );
+    assert_eq!(daemon.session()["scenarios"], json!(["network_latency"]));
+    assert_eq!(daemon.session()["status"], "partial");
+}
+
+#[test]
+fn a_limit_on_file_size_fails_the_run_and_spares_the_daemon() {
+    let daemon = Daemon::start_under(&["prlimit", "--fsize=1048576"], "", &[]);
+    daemon.started("disk_io", json!({ "write_rate_mb": 20 }));
+    let reason = failure(&daemon, "disk_io");
+    assert!(reason.starts_with("the disk refused a write: "), "{reason}");
+    assert_eq!(daemon.get("/health").status, 200);
+}
+
+// === Nobody reads the log ===
+
+/// A daemon whose standard output the test holds in its own hands.
+struct Piped {
+    child: Child,
+    output: Option<BufReader<ChildStdout>>,
+    service: SocketAddr,
+}
+
+impl Piped {
+    fn start() -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_mockserver"))
+            .args(["--host", "127.0.0.1", "--port", "0", "--log-level", "debug"])
+            .env("MOCKSERVER_ADMIN_PORT", "0")
+            .env("MOCKSERVER_LOG_FORMAT", "json")
+            .current_dir(std::env::temp_dir())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the daemon starts");
+        // As gone as the reader of the output: what is told there must not matter either.
+        drop(child.stderr.take());
+        let mut output = BufReader::new(child.stdout.take().expect("its output"));
+        let mut service = None;
+        loop {
+            let mut line = String::new();
+            output.read_line(&mut line).expect("a line");
+            let line: Value = serde_json::from_str(&line).expect("a JSON line");
+            if line["listener"] == "service" {
+                service = line["address"].as_str().and_then(|text| text.parse().ok());
+            }
+            if line["message"] == "Ready." {
+                break;
+            }
+        }
+        let service = service.expect("an address");
+        Self {
+            child,
+            output: Some(output),
+            service,
+        }
+    }
+
+    fn ask(&self, times: usize) {
+        let agent = agent();
+        for _ in 0..times {
+            let health = agent.get(format!("http://{}/health", self.service)).call();
+            assert_eq!(health.expect("an answer").status(), 200);
+        }
+    }
+
+    fn ends_well(mut self) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").arg(&pid).status();
+        assert!(sent.expect("kill runs").success());
+        let ended = eventually("the daemon ends", || {
+            self.child.try_wait().expect("its state")
+        });
+        assert_eq!(ended.code(), Some(0));
+    }
+}
+
+impl Drop for Piped {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+#[test]
+fn the_daemon_serves_and_ends_well_when_the_reader_of_its_log_is_gone() {
+    let mut daemon = Piped::start();
+    drop(daemon.output.take());
+    daemon.ask(50);
+    daemon.ends_well();
+}
+
+#[test]
+fn the_daemon_serves_and_ends_well_when_nobody_reads_its_log() {
+    let daemon = Piped::start();
+    // Far more lines than a pipe holds.
+    daemon.ask(3_000);
+    daemon.ends_well();
+}
+
+#[test]
+fn the_last_words_before_a_crash_are_in_the_log() {
+    let mut daemon = Piped::start();
+    let crash = format!("http://{}/api/v1/scenarios/crash/start", daemon.service);
+    agent()
+        .post(crash)
+        .send("{\"crash_delay\": 0}")
+        .expect("an answer");
+    let mut text = String::new();
+    daemon
+        .output
+        .take()
+        .expect("it")
+        .read_to_string(&mut text)
+        .expect("text");
+    assert!(text.contains("Crashing as told."), "{text}");
+}
