@@ -6,6 +6,7 @@
 //! - [`http`] is the only list of routes; its handlers call the [`manager`].
 //! - [`listener`] accepts their connections.
 //! - [`manager`] checks requests and runs the one live session.
+//! - [`ledger`] keeps what happened, over the death of the process too.
 //! - [`plugin`] says what a fault is; [`scenarios`] are the faults, one file each.
 //! - [`fault`] puts faults before requests.
 //! - [`host`] tells what the machine or the container gives.
@@ -20,6 +21,7 @@ pub mod healthcheck;
 pub mod host;
 pub mod http;
 pub mod json;
+pub mod ledger;
 pub mod listener;
 pub mod logging;
 pub mod manager;

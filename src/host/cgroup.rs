@@ -151,6 +151,15 @@ impl Cgroup {
             .min()
     }
 
+    /// How often the out-of-memory killer has struck in the process's own group, or its nearest
+    /// ancestor that tells. `None` if none does.
+    ///
+    /// Source: `memory.events` in `Documentation/admin-guide/cgroup-v2.rst` and `memory.oom_control`
+    /// in `Documentation/admin-guide/cgroup-v1/memory.rst` of the kernel.
+    pub fn oom_kills(&self) -> Option<u64> {
+        self.groups("memory").iter().find_map(Group::oom_kills)
+    }
+
     /// How often the CPU quota held the process back: `cpu.stat` of the group that has the tightest
     /// quota, else of the process's own group (or its nearest ancestor that schedules CPU time).
     /// `None` if it tells nothing of throttling.
@@ -442,6 +451,14 @@ impl Group {
         )
     }
 
+    fn oom_kills(&self) -> Option<u64> {
+        let file = match self.version {
+            Version::V1 => "memory.oom_control",
+            Version::V2 => "memory.events",
+        };
+        self.stat(file, "oom_kill")
+    }
+
     fn throttled(&self) -> Option<Throttled> {
         let stat = |key| self.stat("cpu.stat", key);
         Some(Throttled {
@@ -659,6 +676,15 @@ mod tests {
         tree.group("top.slice/memory.current", "900\n");
         tree.group("top.slice/my.service/cgroup.procs", "1\n");
         assert_eq!(tree.cgroup().memory_used(), Some(900));
+    }
+
+    #[test]
+    fn oom_kills_are_those_of_the_own_group() {
+        let tree = v2_nested();
+        assert_eq!(tree.cgroup().oom_kills(), None);
+        tree.group("top.slice/my.service/memory.events", "oom 9\noom_kill 2\n");
+        tree.group("top.slice/memory.events", "oom 9\noom_kill 5\n");
+        assert_eq!(tree.cgroup().oom_kills(), Some(2));
     }
 
     #[test]

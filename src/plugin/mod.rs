@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
@@ -135,6 +135,18 @@ impl fmt::Debug for Active {
 pub trait Probe: Send + Sync {
     /// The state right now.
     fn read(&self) -> Reading;
+
+    /// Where the effect goes in the end, in the reading's unit, where that is not what is asked now;
+    /// such as the full size of a leak that grows.
+    fn target(&self) -> Option<f64> {
+        None
+    }
+
+    /// What is left of the effect once the run is over, in the reading's unit; none where nothing is
+    /// there to be measured.
+    fn left(&self) -> Option<f64> {
+        None
+    }
 }
 
 /// What was asked of a run and what is achieved, in one unit.
@@ -154,7 +166,7 @@ pub struct Reading {
 }
 
 /// Why less is achieved than was asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Shortfall {
     /// The container's CPU quota held the process back.

@@ -123,4 +123,8 @@ impl Probe for Leak {
             metrics: super::object(json!({ "current_goroutines": alive })),
         }
     }
+
+    fn left(&self) -> Option<f64> {
+        Some(self.alive.load(Ordering::Relaxed) as f64)
+    }
 }

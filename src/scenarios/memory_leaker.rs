@@ -266,6 +266,14 @@ impl Probe for Leak {
             })),
         }
     }
+
+    fn target(&self) -> Option<f64> {
+        Some(self.target as f64 / MIB as f64)
+    }
+
+    fn left(&self) -> Option<f64> {
+        Some(self.touched.load(Ordering::Relaxed) as f64 / MIB as f64)
+    }
 }
 
 #[cfg(test)]

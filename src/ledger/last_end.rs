@@ -1,0 +1,153 @@
+//! How the process before this one ended, as far as its last events tell.
+
+use std::collections::BTreeMap;
+
+use super::event::{BootFacts, Event, Kind, LastEnd, Previous};
+
+/// A run measured in this unit holds memory: the one thing that is known of scenarios here.
+const MEMORY_UNIT: &str = "MiB";
+const MIB: f64 = 1024.0 * 1024.0;
+/// A leak whose target is at least this share of the memory limit may well have met it.
+const NEAR_THE_LIMIT: f64 = 0.8;
+
+/// Tells it from the events of earlier lives; none when there are none. `oom_kills` is what the
+/// control group counts now.
+pub(super) fn told_by(events: &[(Event, usize)], oom_kills: Option<u64>) -> Option<Previous> {
+    let (last, _) = events.last()?;
+    let life: Vec<&Event> = events
+        .iter()
+        .rev()
+        .map(|(event, _)| event)
+        .take_while(|event| event.boot_id == last.boot_id)
+        .collect();
+    let find = |kind| life.iter().find(|event| event.kind == kind);
+    let (end, because) = if find(Kind::Shutdown).is_some() {
+        (LastEnd::Graceful, None)
+    } else if let Some(intent) = find(Kind::ExitIntent) {
+        let name = intent.scenario.as_deref().unwrap_or("a run");
+        let code = intent.exit_code.unwrap_or_default();
+        (
+            LastEnd::Planned,
+            Some(format!("{name} was to exit with {code}")),
+        )
+    } else {
+        match suspicion(&life, oom_kills) {
+            Some(because) => (LastEnd::SuspectedOutOfMemory, Some(because)),
+            None => (LastEnd::Unclean, None),
+        }
+    };
+    Some(Previous {
+        boot_id: last.boot_id.clone().into_owned(),
+        end,
+        because,
+        last_seq: last.seq,
+    })
+}
+
+/// Why a process that vanished may have been out of memory; its events come newest first.
+fn suspicion(life: &[&Event], oom_kills: Option<u64>) -> Option<String> {
+    let facts = life.iter().find_map(|event| event.boot.as_ref());
+    let before = facts.and_then(|facts| facts.oom_kills);
+    if let Some((before, now)) = before.zip(oom_kills).filter(|(before, now)| now > before) {
+        return Some(format!(
+            "the control group's count of out-of-memory kills went from {before} to {now}"
+        ));
+    }
+    let limit_mb = facts.map_or(0.0, |facts: &BootFacts| {
+        facts.memory_limit_bytes as f64 / MIB
+    });
+    let mut live: BTreeMap<u64, &Event> = BTreeMap::new();
+    for event in life.iter().rev() {
+        let Some(run) = event.run_id else { continue };
+        match event.kind {
+            Kind::Started if event.unit.as_deref() == Some(MEMORY_UNIT) => {
+                live.insert(run, event);
+            }
+            Kind::Cleared | Kind::Failed => {
+                live.remove(&run);
+            }
+            _ => {}
+        }
+    }
+    live.into_values().find_map(|started| {
+        let target = started.target.or(started.asked)?;
+        let near = limit_mb > 0.0 && target >= limit_mb * NEAR_THE_LIMIT;
+        let name = started.scenario.as_deref().unwrap_or("a run");
+        match &started.warning {
+            Some(warning) => Some(format!("{name} was running with the warning: {warning}")),
+            None => near.then(|| {
+                format!("{name} was on its way to {target:.0} MiB of a limit of {limit_mb:.0} MiB")
+            }),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::event::Draft;
+    use super::*;
+
+    fn boot(limit_mb: u64, oom_kills: u64) -> Event {
+        let mut event = Draft::new(Kind::Boot).event;
+        event.boot = Some(BootFacts {
+            memory_limit_bytes: limit_mb << 20,
+            oom_kills: Some(oom_kills),
+            ..BootFacts::default()
+        });
+        event
+    }
+
+    fn leak(kind: Kind, target_mb: f64) -> Event {
+        let mut event = Draft::new(kind).event;
+        event.run_id = Some(7);
+        event.unit = Some(MEMORY_UNIT.into());
+        event.target = Some(target_mb);
+        event
+    }
+
+    fn end(events: Vec<Event>, oom_kills: u64) -> LastEnd {
+        let events: Vec<_> = events.into_iter().map(|event| (event, 0)).collect();
+        told_by(&events, Some(oom_kills))
+            .expect("there was a process")
+            .end
+    }
+
+    #[test]
+    fn the_end_is_told_from_the_last_life_alone() {
+        let of = |kind| Draft::new(kind).event;
+        assert_eq!(told_by(&[], Some(1)), None);
+        assert_eq!(
+            end(vec![boot(100, 0), of(Kind::Shutdown)], 0),
+            LastEnd::Graceful
+        );
+        let events = vec![boot(100, 0), of(Kind::ExitIntent), of(Kind::Effective)];
+        assert_eq!(end(events, 0), LastEnd::Planned);
+        let mut later = boot(100, 0);
+        later.boot_id = "another".into();
+        assert_eq!(end(vec![of(Kind::Shutdown), later], 0), LastEnd::Unclean);
+    }
+
+    #[test]
+    fn only_what_is_known_makes_a_suspicion() {
+        let suspected = LastEnd::SuspectedOutOfMemory;
+        assert_eq!(end(vec![boot(100, 3)], 4), suspected);
+        assert_eq!(end(vec![boot(100, 3)], 3), LastEnd::Unclean);
+        assert_eq!(
+            end(vec![boot(100, 0), leak(Kind::Started, 90.0)], 0),
+            suspected
+        );
+        assert_eq!(
+            end(vec![boot(100, 0), leak(Kind::Started, 50.0)], 0),
+            LastEnd::Unclean
+        );
+        let mut warned = leak(Kind::Started, 50.0);
+        warned.warning = Some("too much".to_owned());
+        assert_eq!(end(vec![boot(100, 0), warned], 0), suspected);
+        let over = vec![
+            boot(100, 0),
+            leak(Kind::Started, 90.0),
+            leak(Kind::Cleared, 90.0),
+        ];
+        assert_eq!(end(over, 0), LastEnd::Unclean);
+    }
+}

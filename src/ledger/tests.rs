@@ -1,0 +1,263 @@
+//! The ledger on disks that are slow, full or not there.
+
+use std::io;
+use std::sync::mpsc;
+
+use super::*;
+
+const NO_FACTS: fn() -> BootFacts = BootFacts::default;
+
+/// A disk whose every answer is given by the test; each batch is told to it before.
+struct Puppet {
+    batches: mpsc::Sender<(u64, usize)>,
+    answers: mpsc::Receiver<io::Result<()>>,
+}
+
+impl Store for Puppet {
+    fn append(&mut self, first_seq: u64, lines: &[u8]) -> io::Result<()> {
+        let count = lines.iter().filter(|byte| **byte == b'\n').count();
+        // A test that is over lets everything pass.
+        self.batches.send((first_seq, count)).ok();
+        self.answers.recv().unwrap_or(Ok(()))
+    }
+}
+
+struct Bench {
+    ledger: Ledger,
+    batches: mpsc::Receiver<(u64, usize)>,
+    answer: mpsc::Sender<io::Result<()>>,
+}
+
+impl Bench {
+    /// A ledger whose boot is on disk.
+    fn new() -> Self {
+        let (tell, batches) = mpsc::channel();
+        let (answer, answers) = mpsc::channel();
+        let puppet = Puppet {
+            batches: tell,
+            answers,
+        };
+        let nothing = Found {
+            next_seq: 1,
+            ..Found::default()
+        };
+        let ledger = Ledger::with_store(Box::new(puppet), nothing, NO_FACTS());
+        let bench = Self {
+            ledger,
+            batches,
+            answer,
+        };
+        assert_eq!(bench.batch(), (1, 1));
+        bench.answer(Ok(()));
+        bench
+    }
+
+    fn batch(&self) -> (u64, usize) {
+        let patience = Duration::from_secs(20);
+        self.batches.recv_timeout(patience).expect("a batch")
+    }
+
+    fn answer(&self, answer: io::Result<()>) {
+        self.answer.send(answer).expect("the thread lives");
+    }
+
+    fn note(&self) -> u64 {
+        self.ledger.note(Draft::new(Kind::Effective))
+    }
+
+    /// Every number that a reader sees.
+    fn seen(&self) -> Vec<u64> {
+        self.ledger.all().iter().map(|event| event.seq).collect()
+    }
+
+    async fn shows(&self, newest: u64) {
+        let mut shown = self.ledger.shown();
+        let wait = shown.wait_for(|shown| shown.newest >= newest);
+        let waited = tokio::time::timeout(Duration::from_secs(20), wait).await;
+        waited.expect("in time").expect("the ledger lives");
+    }
+}
+
+fn full() -> io::Result<()> {
+    Err(io::ErrorKind::StorageFull.into())
+}
+
+#[tokio::test]
+async fn all_that_was_noted_goes_in_one_sync_and_is_seen_when_that_is_done() {
+    let bench = Bench::new();
+    bench.shows(1).await;
+    let seqs: Vec<u64> = (0..3).map(|_| bench.note()).collect();
+    assert_eq!(seqs, [2, 3, 4]);
+    let ledger = bench.ledger.clone();
+    let synced = tokio::spawn(async move { ledger.synced().await });
+    tokio::task::yield_now().await;
+    assert_eq!(bench.batch(), (2, 3));
+    assert_eq!((bench.seen(), synced.is_finished()), (vec![1], false));
+    bench.answer(Ok(()));
+    synced.await.expect("no panic");
+    assert_eq!(bench.seen(), [1, 2, 3, 4]);
+    assert_eq!(bench.ledger.not_durable(), None);
+    // Nothing new, nothing to wait for.
+    bench.ledger.synced().await;
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_is_written_soon() {
+    let bench = Bench::new();
+    bench.note();
+    assert_eq!(bench.batch(), (2, 1));
+    bench.answer(Ok(()));
+    bench.shows(2).await;
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_holds_nobody_up_and_is_caught_up_with() {
+    let bench = Bench::new();
+    bench.note();
+    bench.answer(full());
+    bench.ledger.synced().await;
+    assert_eq!(bench.batch(), (2, 1));
+    let reason = bench.ledger.not_durable().expect("it is not durable");
+    assert!(reason.contains("no storage space"), "{reason}");
+    assert_eq!(bench.seen(), [1, 2]);
+    // The next events do not wait for the disk at all.
+    bench.note();
+    let at_once = Instant::now();
+    bench.ledger.synced().await;
+    assert!(at_once.elapsed() < RETRY / 2);
+    assert_eq!(bench.seen(), [1, 2, 3]);
+    // The next try has all of it, in order.
+    assert_eq!(bench.batch(), (2, 2));
+    bench.answer(Ok(()));
+    while bench.ledger.not_durable().is_some() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    bench.note();
+    assert_eq!(bench.batch(), (4, 1));
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_is_waited_for_once_and_then_no_more() {
+    let bench = Bench::new();
+    bench.note();
+    let before = Instant::now();
+    bench.ledger.synced().await;
+    assert!(before.elapsed() >= SYNC_LIMIT);
+    assert_eq!(bench.seen(), [1, 2]);
+    let reason = bench.ledger.not_durable().expect("it is not durable");
+    assert_eq!(reason, "the disk has not synced within 1000 ms");
+    bench.note();
+    let before = Instant::now();
+    bench.ledger.synced().await;
+    assert!(before.elapsed() < SYNC_LIMIT / 2);
+    assert_eq!(bench.seen(), [1, 2, 3]);
+    assert_eq!(bench.batch(), (2, 1));
+    bench.answer(Ok(()));
+    assert_eq!(bench.batch(), (3, 1));
+}
+
+#[tokio::test]
+async fn without_a_folder_it_lives_in_memory_and_says_why() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let ledger = Ledger::open(&file.path().join("ledger"), NO_FACTS());
+    let reason = ledger.not_durable().expect("it is not durable");
+    assert!(reason.contains("Not a directory"), "{reason}");
+    ledger.note(Draft::new(Kind::Effective));
+    ledger.synced().await;
+    let kinds: Vec<Kind> = ledger.all().iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, [Kind::Boot, Kind::Effective]);
+}
+
+#[tokio::test]
+async fn numbers_go_on_over_a_restart_and_the_boot_tells_of_the_life_before() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let life = |last: Kind| {
+        let path = folder.path().to_owned();
+        async move {
+            let ledger = Ledger::open(&path, NO_FACTS());
+            let boot = ledger.note(Draft::new(last)) - 1;
+            ledger.synced().await;
+            ledger.close();
+            while Arc::strong_count(&ledger.0) > 1 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let first = ledger.page(boot - 1, 1, |_| true).events;
+            let facts = first[0].boot.clone().expect("a boot");
+            (boot, facts.previous.map(|previous| previous.end))
+        }
+    };
+    assert_eq!(life(Kind::Shutdown).await, (1, None));
+    assert_eq!(
+        life(Kind::ExitIntent).await,
+        (3, Some(event::LastEnd::Graceful))
+    );
+    assert_eq!(
+        life(Kind::Effective).await,
+        (5, Some(event::LastEnd::Planned))
+    );
+    assert_eq!(
+        life(Kind::Effective).await,
+        (7, Some(event::LastEnd::Unclean))
+    );
+}
+
+#[test]
+fn pages_follow_each_other_without_a_gap_or_a_repeat() {
+    let ledger = Ledger::in_memory("a test", NO_FACTS());
+    for i in 0..100 {
+        let kind = if i % 3 == 0 {
+            Kind::Lost
+        } else {
+            Kind::Effective
+        };
+        ledger.note(Draft::new(kind));
+    }
+    for limit in [1, 7, 1000] {
+        for wanted in [None, Some(Kind::Lost)] {
+            let wanted = |event: &Event| wanted.is_none_or(|kind| event.kind == kind);
+            let (mut since, mut seen) = (0, Vec::new());
+            loop {
+                let page = ledger.page(since, limit, wanted);
+                assert!(page.events.len() <= limit && page.since == since);
+                if page.events.is_empty() {
+                    break;
+                }
+                seen.extend(page.events);
+                since = page.next;
+            }
+            assert_eq!(since, 101);
+            let all: Vec<_> = ledger
+                .all()
+                .into_iter()
+                .filter(|event| wanted(event))
+                .collect();
+            assert_eq!(seen, all);
+        }
+    }
+}
+
+#[test]
+fn memory_is_bounded_and_a_reader_is_told_where_the_page_begins() {
+    let ledger = Ledger::in_memory("a test", NO_FACTS());
+    let mut long = Draft::new(Kind::Failed);
+    long.event.error = Some("x".repeat(64 * 1024));
+    for _ in 0..300 {
+        ledger.note(long.clone());
+    }
+    let page = ledger.page(5, 10, |_| true);
+    assert!(
+        page.since > 5 && page.events[0].seq == page.since + 1,
+        "{}",
+        page.since
+    );
+    let kept = ledger.lock().kept_bytes;
+    assert!(kept <= KEPT_BYTES && kept > KEPT_BYTES / 2, "{kept} bytes");
+}
+
+#[test]
+fn a_reader_of_a_ledger_that_was_begun_anew_gets_this_life_from_its_boot() {
+    let ledger = Ledger::in_memory("a test", NO_FACTS());
+    ledger.note(Draft::new(Kind::Effective));
+    let page = ledger.page(1000, 10, |_| true);
+    assert_eq!((page.since, page.events.len(), page.next), (0, 2, 2));
+}
