@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,11 @@ use crate::config::{Config, Loaded};
 use crate::fault::table::FaultTable;
 use crate::fault::timer::FineTimer;
 use crate::host::cgroup::Cgroup;
+use crate::host::memory_limit_bytes;
+use crate::http::caller::Client;
 use crate::http::{Api, admin_router, service_router};
+use crate::ledger::Ledger;
+use crate::ledger::event::BootFacts;
 use crate::listener::LateEndListener;
 use crate::manager::ScenarioManager;
 use crate::manager::session::SessionManager;
@@ -144,6 +149,8 @@ impl Control {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
+        let cgroup = Cgroup::system();
+        let ledger = open_ledger(&self.config.data_dir, &cgroup);
         runtime.block_on(async {
             let mut signals = Signals::new()?;
             // Unhandled, this one ends the process where a file size is limited; handled, the write
@@ -151,9 +158,10 @@ impl Control {
             let _file_size = signal(SignalKind::from_raw(FileSizeSignal::XFSZ.as_raw()))?;
             let host = Arc::new(Host {
                 exit: Box::new(self.exit),
-                cgroup: Cgroup::system(),
+                cgroup,
                 data_dir: self.config.data_dir,
                 census: Census::default(),
+                ledger,
             });
             let (sessions, actor) = SessionManager::spawn(host, self.table, self.root.clone());
             let manager = ScenarioManager::new(scenarios::ALL, sessions);
@@ -197,6 +205,18 @@ impl Control {
             served.and(ended.map_err(io::Error::other))
         })
     }
+}
+
+/// The ledger under `data_dir`, or one in memory where nothing can be written there.
+fn open_ledger(data_dir: &Path, cgroup: &Cgroup) -> Ledger {
+    let facts = BootFacts {
+        version: env!("CARGO_PKG_VERSION").into(),
+        pid: std::process::id(),
+        memory_limit_bytes: memory_limit_bytes(cgroup),
+        oom_kills: cgroup.oom_kills(),
+        ..BootFacts::default()
+    };
+    Ledger::open(&data_dir.join("ledger"), facts)
 }
 
 /// SIGTERM and SIGINT. Handlers are installed even as PID 1, where the kernel has no default for them.
@@ -249,8 +269,11 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// Serves `router` until `end`, then drains what is under way for a bounded time.
 async fn serve(listener: TcpListener, router: Router, end: CancellationToken) -> io::Result<()> {
     let listener = LateEndListener::new(listener)?;
-    let drained =
-        axum::serve(listener, router).with_graceful_shutdown(end.clone().cancelled_owned());
+    let drained = axum::serve(
+        listener,
+        router.into_make_service_with_connect_info::<Client>(),
+    )
+    .with_graceful_shutdown(end.clone().cancelled_owned());
     let too_long = async {
         end.cancelled().await;
         tokio::time::sleep(DRAIN).await;

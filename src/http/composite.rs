@@ -7,23 +7,26 @@ use serde_json::{Value, json};
 
 use super::Api;
 use super::body::{JsonObject, NoParameters};
+use super::caller::Caller;
 use super::problem::Problem;
 use crate::manager::view::StartReport;
 
 /// `POST /api/v1/composite/start`
 pub(super) async fn start(
     State(api): State<Api>,
+    Caller(by): Caller,
     JsonObject(body): JsonObject,
 ) -> Result<Json<StartReport>, Problem> {
-    Ok(Json(api.manager.start_set(body).await?))
+    Ok(Json(api.manager.start_set(body, by).await?))
 }
 
 /// `POST /api/v1/composite/stop`
 pub(super) async fn stop(
     State(api): State<Api>,
+    Caller(by): Caller,
     NoParameters: NoParameters,
 ) -> Result<Json<Value>, Problem> {
-    let stopped = api.manager.stop_all().await?;
+    let stopped = api.manager.stop_all(by).await?;
     Ok(Json(
         json!({ "status": "all scenarios stopped", "stopped": stopped }),
     ))

@@ -4,6 +4,7 @@
 
 mod auth;
 mod body;
+pub mod caller;
 mod composite;
 mod probes;
 pub mod problem;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Api;
 use super::body::{JsonObject, Name, NoParameters};
+use super::caller::Caller;
 use super::problem::Problem;
 use crate::manager::ScenarioSummary;
 use crate::manager::view::{ScenarioStatus, StartReport};
@@ -35,16 +36,18 @@ pub(super) async fn status(
 pub(super) async fn start(
     State(api): State<Api>,
     Name(name): Name,
+    Caller(by): Caller,
     JsonObject(body): JsonObject,
 ) -> Result<Json<StartReport>, Problem> {
-    Ok(Json(api.manager.start_one(&name, body).await?))
+    Ok(Json(api.manager.start_one(&name, body, by).await?))
 }
 
 /// `POST /api/v1/scenarios/{name}/stop`
 pub(super) async fn stop(
     State(api): State<Api>,
     Name(name): Name,
+    Caller(by): Caller,
     NoParameters: NoParameters,
 ) -> Result<Json<ScenarioStatus>, Problem> {
-    Ok(Json(api.manager.stop_one(&name).await?))
+    Ok(Json(api.manager.stop_one(&name, by).await?))
 }

@@ -6,6 +6,7 @@
 pub mod session;
 pub mod view;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -101,7 +102,8 @@ impl ScenarioManager {
         self.sessions.view().session.clone()
     }
 
-    /// Starts one scenario beside what runs; `body` holds its parameters, flat, and `duration`.
+    /// Starts one scenario beside what runs, for the client `by`; `body` holds its parameters, flat,
+    /// and `duration`.
     ///
     /// # Errors
     /// Any [`ManagerError`]; unless it comes from the session, nothing was changed.
@@ -109,6 +111,7 @@ impl ScenarioManager {
         &self,
         name: &str,
         mut body: Map<String, Value>,
+        by: Option<SocketAddr>,
     ) -> Result<StartReport, ManagerError> {
         let plugin = self.find(name)?;
         let duration = take_duration("", &mut body);
@@ -116,26 +119,34 @@ impl ScenarioManager {
         let (duration, plan) = both(duration, plan).map_err(ManagerError::Invalid)?;
         Ok(self
             .sessions
-            .start_one(PlannedRun { plan, duration })
+            .start_one(PlannedRun { plan, duration }, by)
             .await?)
     }
 
-    /// Replaces everything that runs by the set in `body`.
+    /// Replaces everything that runs by the set in `body`, for the client `by`.
     ///
     /// # Errors
     /// As [`ScenarioManager::start_one`].
-    pub async fn start_set(&self, body: Map<String, Value>) -> Result<StartReport, ManagerError> {
+    pub async fn start_set(
+        &self,
+        body: Map<String, Value>,
+        by: Option<SocketAddr>,
+    ) -> Result<StartReport, ManagerError> {
         let runs = self.plan_set(body).map_err(ManagerError::Invalid)?;
-        Ok(self.sessions.start_set(runs).await?)
+        Ok(self.sessions.start_set(runs, by).await?)
     }
 
     /// Stops one scenario; answers when its effect is gone.
     ///
     /// # Errors
     /// [`ManagerError::UnknownScenario`], or the daemon is ending.
-    pub async fn stop_one(&self, name: &str) -> Result<ScenarioStatus, ManagerError> {
+    pub async fn stop_one(
+        &self,
+        name: &str,
+        by: Option<SocketAddr>,
+    ) -> Result<ScenarioStatus, ManagerError> {
         let name = self.find(name)?.name();
-        self.sessions.stop_one(name).await?;
+        self.sessions.stop_one(name, by).await?;
         self.status(name)
     }
 
@@ -143,8 +154,11 @@ impl ScenarioManager {
     ///
     /// # Errors
     /// The daemon is ending.
-    pub async fn stop_all(&self) -> Result<Vec<&'static str>, ManagerError> {
-        Ok(self.sessions.stop_all().await?)
+    pub async fn stop_all(
+        &self,
+        by: Option<SocketAddr>,
+    ) -> Result<Vec<&'static str>, ManagerError> {
+        Ok(self.sessions.stop_all(by).await?)
     }
 
     fn find(&self, name: &str) -> Result<&'static dyn Plugin, ManagerError> {

@@ -5,6 +5,9 @@
 //! command are arms of one `select!` and cannot interleave; and a run's timer and task are fields of
 //! its slot and go when it goes, so that no timer can end a later run.
 //!
+//! Whatever happens to a run is noted in the ledger, and a client is answered when the ledger has it on
+//! disk; the actor itself never waits for that, so that no deadline is late because a disk is busy.
+//!
 //! ```text
 //! Idle     => Starting (a checked start arrives)
 //! Starting => Running (at least one started: commit) | Idle (none did, or the start was called off)
@@ -14,6 +17,7 @@
 //! ```
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,6 +32,9 @@ use super::view::{
     Detail, Effect, EndReason, LatestRun, Run, RunEnd, SessionStatus, StartReport, Timestamp, View,
 };
 use crate::fault::table::{Armed, FaultTable};
+use crate::ledger::Ledger;
+use crate::ledger::event::{Draft, Kind, RunTag};
+use crate::ledger::phase::Phase;
 use crate::plugin::guard::panic_text;
 use crate::plugin::{Exit, Host, Plan, Probe, RunContext, Shortfall, Staging};
 
@@ -44,6 +51,8 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(700);
 /// How long an aborted run may take to be dropped; only code that blocks can use it up.
 const ABORT_GRACE: Duration = Duration::from_millis(500);
+/// How long the daemon's end waits for the ledger's last sync, and for the answers that wait for it.
+const LAST_SYNC: Duration = Duration::from_millis(300);
 /// How often the effect of running scenarios is looked at.
 const OBSERVE_EVERY: Duration = Duration::from_millis(250);
 /// Commands that may wait for the actor; more than any sane number of clients.
@@ -69,6 +78,13 @@ pub enum SessionError {
 
 type StartReply = oneshot::Sender<Result<StartReport, SessionError>>;
 
+/// A command and the client that gave it, where one is known.
+#[derive(Debug)]
+struct Order {
+    by: Option<SocketAddr>,
+    command: Command,
+}
+
 #[derive(Debug)]
 enum Command {
     /// Ends what runs, then starts these as a new session.
@@ -93,7 +109,7 @@ impl Command {
 /// A handle to the session actor; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct SessionManager {
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<Order>,
     view: watch::Receiver<Arc<View>>,
 }
 
@@ -114,6 +130,7 @@ impl SessionManager {
             mailbox,
             backlog: VecDeque::new(),
             tasks: JoinSet::new(),
+            answers: JoinSet::new(),
             session: None,
             latest: BTreeMap::new(),
             last_id: 0,
@@ -128,20 +145,28 @@ impl SessionManager {
         Arc::clone(&self.view.borrow())
     }
 
-    /// Replaces everything that runs by `runs`.
+    /// Replaces everything that runs by `runs`, for the client `by`.
     ///
     /// # Errors
     /// [`SessionError::NothingStarted`] when none could start, [`SessionError::Closed`] at the end.
     ///
     /// # Cancel safety
     /// Once polled to the actor, dropping this future changes nothing: the switch is carried through.
-    pub async fn start_set(&self, runs: Vec<PlannedRun>) -> Result<StartReport, SessionError> {
-        self.ask(|reply| Command::StartSet(runs, reply)).await?
+    pub async fn start_set(
+        &self,
+        runs: Vec<PlannedRun>,
+        by: Option<SocketAddr>,
+    ) -> Result<StartReport, SessionError> {
+        self.ask(by, |reply| Command::StartSet(runs, reply)).await?
     }
 
     /// Adds `run` to what runs. Errors and cancel safety as [`SessionManager::start_set`].
-    pub async fn start_one(&self, run: PlannedRun) -> Result<StartReport, SessionError> {
-        self.ask(|reply| Command::StartOne(Box::new(run), reply))
+    pub async fn start_one(
+        &self,
+        run: PlannedRun,
+        by: Option<SocketAddr>,
+    ) -> Result<StartReport, SessionError> {
+        self.ask(by, |reply| Command::StartOne(Box::new(run), reply))
             .await?
     }
 
@@ -149,25 +174,34 @@ impl SessionManager {
     ///
     /// # Errors
     /// [`SessionError::Closed`] at the daemon's end.
-    pub async fn stop_one(&self, name: &'static str) -> Result<(), SessionError> {
-        self.ask(|reply| Command::StopOne(name, reply)).await
+    pub async fn stop_one(
+        &self,
+        name: &'static str,
+        by: Option<SocketAddr>,
+    ) -> Result<(), SessionError> {
+        self.ask(by, |reply| Command::StopOne(name, reply)).await
     }
 
     /// Ends everything; answers with the names when all effects are gone.
     ///
     /// # Errors
     /// [`SessionError::Closed`] at the daemon's end.
-    pub async fn stop_all(&self) -> Result<Vec<&'static str>, SessionError> {
-        self.ask(Command::StopAll).await
+    pub async fn stop_all(
+        &self,
+        by: Option<SocketAddr>,
+    ) -> Result<Vec<&'static str>, SessionError> {
+        self.ask(by, Command::StopAll).await
     }
 
     async fn ask<T>(
         &self,
+        by: Option<SocketAddr>,
         command: impl FnOnce(oneshot::Sender<T>) -> Command,
     ) -> Result<T, SessionError> {
         let (reply, answer) = oneshot::channel();
+        let command = command(reply);
         self.commands
-            .send(command(reply))
+            .send(Order { by, command })
             .await
             .map_err(|_| SessionError::Closed)?;
         answer.await.map_err(|_| SessionError::Closed)
@@ -191,30 +225,56 @@ struct Slot {
     stop: CancellationToken,
     deadline: Option<Instant>,
     armed: Vec<Arc<Armed>>,
+    phase: Phase,
+}
+
+impl Slot {
+    /// Looks at the effect, and notes what it has come to.
+    fn observe(&mut self, ledger: &Ledger) -> Effect {
+        let effect = self.run.observe();
+        let reading = &effect.reading;
+        let target = self.run.probe.target().unwrap_or(reading.asked);
+        for kind in self.phase.step(target, reading.achieved) {
+            ledger.note(Draft::of(kind, &self.run.tag()).effect(reading, &*self.run.probe));
+        }
+        effect
+    }
+}
+
+/// A run that was taken up and is in the ledger, not started yet.
+struct Accepted {
+    tag: RunTag,
+    run: PlannedRun,
 }
 
 /// A run on its way up.
 struct Launch {
-    named: (&'static str, Map<String, Value>),
+    tag: RunTag,
+    params: Map<String, Value>,
     duration: Option<Duration>,
     task: AbortHandle,
     stop: CancellationToken,
+    begun: CancellationToken,
     faults: Staging,
     ready: oneshot::Receiver<Ready>,
 }
 
 type Ready = (Arc<dyn Probe>, Option<String>);
+/// Why runs are ended, and the client that asked for it.
+type Cause = (EndReason, Option<SocketAddr>);
 type TaskEnd = Result<(Id, Exit), JoinError>;
 
 struct Actor {
     host: Arc<Host>,
     table: FaultTable,
     root: CancellationToken,
-    mailbox: mpsc::Receiver<Command>,
+    mailbox: mpsc::Receiver<Order>,
     /// Commands that arrived while a start was under way, oldest first.
-    backlog: VecDeque<Command>,
+    backlog: VecDeque<Order>,
     /// One task for each live run, from its start to its release.
     tasks: JoinSet<Exit>,
+    /// Answers that wait for the ledger.
+    answers: JoinSet<()>,
     session: Option<Session>,
     latest: BTreeMap<&'static str, LatestRun>,
     last_id: u64,
@@ -229,8 +289,8 @@ impl Actor {
         let mut observe = tokio::time::interval(OBSERVE_EVERY);
         observe.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.root.is_cancelled() {
-            if let Some(command) = self.backlog.pop_front() {
-                self.handle(command).await;
+            if let Some(order) = self.backlog.pop_front() {
+                self.handle(order).await;
                 continue;
             }
             let live = self.session.is_some();
@@ -240,71 +300,114 @@ impl Actor {
                 () = self.root.cancelled() => break,
                 () = at(deadline) => self.expire().await,
                 Some(end) = self.tasks.join_next_with_id() => self.ended_by_itself(end),
-                command = self.mailbox.recv() => match command {
-                    Some(command) => self.handle(command).await,
+                order = self.mailbox.recv() => match order {
+                    Some(order) => self.handle(order).await,
                     None => break,
                 },
                 _ = observe.tick(), if live => self.observe(),
+                // Only to forget it.
+                Some(_) = self.answers.join_next() => {}
             }
         }
         // Whoever still waits in the mailbox hears that the daemon is closed, by the dropped reply.
         self.mailbox.close();
-        self.end_all(EndReason::Shutdown, SHUTDOWN_GRACE).await;
+        self.end_all((EndReason::Shutdown, None), SHUTDOWN_GRACE)
+            .await;
+        let ledger = &self.host.ledger;
+        ledger.note(Draft::new(Kind::Shutdown));
+        ledger.synced_within(LAST_SYNC).await;
+        ledger.close();
+        let answered = async { while self.answers.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_SYNC, answered).await.is_err() {
+            warn!("The last answers are not waited for.");
+        }
     }
 
-    async fn handle(&mut self, command: Command) {
-        // A client may have hung up; what it asked for is done all the same.
+    async fn handle(&mut self, Order { by, command }: Order) {
+        let replaced = (EndReason::Replaced, by);
+        let stopped = (EndReason::Stopped, by);
         match command {
             Command::StartSet(runs, reply) => {
-                self.end_all(EndReason::Replaced, STOP_GRACE).await;
-                self.start(runs, reply).await;
+                let id = self.next_id();
+                let runs = self.accept(&id, runs, by);
+                self.end_all(replaced, STOP_GRACE).await;
+                self.start(id, runs, reply).await;
             }
             Command::StartOne(run, reply) => {
                 let name = run.plan.name;
+                let id = match &self.session {
+                    Some(session) => session.id.clone(),
+                    None => self.next_id(),
+                };
+                let runs = self.accept(&id, vec![*run], by);
                 // The session goes on, even if its only run is replaced: it is settled by the start.
-                self.end_where(|slot| slot.run.name == name, EndReason::Replaced)
-                    .await;
-                self.start(vec![*run], reply).await;
+                self.end_where(|slot| slot.run.name == name, replaced).await;
+                self.start(id, runs, reply).await;
             }
             Command::StopOne(name, reply) => {
-                self.end_where(|slot| slot.run.name == name, EndReason::Stopped)
-                    .await;
+                self.end_where(|slot| slot.run.name == name, stopped).await;
                 if let Some(session) = &mut self.session {
                     // Also where it had failed: a stop clears what is told of it.
                     session.details.retain(|known| known.name != name);
                 }
                 self.settle();
-                reply.send(()).ok();
+                self.answer(reply, ());
             }
             Command::StopAll(reply) => {
-                let stopped = self.end_all(EndReason::Stopped, STOP_GRACE).await;
-                reply.send(stopped).ok();
+                let names = self.end_all(stopped, STOP_GRACE).await;
+                self.answer(reply, names);
             }
         }
     }
 
+    /// Answers as soon as the ledger has on disk what the answer tells of.
+    fn answer<T: Send + 'static>(&mut self, reply: oneshot::Sender<T>, answer: T) {
+        let ledger = self.host.ledger.clone();
+        self.answers.spawn(async move {
+            ledger.synced().await;
+            // A client may have hung up; what it asked for is done all the same.
+            reply.send(answer).ok();
+        });
+    }
+
     // === Starting ===
 
+    /// Notes that `runs` were taken up, which gives each its name in the ledger.
+    fn accept(&self, id: &str, runs: Vec<PlannedRun>, by: Option<SocketAddr>) -> Vec<Accepted> {
+        let accept = |run: PlannedRun| {
+            let mut tag = RunTag {
+                session_id: id.to_owned(),
+                run_id: 0,
+                scenario: run.plan.name,
+            };
+            let mut draft = Draft::of(Kind::Accepted, &tag)
+                .by(by)
+                .duration(run.duration);
+            draft.event.params = Some(run.plan.params.clone());
+            tag.run_id = self.host.ledger.note(draft);
+            Accepted { tag, run }
+        };
+        runs.into_iter().map(accept).collect()
+    }
+
     /// Starts `runs`, commits those that come up and answers.
-    async fn start(&mut self, runs: Vec<PlannedRun>, reply: StartReply) {
-        let outcome = self.start_and_commit(runs).await;
+    async fn start(&mut self, id: String, runs: Vec<Accepted>, reply: StartReply) {
+        let outcome = self.start_and_commit(id, runs).await;
         self.settle();
         if outcome.is_err() && self.root.is_cancelled() {
             // Called off by the daemon's end: the dropped reply says so.
             return;
         }
-        reply.send(outcome).ok();
+        self.answer(reply, outcome);
     }
 
-    /// Starts `runs` and makes those that come up part of the live session or of a new one.
+    /// Starts `runs` and makes those that come up part of the live session, or of a new one called
+    /// `id`.
     async fn start_and_commit(
         &mut self,
-        runs: Vec<PlannedRun>,
+        id: String,
+        runs: Vec<Accepted>,
     ) -> Result<StartReport, SessionError> {
-        let id = match &self.session {
-            Some(session) => session.id.clone(),
-            None => self.next_id(),
-        };
         let mut launches: Vec<Launch> = runs.into_iter().map(|run| self.launch(run)).collect();
         let outcomes = self.await_ready(&mut launches).await;
 
@@ -318,7 +421,8 @@ impl Actor {
         let (now, began) = (Instant::now(), Timestamp::now());
         let (mut details, mut slots) = (Vec::new(), Vec::new());
         for (launch, outcome) in launches.into_iter().zip(outcomes) {
-            let (name, params) = launch.named;
+            let Launch { tag, params, .. } = launch;
+            let name = tag.scenario;
             match outcome {
                 Ok((probe, warning)) => {
                     info!(session = %id, scenario = name, params = json(&params),
@@ -330,7 +434,13 @@ impl Actor {
                         warning: warning.clone(),
                     });
                     let times = (began, longest);
-                    let run = Run::begun((name, params), id.clone(), times, (probe, warning));
+                    let mut started = Draft::of(Kind::Started, &tag)
+                        .duration(longest)
+                        .effect(&probe.read(), &*probe);
+                    started.event.warning.clone_from(&warning);
+                    self.host.ledger.note(started);
+                    launch.begun.cancel();
+                    let run = Run::begun(tag, params, times, (probe, warning));
                     let arm =
                         |(fault, tally)| Arc::new(Armed::new(fault, tally, launch.stop.clone()));
                     slots.push(Slot {
@@ -339,11 +449,14 @@ impl Actor {
                         task: launch.task,
                         stop: launch.stop,
                         deadline: longest.map(|after| now + after),
+                        phase: Phase::default(),
                     });
                 }
                 Err(reason) => {
                     warn!(session = %id, scenario = name, params = json(&params),
                         reason, "Scenario failed to start.");
+                    let failed = Draft::of(Kind::Failed, &tag).error(Some(reason.clone()));
+                    self.host.ledger.note(failed);
                     details.push(Detail {
                         name,
                         success: false,
@@ -362,22 +475,28 @@ impl Actor {
     }
 
     /// Sets one plan going in a task of its own, which is the run from its start to its release.
-    fn launch(&mut self, PlannedRun { plan, duration }: PlannedRun) -> Launch {
+    fn launch(&mut self, Accepted { tag, run }: Accepted) -> Launch {
+        let PlannedRun { plan, duration } = run;
         let (tell, ready) = oneshot::channel();
         let stop = self.root.child_token();
+        let begun = CancellationToken::new();
         let faults = Staging::default();
-        let named = (plan.name, plan.params.clone());
+        let params = plan.params.clone();
         let cx = RunContext {
             stop: stop.clone(),
             faults: faults.clone(),
             host: Arc::clone(&self.host),
+            tag: tag.clone(),
+            begun: begun.clone(),
         };
         let task = self.tasks.spawn(drive(plan, cx, tell));
         Launch {
-            named,
+            tag,
+            params,
             duration,
             task,
             stop,
+            begun,
             faults,
             ready,
         }
@@ -390,7 +509,7 @@ impl Actor {
         for launch in launches.iter_mut() {
             let called_off = async {
                 sleep_until(launched + CALL_OFF_AFTER).await;
-                wait_called_off(launch.named.0, &mut self.mailbox, &mut self.backlog).await;
+                wait_called_off(launch.tag.scenario, &mut self.mailbox, &mut self.backlog).await;
             };
             let outcome = tokio::select! {
                 biased;
@@ -461,21 +580,21 @@ impl Actor {
 
     // === Ending ===
 
-    async fn end_all(&mut self, reason: EndReason, grace: Duration) -> Vec<&'static str> {
-        let ended = self.end_within(|_| true, reason, grace).await;
+    async fn end_all(&mut self, cause: Cause, grace: Duration) -> Vec<&'static str> {
+        let ended = self.end_within(|_| true, cause, grace).await;
         self.settle();
         ended
     }
 
-    async fn end_where(&mut self, which: impl Fn(&Slot) -> bool, reason: EndReason) {
-        self.end_within(which, reason, STOP_GRACE).await;
+    async fn end_where(&mut self, which: impl Fn(&Slot) -> bool, cause: Cause) {
+        self.end_within(which, cause, STOP_GRACE).await;
     }
 
     async fn expire(&mut self) {
         let now = Instant::now();
         self.end_where(
             |slot| slot.deadline.is_some_and(|at| at <= now),
-            EndReason::Expired,
+            (EndReason::Expired, None),
         )
         .await;
         self.settle();
@@ -486,13 +605,13 @@ impl Actor {
     async fn end_within(
         &mut self,
         which: impl Fn(&Slot) -> bool,
-        reason: EndReason,
+        (reason, by): Cause,
         grace: Duration,
     ) -> Vec<&'static str> {
         let Some(session) = &mut self.session else {
             return Vec::new();
         };
-        let ending: Vec<Slot> = session.slots.extract_if(.., |slot| which(slot)).collect();
+        let mut ending: Vec<Slot> = session.slots.extract_if(.., |slot| which(slot)).collect();
         if ending.is_empty() {
             return Vec::new();
         }
@@ -500,7 +619,16 @@ impl Actor {
             .details
             .retain(|known| !ending.iter().any(|slot| slot.run.name == known.name));
         self.store_faults();
-        let effects: Vec<Effect> = ending.iter().map(|slot| slot.run.observe()).collect();
+        let ledger = self.host.ledger.clone();
+        let mut effects = Vec::with_capacity(ending.len());
+        for slot in &mut ending {
+            let effect = slot.observe(&ledger);
+            let cause = Draft::of(ending_as(reason), &slot.run.tag())
+                .by(by)
+                .reason(reason);
+            ledger.note(cause.effect(&effect.reading, &*slot.run.probe));
+            effects.push(effect);
+        }
 
         let tasks: Vec<_> = ending
             .iter()
@@ -508,10 +636,14 @@ impl Actor {
             .collect();
         let mut ends = self.release(&tasks, grace).await;
         for (slot, effect) in ending.iter().zip(effects) {
-            let error = match ends.remove(&slot.task.id()) {
-                Some(end) => failure_of(end),
-                None => Some("did not end and could not be aborted".to_owned()),
+            let (kind, error) = match ends.remove(&slot.task.id()) {
+                Some(end) => (Kind::Cleared, failure_of(end)),
+                None => (
+                    Kind::Failed,
+                    Some("did not end and could not be aborted".to_owned()),
+                ),
             };
+            self.note_gone(kind, &slot.run, reason, error.clone());
             self.note_end(&slot.run, reason, error, effect);
         }
         ending.iter().map(|slot| slot.run.name).collect()
@@ -592,8 +724,22 @@ impl Actor {
         let mut effect = slot.run.last_effect();
         // A run that could not go on is one that the system refused what it needs.
         effect.reading.shortfall = Some(Shortfall::Refused);
+        let failed = Draft::of(Kind::Failed, &slot.run.tag())
+            .reason(EndReason::Failed)
+            .error(Some(error.clone()))
+            .effect(&effect.reading, &*slot.run.probe);
+        self.host.ledger.note(failed);
+        // Its task is over, and all that it held went with it.
+        self.note_gone(Kind::Cleared, &slot.run, EndReason::Failed, None);
         self.note_end(&slot.run, EndReason::Failed, Some(error), effect);
         self.settle();
+    }
+
+    /// Notes what is left of a run that was taken off.
+    fn note_gone(&self, kind: Kind, run: &Run, reason: EndReason, error: Option<String>) {
+        let gone = Draft::of(kind, &run.tag()).reason(reason).error(error);
+        let ledger = &self.host.ledger;
+        ledger.note(gone.left(&run.last_effect().reading, &*run.probe));
     }
 
     fn has_slot(&self, id: Id) -> bool {
@@ -668,9 +814,13 @@ impl Actor {
         self.publish.send_replace(Arc::new(view));
     }
 
-    fn observe(&self) {
-        for slot in self.session.iter().flat_map(|session| &session.slots) {
-            slot.run.observe();
+    fn observe(&mut self) {
+        let slots = self
+            .session
+            .iter_mut()
+            .flat_map(|session| &mut session.slots);
+        for slot in slots {
+            slot.observe(&self.host.ledger);
         }
     }
 
@@ -704,14 +854,24 @@ async fn drive(plan: Plan, cx: RunContext, ready: oneshot::Sender<Ready>) -> Exi
 /// Takes in commands while a start of `name` is under way, until one of them calls it off.
 async fn wait_called_off(
     name: &str,
-    mailbox: &mut mpsc::Receiver<Command>,
-    backlog: &mut VecDeque<Command>,
+    mailbox: &mut mpsc::Receiver<Order>,
+    backlog: &mut VecDeque<Order>,
 ) {
-    while !backlog.iter().any(|command| command.calls_off(name)) {
-        let Some(command) = mailbox.recv().await else {
+    while !backlog.iter().any(|order| order.command.calls_off(name)) {
+        let Some(order) = mailbox.recv().await else {
             return std::future::pending().await;
         };
-        backlog.push_back(command);
+        backlog.push_back(order);
+    }
+}
+
+/// How the ledger calls the beginning of an end.
+fn ending_as(reason: EndReason) -> Kind {
+    match reason {
+        EndReason::Stopped | EndReason::Shutdown => Kind::Stopping,
+        EndReason::Expired => Kind::Expired,
+        EndReason::Replaced => Kind::Replaced,
+        EndReason::Failed => Kind::Failed,
     }
 }
 

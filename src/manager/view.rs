@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::ledger::event::RunTag;
 use crate::plugin::{Probe, Reading};
 
 /// A moment in UTC, written as RFC 3339 to the millisecond.
@@ -151,6 +152,8 @@ pub struct Run {
     pub name: &'static str,
     /// The session it belongs to.
     pub session_id: String,
+    /// Its number in the ledger.
+    pub id: u64,
     /// The effective parameters.
     pub params: Map<String, Value>,
     /// When its effect began.
@@ -169,22 +172,33 @@ impl Run {
     /// A run that has just begun.
     #[must_use]
     pub fn begun(
-        (name, params): (&'static str, Map<String, Value>),
-        session_id: String,
+        tag: RunTag,
+        params: Map<String, Value>,
         (started_at, expires_after): (Timestamp, Option<std::time::Duration>),
         (probe, warning): (Arc<dyn Probe>, Option<String>),
     ) -> Self {
         let expires_at = expires_after.map(|after| started_at.plus(after));
         let effect = Mutex::default();
         Self {
-            name,
-            session_id,
+            name: tag.scenario,
+            session_id: tag.session_id,
+            id: tag.run_id,
             params,
             started_at,
             expires_at,
             warning,
             probe,
             effect,
+        }
+    }
+
+    /// What the ledger calls it.
+    #[must_use]
+    pub fn tag(&self) -> RunTag {
+        RunTag {
+            session_id: self.session_id.clone(),
+            run_id: self.id,
+            scenario: self.name,
         }
     }
 

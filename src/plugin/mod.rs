@@ -22,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 use crate::fault::{RequestFault, Tally};
 use crate::fields::{FieldError, Fields};
 use crate::host::cgroup::Cgroup;
+use crate::ledger::Ledger;
+use crate::ledger::event::{Draft, Kind, RunTag};
 use guard::Census;
 
 /// A boxed future that may move between threads.
@@ -188,6 +190,29 @@ pub struct RunContext {
     pub faults: Staging,
     /// The surroundings, the same for all runs.
     pub host: Arc<Host>,
+    /// What the ledger calls the run.
+    pub tag: RunTag,
+    /// Cancelled when the ledger has noted that the run is up.
+    pub begun: CancellationToken,
+}
+
+impl RunContext {
+    /// Ends the process with `exit_code`, once it is on disk that this was meant.
+    ///
+    /// A disk that does not answer cannot hold it up for long. It returns only when the run is told to
+    /// stop before it is up, and in tests.
+    pub async fn exit(&self, exit_code: i32) {
+        tokio::select! {
+            biased;
+            () = self.begun.cancelled() => {}
+            () = self.stop.cancelled() => return,
+        }
+        let mut intent = Draft::of(Kind::ExitIntent, &self.tag);
+        intent.event.exit_code = Some(exit_code);
+        self.host.ledger.note(intent);
+        self.host.ledger.synced().await;
+        (self.host.exit)(exit_code);
+    }
 }
 
 /// The surroundings of every run.
@@ -200,6 +225,8 @@ pub struct Host {
     pub data_dir: PathBuf,
     /// Counts what runs hold: threads, mappings, tasks. Zero when all is released.
     pub census: Census,
+    /// Keeps what happens.
+    pub ledger: Ledger,
 }
 
 impl fmt::Debug for Host {

@@ -48,7 +48,7 @@ impl Scenario for Crash {
                 () = cx.stop.cancelled() => {}
                 () = tokio::time::sleep_until(at) => {
                     warn!(exit_code = params.exit_code, "Crashing as told.");
-                    (cx.host.exit)(params.exit_code.into());
+                    cx.exit(params.exit_code.into()).await;
                 }
             }
             Exit::Stopped

@@ -1,6 +1,6 @@
 //! The actor against plugins that misbehave, on a paused clock: time passes only when all wait.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -10,6 +10,7 @@ use super::*;
 use crate::fault::{RequestFault, Surface, Tally, Verdict};
 use crate::fields::Fields;
 use crate::host::cgroup::Cgroup;
+use crate::ledger::event::{BootFacts, Event};
 use crate::plugin::guard::Census;
 use crate::plugin::{Active, Params, Plugin, Reading, Scenario, StartError};
 
@@ -26,6 +27,9 @@ enum Act {
     PanicsAfterASecond,
     IgnoresItsStop,
     TakesASecondToStop,
+    /// Its effect grows to 10 within ten seconds, is gone from the 20th to the 22nd, and is back then.
+    GrowsAndFades,
+    ExitsAtOnce,
 }
 
 const ACTS: &[(&str, Act)] = &[
@@ -37,6 +41,8 @@ const ACTS: &[(&str, Act)] = &[
     ("PanicsAfterASecond", Act::PanicsAfterASecond),
     ("IgnoresItsStop", Act::IgnoresItsStop),
     ("TakesASecondToStop", Act::TakesASecondToStop),
+    ("GrowsAndFades", Act::GrowsAndFades),
+    ("ExitsAtOnce", Act::ExitsAtOnce),
 ];
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -84,6 +90,7 @@ impl<const LETTER: char> Scenario for Fake<LETTER> {
                     panic!("in the middle");
                 }
                 Act::IgnoresItsStop => std::future::pending().await,
+                Act::ExitsAtOnce => cx.exit(3).await,
                 _ => cx.stop.cancelled().await,
             }
             if act == Act::TakesASecondToStop {
@@ -91,7 +98,11 @@ impl<const LETTER: char> Scenario for Fake<LETTER> {
             }
             Exit::Stopped
         };
-        Ok(Active::new(Arc::new(Blind), body))
+        let probe: Arc<dyn Probe> = match act {
+            Act::GrowsAndFades => Arc::new(Waxing(Instant::now())),
+            _ => Arc::new(Blind),
+        };
+        Ok(Active::new(probe, body))
     }
 }
 
@@ -115,6 +126,33 @@ impl Probe for Blind {
     }
 }
 
+struct Waxing(Instant);
+
+impl Probe for Waxing {
+    fn read(&self) -> Reading {
+        let age = self.0.elapsed().as_secs_f64();
+        let achieved = if (20.0..22.0).contains(&age) {
+            0.0
+        } else {
+            age.min(10.0)
+        };
+        Reading {
+            asked: 1.0,
+            achieved: Some(achieved),
+            unit: "units",
+            ..Reading::default()
+        }
+    }
+
+    fn target(&self) -> Option<f64> {
+        Some(10.0)
+    }
+
+    fn left(&self) -> Option<f64> {
+        Some(0.0)
+    }
+}
+
 // === The bench ===
 
 struct Bench {
@@ -123,16 +161,29 @@ struct Bench {
     root: CancellationToken,
     census: Census,
     table: FaultTable,
+    ledger: Ledger,
+    /// How many events the ledger held when the process was to exit.
+    exits: Arc<Mutex<Vec<(i32, usize)>>>,
 }
 
 impl Bench {
     fn new() -> Self {
         let census = Census::default();
+        let ledger = Ledger::in_memory("a test", BootFacts::default());
+        let (exits, seen) = (Arc::new(Mutex::new(Vec::new())), ledger.clone());
+        let exited = Arc::clone(&exits);
+        let exit = move |code| {
+            exited
+                .lock()
+                .expect("no panic")
+                .push((code, seen.all().len()))
+        };
         let host = Arc::new(Host {
-            exit: Box::new(|_| {}),
+            exit: Box::new(exit),
             cgroup: Cgroup::at("/nowhere", "/nowhere"),
             data_dir: "/nowhere".into(),
             census: census.clone(),
+            ledger: ledger.clone(),
         });
         let (root, table) = (CancellationToken::new(), FaultTable::default());
         let (sessions, actor) = SessionManager::spawn(host, table.clone(), root.clone());
@@ -142,7 +193,30 @@ impl Bench {
             root,
             census,
             table,
+            ledger,
+            exits,
         }
+    }
+
+    /// What the ledger tells after the boot, each as `kind scenario`.
+    fn told(&self) -> Vec<String> {
+        let told = |event: &Event| {
+            let kind = serde_json::to_value(event.kind).expect("a name");
+            let kind = kind.as_str().expect("a text").to_owned();
+            match &event.scenario {
+                Some(scenario) => format!("{kind} {scenario}"),
+                None => kind,
+            }
+        };
+        let all = self.ledger.all();
+        all.iter().skip(1).map(|event| told(event)).collect()
+    }
+
+    /// The first event of a kind.
+    fn event(&self, kind: Kind) -> Arc<Event> {
+        let all = self.ledger.all();
+        let found = all.into_iter().find(|event| event.kind == kind);
+        found.expect("it was told")
     }
 
     fn running(&self) -> Vec<&'static str> {
@@ -165,7 +239,7 @@ impl Bench {
     }
 
     async fn start(&self, runs: Vec<PlannedRun>) -> Result<StartReport, SessionError> {
-        self.sessions.start_set(runs).await
+        self.sessions.start_set(runs, None).await
     }
 }
 
@@ -269,7 +343,7 @@ async fn a_stop_clears_a_start_that_failed() {
     let bench = Bench::new();
     let set = vec![run('a', Act::FailsToStart, 0), run('b', Act::Well, 0)];
     bench.start(set).await.expect("b starts");
-    bench.sessions.stop_one("a").await.expect("an answer");
+    bench.sessions.stop_one("a", None).await.expect("an answer");
     let session = bench.sessions.view().session.clone().expect("it lives");
     assert_eq!(session.report.status, "success");
 }
@@ -279,18 +353,18 @@ async fn replacing_the_only_run_keeps_the_session() {
     let bench = Bench::new();
     let first = bench
         .sessions
-        .start_one(run('a', Act::Well, 0))
+        .start_one(run('a', Act::Well, 0), None)
         .await
         .expect("a starts");
     let again = bench
         .sessions
-        .start_one(run('a', Act::Well, 0))
+        .start_one(run('a', Act::Well, 0), None)
         .await
         .expect("a starts anew");
     assert_eq!(first.session_id, again.session_id);
     let failed = bench
         .sessions
-        .start_one(run('a', Act::FailsToStart, 0))
+        .start_one(run('a', Act::FailsToStart, 0), None)
         .await;
     assert!(failed.is_err() && bench.sessions.view().session.is_none());
     bench.assert_consistent();
@@ -317,12 +391,12 @@ async fn a_single_start_joins_the_session_and_replaces_only_itself() {
     let bench = Bench::new();
     let first = bench
         .sessions
-        .start_one(run('a', Act::Well, 0))
+        .start_one(run('a', Act::Well, 0), None)
         .await
         .expect("a starts");
     let second = bench
         .sessions
-        .start_one(run('b', Act::Well, 0))
+        .start_one(run('b', Act::Well, 0), None)
         .await
         .expect("b starts");
     assert_eq!(first.session_id, second.session_id);
@@ -332,7 +406,7 @@ async fn a_single_start_joins_the_session_and_replaces_only_itself() {
     );
     bench
         .sessions
-        .start_one(run('a', Act::TakesASecondToStop, 0))
+        .start_one(run('a', Act::TakesASecondToStop, 0), None)
         .await
         .expect("a again");
     assert_eq!(bench.running(), ["b", "a"]);
@@ -374,7 +448,7 @@ async fn a_stop_during_a_start_calls_off_what_is_not_up_and_ends_the_rest() {
         bench.start(vec![run('a', Act::NeverStarts, 0), run('b', Act::Well, 0)]),
         async {
             pass(0.5).await;
-            bench.sessions.stop_all().await
+            bench.sessions.stop_all(None).await
         }
     );
     let report = started.expect("b was up before");
@@ -398,7 +472,7 @@ async fn a_single_stop_during_a_start_calls_off_that_one_alone() {
         ]),
         async {
             pass(0.5).await;
-            bench.sessions.stop_one("b").await
+            bench.sessions.stop_one("b", None).await
         }
     );
     let SessionError::NothingStarted(report) = started.expect_err("neither") else {
@@ -480,18 +554,18 @@ async fn the_deadline_of_a_replaced_run_never_fires() {
     let bench = Bench::new();
     bench
         .sessions
-        .start_one(run('a', Act::Well, 10))
+        .start_one(run('a', Act::Well, 10), None)
         .await
         .expect("a starts");
     bench
         .sessions
-        .start_one(run('b', Act::Well, 0))
+        .start_one(run('b', Act::Well, 0), None)
         .await
         .expect("b starts");
     pass(5.0).await;
     bench
         .sessions
-        .start_one(run('a', Act::Well, 10))
+        .start_one(run('a', Act::Well, 10), None)
         .await
         .expect("a starts anew");
     pass(9.9).await;
@@ -509,10 +583,13 @@ async fn a_stop_waits_until_the_effect_is_gone() {
         .await
         .expect("a starts");
     let before = Instant::now();
-    let stopped = bench.sessions.stop_all().await.expect("an answer");
+    let stopped = bench.sessions.stop_all(None).await.expect("an answer");
     assert_eq!((stopped, before.elapsed() >= SECOND), (vec!["a"], true));
     bench.assert_consistent();
-    assert_eq!(bench.sessions.stop_all().await.expect("an answer"), [""; 0]);
+    assert_eq!(
+        bench.sessions.stop_all(None).await.expect("an answer"),
+        [""; 0]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -522,7 +599,7 @@ async fn a_run_that_ignores_its_stop_is_aborted_and_named() {
         .start(vec![run('a', Act::IgnoresItsStop, 0)])
         .await
         .expect("a starts");
-    bench.sessions.stop_one("a").await.expect("an answer");
+    bench.sessions.stop_one("a", None).await.expect("an answer");
     let error = bench.end_of("a").error;
     assert_eq!(error.as_deref(), Some("ignored its stop and was aborted"));
     bench.assert_consistent();
@@ -569,7 +646,7 @@ async fn a_shut_down_in_the_middle_of_anything_ends_everything_in_time() {
         let bench = Bench::new();
         let sessions = bench.sessions.clone();
         let starting =
-            tokio::spawn(async move { sessions.start_set(vec![run('a', act, 0)]).await });
+            tokio::spawn(async move { sessions.start_set(vec![run('a', act, 0)], None).await });
         pass(0.5).await;
         let before = Instant::now();
         bench.root.cancel();
@@ -588,7 +665,10 @@ async fn a_shut_down_in_the_middle_of_anything_ends_everything_in_time() {
             (0, 0),
             "{act:?}"
         );
-        let closed = bench.sessions.start_set(vec![run('b', Act::Well, 0)]).await;
+        let closed = bench
+            .sessions
+            .start_set(vec![run('b', Act::Well, 0)], None)
+            .await;
         assert_eq!(closed, Err(SessionError::Closed));
     }
 }
@@ -601,7 +681,7 @@ async fn a_shut_down_during_a_long_stop_cuts_the_grace_short() {
         .await
         .expect("a starts");
     let sessions = bench.sessions.clone();
-    let stopping = tokio::spawn(async move { sessions.stop_all().await });
+    let stopping = tokio::spawn(async move { sessions.stop_all(None).await });
     pass(0.1).await;
     let before = Instant::now();
     bench.root.cancel();
@@ -609,6 +689,227 @@ async fn a_shut_down_during_a_long_stop_cuts_the_grace_short() {
     assert!(before.elapsed() < SECOND);
     drop(stopping.await.expect("no panic"));
     assert_eq!(bench.census.count(), 0);
+}
+
+// === In the ledger ===
+
+const BY: Option<SocketAddr> = Some(SocketAddr::new(
+    std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+    4711,
+));
+
+#[tokio::test(start_paused = true)]
+async fn a_run_is_told_from_its_acceptance_to_its_clearance() {
+    let bench = Bench::new();
+    let mut growing = run('a', Act::GrowsAndFades, 100);
+    growing.plan.params.insert("more".to_owned(), json!(1));
+    let report = bench
+        .sessions
+        .start_one(growing, BY)
+        .await
+        .expect("a starts");
+    pass(15.0).await;
+    bench.sessions.stop_one("a", BY).await.expect("an answer");
+    let order = [
+        "accepted a",
+        "started a",
+        "effective a",
+        "target_reached a",
+        "stopping a",
+        "cleared a",
+    ];
+    assert_eq!(bench.told(), order);
+
+    let accepted = bench.event(Kind::Accepted);
+    assert_eq!((accepted.by, accepted.duration_s), (BY, Some(100.0)));
+    assert_eq!(
+        accepted.params,
+        Some(
+            json!({ "act": "GrowsAndFades", "more": 1 })
+                .as_object()
+                .expect("an object")
+                .clone()
+        )
+    );
+    for event in bench.ledger.all().iter().skip(1) {
+        assert_eq!(event.run_id, Some(accepted.seq));
+        assert_eq!(event.session_id.as_ref(), Some(&report.session_id));
+    }
+    let effective = bench.event(Kind::Effective);
+    let figures = (
+        effective.asked,
+        effective.achieved,
+        effective.target,
+        effective.unit.as_deref(),
+    );
+    assert_eq!(figures, (Some(1.0), Some(5.0), Some(10.0), Some("units")));
+    assert_eq!(bench.event(Kind::TargetReached).achieved, Some(9.5));
+    let stopping = bench.event(Kind::Stopping);
+    assert_eq!(
+        (stopping.by, stopping.reason),
+        (BY, Some(EndReason::Stopped))
+    );
+    let cleared = bench.event(Kind::Cleared);
+    assert_eq!(
+        (cleared.achieved, cleared.reason),
+        (Some(0.0), Some(EndReason::Stopped))
+    );
+    let age = cleared.monotonic_ns - accepted.monotonic_ns;
+    assert_eq!(age, 15_000_000_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_effect_that_falls_away_and_comes_back_is_told() {
+    let bench = Bench::new();
+    bench
+        .start(vec![run('a', Act::GrowsAndFades, 30)])
+        .await
+        .expect("a starts");
+    pass(31.0).await;
+    let order = [
+        "accepted a",
+        "started a",
+        "effective a",
+        "target_reached a",
+        "lost a",
+        "effective a",
+        "target_reached a",
+        "expired a",
+        "cleared a",
+    ];
+    assert_eq!(bench.told(), order);
+    assert_eq!(bench.event(Kind::Cleared).reason, Some(EndReason::Expired));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_became_effective_just_before_its_end_is_told_too() {
+    let bench = Bench::new();
+    bench
+        .start(vec![run('a', Act::GrowsAndFades, 0)])
+        .await
+        .expect("a starts");
+    pass(5.1).await;
+    bench.sessions.stop_all(None).await.expect("an answer");
+    assert_eq!(
+        bench.told()[2..],
+        ["effective a", "stopping a", "cleared a"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replacement_is_told_between_its_acceptance_and_its_start() {
+    let bench = Bench::new();
+    bench
+        .start(vec![run('a', Act::Well, 0), run('b', Act::Well, 0)])
+        .await
+        .expect("both start");
+    let before = bench.told().len();
+    assert_eq!(
+        bench.told(),
+        ["accepted a", "accepted b", "started a", "started b"]
+    );
+    let again = bench
+        .sessions
+        .start_one(run('a', Act::Well, 0), BY)
+        .await
+        .expect("a again");
+    let order = ["accepted a", "replaced a", "cleared a", "started a"];
+    assert_eq!(bench.told()[before..], order);
+    let (first, replaced) = (bench.event(Kind::Accepted), bench.event(Kind::Replaced));
+    assert_eq!((replaced.run_id, replaced.by), (first.run_id, BY));
+    assert_eq!(replaced.session_id.as_ref(), Some(&again.session_id));
+
+    let before = bench.told().len();
+    let set = vec![run('c', Act::Well, 0), run('a', Act::FailsToStart, 0)];
+    bench.start(set).await.expect("c starts");
+    let order = [
+        "accepted c",
+        "accepted a",
+        "replaced b",
+        "replaced a",
+        "cleared b",
+        "cleared a",
+        "started c",
+        "failed a",
+    ];
+    assert_eq!(bench.told()[before..], order);
+    assert_eq!(
+        bench.event(Kind::Failed).error.as_deref(),
+        Some("out of luck")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_told_with_its_reason() {
+    let bench = Bench::new();
+    bench
+        .start(vec![run('a', Act::FailsAfterASecond, 0)])
+        .await
+        .expect("a starts");
+    pass(1.1).await;
+    assert_eq!(
+        bench.told(),
+        ["accepted a", "started a", "failed a", "cleared a"]
+    );
+    assert_eq!(
+        bench.event(Kind::Failed).error.as_deref(),
+        Some("broke down")
+    );
+    assert_eq!(bench.event(Kind::Cleared).reason, Some(EndReason::Failed));
+
+    let bench = Bench::new();
+    bench
+        .start(vec![run('a', Act::IgnoresItsStop, 0)])
+        .await
+        .expect("a starts");
+    bench.sessions.stop_all(None).await.expect("an answer");
+    let error = bench.event(Kind::Cleared).error.clone();
+    assert_eq!(error.as_deref(), Some("ignored its stop and was aborted"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_what_does_not_run_is_nothing_that_happened() {
+    let bench = Bench::new();
+    bench.sessions.stop_all(BY).await.expect("an answer");
+    bench.sessions.stop_one("a", BY).await.expect("an answer");
+    assert_eq!(bench.told(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shut_down_is_told_last_and_closes_the_ledger() {
+    let bench = Bench::new();
+    bench
+        .start(vec![run('a', Act::Well, 0)])
+        .await
+        .expect("a starts");
+    bench.root.cancel();
+    bench.actor.await.expect("the actor ends");
+    let all = bench.ledger.all();
+    let kinds: Vec<Kind> = all.iter().skip(3).map(|event| event.kind).collect();
+    assert_eq!(kinds, [Kind::Stopping, Kind::Cleared, Kind::Shutdown]);
+    assert_eq!(all[3].reason, Some(EndReason::Shutdown));
+    assert!(bench.ledger.shown().borrow().closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_planned_exit_is_in_the_ledger_after_its_start_and_before_it_happens() {
+    let bench = Bench::new();
+    bench
+        .start(vec![run('a', Act::ExitsAtOnce, 0), run('b', Act::Well, 0)])
+        .await
+        .expect("both start");
+    pass(0.1).await;
+    let order = [
+        "accepted a",
+        "accepted b",
+        "started a",
+        "started b",
+        "exit_intent a",
+    ];
+    assert_eq!(bench.told()[..5], order);
+    assert_eq!(bench.event(Kind::ExitIntent).exit_code, Some(3));
+    // The five and the boot.
+    assert_eq!(*bench.exits.lock().expect("no panic"), [(3, 6)]);
 }
 
 // === Against a model ===
@@ -692,13 +993,17 @@ async fn play(steps: Vec<Step>) {
                 // The duration ends a quarter before the model's full second.
                 let mut run = run(*name, act(*good), *seconds);
                 run.duration = run.duration.map(|duration| duration - SECOND / 4);
-                drop(bench.sessions.start_one(run).await);
+                drop(bench.sessions.start_one(run, None).await);
             }
             Step::StopOne(name) => {
                 let name = ["a", "b", "c"][*name as usize - 'a' as usize];
-                bench.sessions.stop_one(name).await.expect("an answer");
+                bench
+                    .sessions
+                    .stop_one(name, None)
+                    .await
+                    .expect("an answer");
             }
-            Step::StopAll => drop(bench.sessions.stop_all().await.expect("an answer")),
+            Step::StopAll => drop(bench.sessions.stop_all(None).await.expect("an answer")),
             Step::Pass(seconds) => pass(*seconds as f64).await,
         }
         model.apply(&step);
