@@ -156,12 +156,14 @@ impl Control {
             // Unhandled, this one ends the process where a file size is limited; handled, the write
             // fails, and so does the run that wrote.
             let _file_size = signal(SignalKind::from_raw(FileSizeSignal::XFSZ.as_raw()))?;
+            // Whoever asks first hears of the boot.
+            ledger.synced().await;
             let host = Arc::new(Host {
                 exit: Box::new(self.exit),
                 cgroup,
                 data_dir: self.config.data_dir,
                 census: Census::default(),
-                ledger,
+                ledger: ledger.clone(),
             });
             let (sessions, actor) = SessionManager::spawn(host, self.table, self.root.clone());
             let manager = ScenarioManager::new(scenarios::ALL, sessions);
@@ -169,6 +171,8 @@ impl Control {
             let api = Api {
                 manager,
                 timer: self.timer,
+                ledger,
+                end: self.root.clone(),
                 token,
             };
             hand_over

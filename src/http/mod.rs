@@ -6,8 +6,10 @@ mod auth;
 mod body;
 pub mod caller;
 mod composite;
+mod events;
 mod probes;
 pub mod problem;
+mod query;
 mod request_log;
 mod scenarios;
 mod testing;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -24,6 +27,7 @@ use crate::fault::Surface;
 use crate::fault::layer::FaultLayer;
 use crate::fault::table::FaultTable;
 use crate::fault::timer::FineTimer;
+use crate::ledger::Ledger;
 use crate::manager::ScenarioManager;
 
 /// What the handlers work with; cheap to clone.
@@ -33,6 +37,10 @@ pub struct Api {
     pub manager: ScenarioManager,
     /// The timer of the test routes.
     pub timer: FineTimer,
+    /// What happened.
+    pub ledger: Ledger,
+    /// Cancelled when the daemon ends, so that streams end too.
+    pub end: CancellationToken,
     /// The token that every change must carry; none leaves the API open.
     pub token: Option<Arc<str>>,
 }
@@ -79,6 +87,10 @@ fn router(api: Api, faults: impl Fn(Surface) -> Option<FaultLayer>) -> Router {
         .route("/api/v1/scenarios/{name}", get(scenarios::describe))
         .route("/api/v1/scenarios/{name}/status", get(scenarios::status))
         .route("/api/v1/composite/status", get(composite::status))
+        .route("/api/v1/events", get(events::list))
+        .route("/api/v1/events/stream", get(events::stream))
+        .route("/api/v1/sessions", get(events::sessions))
+        .route("/api/v1/sessions/{id}", get(events::session))
         .route("/api/v1/test/sleep10ms", get(testing::sleep_10_ms))
         .route("/api/v1/test/sleep30ms", get(testing::sleep_30_ms))
         .fallback(problem::not_found);

@@ -161,12 +161,13 @@ impl Ledger {
         facts.healed_bytes = found.healed_bytes;
         facts.unreadable_lines = found.unreadable_lines;
         facts.previous = last_end::told_by(&found.events, facts.oom_kills);
+        let previous = facts.previous.as_ref();
         info!(
             events = found.events.len(),
             healed_bytes = facts.healed_bytes,
             unreadable_lines = facts.unreadable_lines,
-            last_end = ?facts.previous.as_ref().map(|previous| previous.end),
-            because = facts.previous.as_ref().and_then(|previous| previous.because.as_deref()),
+            last_end = previous.map(|previous| tracing::field::debug(previous.end)),
+            because = previous.and_then(|previous| previous.because.as_deref()),
             "The ledger is open."
         );
         let state = State {

@@ -168,7 +168,9 @@ impl ScenarioManager {
             .ok_or_else(|| ManagerError::UnknownScenario(name.to_owned(), self.names()))
     }
 
-    fn names(&self) -> Vec<&'static str> {
+    /// The names of all scenarios, in the registry's order.
+    #[must_use]
+    pub fn names(&self) -> Vec<&'static str> {
         self.registry.iter().map(|plugin| plugin.name()).collect()
     }
 

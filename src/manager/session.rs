@@ -712,6 +712,10 @@ impl Actor {
         if failure.is_none() && self.root.is_cancelled() {
             // It heard of the daemon's end before its turn to be stopped came.
             let effect = slot.run.last_effect();
+            let stopping = Draft::of(Kind::Stopping, &slot.run.tag()).reason(EndReason::Shutdown);
+            let ledger = &self.host.ledger;
+            ledger.note(stopping.effect(&effect.reading, &*slot.run.probe));
+            self.note_gone(Kind::Cleared, &slot.run, EndReason::Shutdown, None);
             self.note_end(&slot.run, EndReason::Shutdown, None, effect);
             return self.settle();
         }

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -18,7 +18,7 @@ pub(crate) struct Daemon {
     pub(crate) service: SocketAddr,
     pub(crate) admin: SocketAddr,
     /// The working folder: configuration, logs and data.
-    pub(crate) folder: TempDir,
+    pub(crate) folder: Arc<TempDir>,
     /// The log lines that were written after the start, as JSON.
     pub(crate) log: mpsc::Receiver<Value>,
     agent: ureq::Agent,
@@ -48,6 +48,16 @@ impl Daemon {
         let base = "Host: 127.0.0.1\nPort: 0\n";
         let config = folder.path().join("mockserver.yaml");
         std::fs::write(&config, format!("{base}{yaml}")).expect("a configuration");
+        Self::start_in_under(by, Arc::new(folder), env)
+    }
+
+    /// Starts in the folder of a daemon that has ended, with its configuration and data.
+    pub(crate) fn start_in(folder: Arc<TempDir>, env: &[(&str, &str)]) -> Self {
+        Self::start_in_under(&["env"], folder, env)
+    }
+
+    fn start_in_under(by: &[&str], folder: Arc<TempDir>, env: &[(&str, &str)]) -> Self {
+        let config = folder.path().join("mockserver.yaml");
         let mut child = Command::new(by[0])
             .args(&by[1..])
             .arg(env!("CARGO_BIN_EXE_mockserver"))
@@ -78,7 +88,7 @@ impl Daemon {
                 Err(mpsc::RecvTimeoutError::Disconnected)
                     if child.wait().expect("its end").code() == Some(1) =>
                 {
-                    return Self::start_under(by, yaml, env);
+                    return Self::start_in_under(by, folder, env);
                 }
                 Err(error) => panic!("the daemon does not say where it listens: {error}"),
             };

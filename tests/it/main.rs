@@ -18,6 +18,9 @@ mod faults;
 /// Figures that noise cannot move, at twice the bar of the benchmark.
 mod fidelity;
 
+/// What happened, kept and told: on disk, page by page, as a stream and as sessions.
+mod ledger;
+
 /// The process: its command line, its configuration, its logs and its signals.
 mod process;
 
