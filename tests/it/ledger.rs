@@ -540,7 +540,10 @@ fn a_file_that_may_not_grow_stops_the_ledger_and_nothing_else() {
     let next = Daemon::start_in(Arc::clone(&daemon.folder), &[]);
     let kept = events(&next);
     let boot = kept.len() - 1;
-    assert_eq!(kept[..boot], whole["events"].as_array().expect("a list")[..boot]);
+    assert_eq!(
+        kept[..boot],
+        whole["events"].as_array().expect("a list")[..boot]
+    );
     assert_eq!(last_end(&next), "unclean");
 }
 

@@ -50,6 +50,10 @@ const NOT_RUN_HERE: &[(&str, &str)] = &[
         "as above with another figure",
     ),
     (
+        "curl -N http://localhost:8888/api/v1/events/stream",
+        "never ends by itself; read by the tests of the ledger",
+    ),
+    (
         "docker stats",
         "looks at a running container and never ends; for people",
     ),
