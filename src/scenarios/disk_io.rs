@@ -35,6 +35,7 @@ const FILE_BYTES: u64 = 256 * MIB;
 const PIECE: u64 = 8 * MIB;
 /// A rate is reported over the time of at least eight pages, lest a slow stream seems to flicker.
 const PAGES_TO_REPORT: f64 = 8.0 * PAGE as f64;
+const LONGEST_REPORT_S: f64 = 3600.0;
 /// What the kernel writes to a disk at least.
 const PAGE: u64 = 4096;
 /// What one write call hands to the kernel.
@@ -128,7 +129,9 @@ impl Stream {
         let mut pace = Pace::new(Instant::now(), self.rate, f64::INFINITY);
         // A page more than the debt: a slow stream saves up for its next page, and that is no debt.
         let most_debt = (self.rate * MOST_DEBT.as_secs_f64()) as u64 + PAGE;
-        let report_over = REPORT_OVER.max(Duration::from_secs_f64(PAGES_TO_REPORT / self.rate));
+        let report_over = REPORT_OVER.max(Duration::from_secs_f64(
+            (PAGES_TO_REPORT / self.rate).min(LONGEST_REPORT_S),
+        ));
         let (mut window_start, mut window_bytes) = (Instant::now(), 0_u64);
         let (mut written, mut step_at) = (0_u64, Instant::now());
         while !stop.is_set() {

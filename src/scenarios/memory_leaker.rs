@@ -21,8 +21,10 @@ use crate::plugin::guard::{StopFlag, ThreadGroup};
 use crate::plugin::pace::Pace;
 use crate::plugin::{Active, Params, Probe, Reading, RunContext, Scenario, Shortfall, StartError};
 
-/// Fifty steps in a second look like a line to anything that samples memory.
-const STEP: Duration = Duration::from_millis(20);
+/// Fifty steps in a second look like a line to anything that samples memory; a fast leak takes more of
+/// them, of about a mebibyte each.
+const LONGEST_STEP: Duration = Duration::from_millis(20);
+const SHORTEST_STEP: Duration = Duration::from_millis(2);
 /// What is mapped at once. Neighbouring mappings become one in the kernel, so the number of them is
 /// no limit; and virtual memory grows along with resident memory, as in a real leak.
 const CHUNK: usize = 16 * MIB as usize;
@@ -177,12 +179,17 @@ impl Leak {
             step_at = if held.touched >= self.target {
                 measure_at
             } else {
-                (step_at + STEP).max(now)
+                (step_at + self.step()).max(now)
             };
             if stop.sleep_until(step_at) {
                 return Ok(());
             }
         }
+    }
+
+    fn step(&self) -> Duration {
+        let mebibyte = Duration::from_secs_f64((1.0 / self.rate_mb).min(1.0));
+        mebibyte.clamp(SHORTEST_STEP, LONGEST_STEP)
     }
 
     fn refused(&self, held: &Held, error: &std::io::Error) -> String {
@@ -252,7 +259,8 @@ impl Probe for Leak {
         } else {
             current
         };
-        let behind = asked - achieved > TOLERANCE_MB.max(self.rate_mb * STEP.as_secs_f64() * 2.0);
+        let behind =
+            asked - achieved > TOLERANCE_MB.max(self.rate_mb * self.step().as_secs_f64() * 2.0);
         Reading {
             asked,
             achieved: Some(achieved),

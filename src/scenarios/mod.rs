@@ -80,6 +80,64 @@ mod tests {
         }
     }
 
+    /// Rates whose reciprocal is no longer a number, and the fastest ones.
+    #[tokio::test]
+    async fn the_smallest_and_the_largest_values_start_and_stop() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let host = std::sync::Arc::new(crate::plugin::Host {
+            exit: Box::new(|_| {}),
+            cgroup: crate::host::cgroup::Cgroup::system(),
+            data_dir: folder.path().into(),
+            census: crate::plugin::guard::Census::default(),
+            ledger: crate::ledger::Ledger::in_memory("a test", Default::default()),
+        });
+        for (name, params) in [
+            (
+                "memory_leaker",
+                json!({ "leak_rate_mb": f64::MIN_POSITIVE, "target_mb": 1 }),
+            ),
+            (
+                "memory_leaker",
+                json!({ "leak_rate_mb": 65_536, "target_mb": 1 }),
+            ),
+            (
+                "goroutine_leak",
+                json!({ "goroutines_per_second": f64::MIN_POSITIVE }),
+            ),
+            ("disk_io", json!({ "write_rate_mb": f64::MIN_POSITIVE })),
+            ("cpu_burner", json!({ "cores": f64::MIN_POSITIVE })),
+            ("cpu_burner", json!({ "target_percent": 0 })),
+        ] {
+            let plugin = ALL
+                .iter()
+                .find(|plugin| plugin.name() == name)
+                .expect("it is there");
+            let plan = plugin.plan("", object(params.clone())).expect("in range");
+            let stop = tokio_util::sync::CancellationToken::new();
+            let faults = crate::plugin::Staging::default();
+            let cx = crate::plugin::RunContext {
+                stop: stop.clone(),
+                faults,
+                host: host.clone(),
+                tag: crate::ledger::event::RunTag {
+                    session_id: "session-1".to_owned(),
+                    run_id: 1,
+                    scenario: plugin.name(),
+                },
+                begun: tokio_util::sync::CancellationToken::new(),
+            };
+            let active = plan.start(cx).await.expect("it starts");
+            active.probe.read();
+            stop.cancel();
+            assert_eq!(
+                active.body.await,
+                crate::plugin::Exit::Stopped,
+                "{name} {params}"
+            );
+        }
+        assert_eq!(host.census.count(), 0);
+    }
+
     /// For each bounded parameter: its ends are accepted and what lies just beyond is not.
     #[test]
     fn every_range_in_a_schema_is_the_range_that_is_enforced() {
