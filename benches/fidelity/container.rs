@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::common::{Answer, Process, agent, answer, eventually};
+use crate::common::{Answer, Process, agent, answer, eventually, free_port};
 
 const IMAGE: &str = "debian:bookworm-slim";
 
@@ -106,9 +106,4 @@ fn podman(args: &[&str]) -> Result<String, String> {
         return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
     }
     Err(String::from_utf8_lossy(&output.stderr).into_owned())
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("its address").port()
 }

@@ -173,10 +173,7 @@ fn idle(table: &mut Table) {
 }
 
 fn start_up(table: &mut Table) {
-    let port = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        listener.local_addr().expect("its address").port()
-    };
+    let port = common::free_port();
     let agent = common::agent();
     let mut took = Vec::new();
     for _ in 0..ROUNDS {
