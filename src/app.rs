@@ -23,6 +23,7 @@ use crate::fault::table::FaultTable;
 use crate::fault::timer::FineTimer;
 use crate::host::cgroup::Cgroup;
 use crate::host::memory_limit_bytes;
+use crate::host::runtimes::Runtimes;
 use crate::http::caller::Client;
 use crate::http::{Api, admin_router, service_router};
 use crate::ledger::Ledger;
@@ -90,12 +91,14 @@ impl App {
         } = self;
         let table = FaultTable::default();
         let timer = FineTimer::start()?;
+        let runtimes = Runtimes::default();
         let drained = CancellationToken::new();
         let control = Control {
             root: CancellationToken::new(),
             drained: drained.clone(),
             table: table.clone(),
             timer,
+            runtimes: runtimes.clone(),
             exit,
             admin,
             config: config.clone(),
@@ -110,9 +113,8 @@ impl App {
             return joined(control).and(Err(early));
         };
 
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()?;
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtimes.build_serving(builder.enable_all())?;
         announce(&config, service.local_addr()?);
         let served = runtime.block_on(serve(service, service_router(api, &table), root.clone()));
         // Nothing is left to wait for: what could be drained is drained.
@@ -135,6 +137,7 @@ struct Control {
     drained: CancellationToken,
     table: FaultTable,
     timer: FineTimer,
+    runtimes: Runtimes,
     exit: ExitHook,
     admin: Option<TcpListener>,
     config: Config,
@@ -151,6 +154,7 @@ impl Control {
             .build()?;
         let cgroup = Cgroup::system();
         let ledger = open_ledger(&self.config.data_dir, &cgroup);
+        let _counted = self.runtimes.enter(runtime.handle());
         runtime.block_on(async {
             let mut signals = Signals::new()?;
             // Unhandled, this one ends the process where a file size is limited; handled, the write
@@ -161,7 +165,8 @@ impl Control {
             let host = Arc::new(Host {
                 exit: Box::new(self.exit),
                 cgroup,
-                data_dir: self.config.data_dir,
+                runtimes: self.runtimes.clone(),
+                data_dir: self.config.data_dir.clone(),
                 census: Census::default(),
                 ledger: ledger.clone(),
             });

@@ -5,6 +5,7 @@
 
 pub mod cgroup;
 pub mod process;
+pub mod runtimes;
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What this process uses: CPU clocks, resident memory.
+//! What this process uses: CPU clocks, memory, files, threads, disk.
 //!
 //! Scenarios measure their own effect with it. CPU comes from the kernel's clocks, exact to the
 //! nanosecond; memory and I/O come from `/proc` through sysinfo.
@@ -35,7 +35,32 @@ pub fn lower_own_priority() -> bool {
     rustix::process::setpriority_process(None, 10).is_ok()
 }
 
-/// Reads this process's resident memory.
+/// What the system tells of this process at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of memory that are held in RAM.
+    pub resident: u64,
+    /// Bytes of memory that are mapped.
+    pub mapped: u64,
+    /// File descriptors that are open.
+    pub open_files: usize,
+    /// File descriptors that may be open.
+    pub most_files: usize,
+    /// When the process was started, in seconds since 1970.
+    pub started_at: u64,
+    /// Bytes that were read from a disk.
+    pub disk_read: u64,
+    /// Bytes that were handed to a disk.
+    pub disk_written: u64,
+}
+
+/// How many threads this process has; 0 where the system does not tell.
+#[must_use]
+pub fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+}
+
+/// Reads what this process uses.
 #[derive(Debug)]
 pub struct Meter(Option<(System, Pid)>);
 
@@ -48,10 +73,55 @@ impl Default for Meter {
 impl Meter {
     /// Resident memory in bytes now; none where the system does not tell.
     pub fn resident_bytes(&mut self) -> Option<u64> {
+        let memory = ProcessRefreshKind::nothing().with_memory();
+        self.read(memory).map(sysinfo::Process::memory)
+    }
+
+    /// All that is told now; none where the system does not tell.
+    pub fn usage(&mut self) -> Option<Usage> {
+        let wanted = ProcessRefreshKind::nothing()
+            .with_memory()
+            .with_disk_usage();
+        let process = self.read(wanted)?;
+        let disk = process.disk_usage();
+        Some(Usage {
+            resident: process.memory(),
+            mapped: process.virtual_memory(),
+            open_files: process.open_files().unwrap_or(0),
+            most_files: process.open_files_limit().unwrap_or(0),
+            started_at: process.start_time(),
+            disk_read: disk.total_read_bytes,
+            disk_written: disk.total_written_bytes,
+        })
+    }
+
+    fn read(&mut self, wanted: ProcessRefreshKind) -> Option<&sysinfo::Process> {
         let (system, pid) = self.0.as_mut()?;
         let only_this = ProcessesToUpdate::Some(&[*pid]);
-        let memory = ProcessRefreshKind::nothing().with_memory().without_tasks();
-        system.refresh_processes_specifics(only_this, false, memory);
-        system.process(*pid).map(sysinfo::Process::memory)
+        system.refresh_processes_specifics(only_this, false, wanted.without_tasks());
+        system.process(*pid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usage_is_that_of_this_process() {
+        let mut meter = Meter::default();
+        let before = meter.usage().expect("the system tells");
+        assert!(before.resident > 0 && before.mapped > before.resident);
+        assert!(before.most_files > before.open_files);
+        let since = std::time::UNIX_EPOCH + Duration::from_secs(before.started_at);
+        let age = std::time::SystemTime::now().duration_since(since);
+        assert!(age.expect("in the past") < Duration::from_secs(24 * 3600));
+        let files: Vec<_> = (0..100)
+            .map(|_| std::fs::File::open("/proc/self/stat").expect("a file"))
+            .collect();
+        // Other tests open and close some of their own meanwhile.
+        let opened = meter.usage().expect("the system tells").open_files;
+        assert!(opened > before.open_files + files.len() / 2);
+        assert!(threads() >= 1);
     }
 }

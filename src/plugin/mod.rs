@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::fault::{RequestFault, Tally};
 use crate::fields::{FieldError, Fields};
 use crate::host::cgroup::Cgroup;
+use crate::host::runtimes::Runtimes;
 use crate::ledger::Ledger;
 use crate::ledger::event::{Draft, Kind, RunTag};
 use guard::Census;
@@ -221,6 +222,8 @@ pub struct Host {
     pub exit: Box<dyn Fn(i32) + Send + Sync>,
     /// The limits that the process lives under.
     pub cgroup: Cgroup,
+    /// The async runtimes that the process has; a run that makes its own enters it here.
+    pub runtimes: Runtimes,
     /// Where files may be written.
     pub data_dir: PathBuf,
     /// Counts what runs hold: threads, mappings, tasks. Zero when all is released.

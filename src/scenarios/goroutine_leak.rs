@@ -54,6 +54,7 @@ impl Scenario for GoroutineLeak {
             pace: Pace::new(Instant::now(), params.per_second, f64::INFINITY),
             alive: AtomicU64::new(0),
         });
+        let runtimes = cx.host.runtimes.clone();
         let work = Arc::clone(&leak);
         let mut threads = ThreadGroup::new(&cx.host.census);
         threads
@@ -61,7 +62,9 @@ impl Scenario for GoroutineLeak {
                 // Made here and dropped here: a runtime must not be dropped on another's thread.
                 let runtime = Builder::new_current_thread().build();
                 let runtime = runtime.map_err(|error| format!("no runtime to leak on: {error}"))?;
+                let counted = runtimes.enter(runtime.handle());
                 work.run(runtime, stop);
+                drop(counted);
                 Ok(())
             })
             .map_err(|error| StartError::new(format!("no thread to leak from: {error}")))?;

@@ -87,6 +87,7 @@ mod tests {
         let host = std::sync::Arc::new(crate::plugin::Host {
             exit: Box::new(|_| {}),
             cgroup: crate::host::cgroup::Cgroup::system(),
+            runtimes: crate::host::runtimes::Runtimes::default(),
             data_dir: folder.path().into(),
             census: crate::plugin::guard::Census::default(),
             ledger: crate::ledger::Ledger::in_memory("a test", Default::default()),

@@ -10,6 +10,7 @@ use super::*;
 use crate::fault::{RequestFault, Surface, Tally, Verdict};
 use crate::fields::Fields;
 use crate::host::cgroup::Cgroup;
+use crate::host::runtimes::Runtimes;
 use crate::ledger::event::{BootFacts, Event};
 use crate::plugin::guard::Census;
 use crate::plugin::{Active, Params, Plugin, Reading, Scenario, StartError};
@@ -182,6 +183,7 @@ impl Bench {
             exit: Box::new(exit),
             cgroup: Cgroup::at("/nowhere", "/nowhere"),
             data_dir: "/nowhere".into(),
+            runtimes: Runtimes::default(),
             census: census.clone(),
             ledger: ledger.clone(),
         });
