@@ -25,12 +25,13 @@ use crate::host::cgroup::Cgroup;
 use crate::host::memory_limit_bytes;
 use crate::host::runtimes::Runtimes;
 use crate::http::caller::Client;
-use crate::http::{Api, admin_router, service_router};
+use crate::http::{Api, Parts, admin_router, service_router};
 use crate::ledger::Ledger;
 use crate::ledger::event::BootFacts;
 use crate::listener::LateEndListener;
 use crate::manager::ScenarioManager;
 use crate::manager::session::SessionManager;
+use crate::metrics::Metrics;
 use crate::plugin::Host;
 use crate::plugin::guard::Census;
 use crate::scenarios;
@@ -172,14 +173,16 @@ impl Control {
             });
             let (sessions, actor) = SessionManager::spawn(host, self.table, self.root.clone());
             let manager = ScenarioManager::new(scenarios::ALL, sessions);
+            let metrics = Metrics::new(&self.config, &self.runtimes, manager.clone());
             let token = self.config.auth.token.map(Arc::from);
-            let api = Api {
+            let api = Api::new(Parts {
                 manager,
+                metrics,
                 timer: self.timer,
                 ledger,
                 end: self.root.clone(),
                 token,
-            };
+            });
             hand_over
                 .send(api.clone())
                 .map_err(|_| io::Error::other("the main thread is gone"))?;

@@ -22,8 +22,10 @@ const LARGEST_FILE: u64 = 1024 * 1024;
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The name of the service, in its logs.
+    /// The name of the service, in its logs and metrics.
     pub name: String,
+    /// The version of the service, in its metrics.
+    pub version: String,
     /// The address of the service listener.
     pub host: IpAddr,
     /// The port of the service listener; 0 takes a free one.
@@ -158,6 +160,7 @@ impl Loaded {
 /// The variables and the keys that they set.
 const VARIABLES: &[(&str, &[&str])] = &[
     ("MOCKSERVER_NAME", &["Name"]),
+    ("MOCKSERVER_VERSION", &["Version"]),
     ("MOCKSERVER_HOST", &["Host"]),
     ("MOCKSERVER_PORT", &["Port"]),
     ("MOCKSERVER_LOG_MODE", &["Log", "Mode"]),
@@ -232,6 +235,9 @@ impl Config {
             ("mockserver".to_owned(), "mockserver"),
             any,
         );
+        let version = fields
+            .field("Version", "The version of the service.")
+            .optional_text("must be a text that is not empty", any);
         let host = fields
             .field("Host", "Address of the service listener.")
             .text("must be an IP address", (LOOPBACK, "127.0.0.1"), address);
@@ -306,6 +312,7 @@ impl Config {
         );
         Self {
             name,
+            version: version.unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned()),
             host,
             port,
             log,

@@ -7,6 +7,7 @@
 //! - [`listener`] accepts their connections.
 //! - [`manager`] checks requests and runs the one live session.
 //! - [`ledger`] keeps what happened, over the death of the process too.
+//! - [`metrics`] tells how the process does.
 //! - [`plugin`] says what a fault is; [`scenarios`] are the faults, one file each.
 //! - [`fault`] puts faults before requests.
 //! - [`host`] tells what the machine or the container gives.
@@ -25,5 +26,6 @@ pub mod ledger;
 pub mod listener;
 pub mod logging;
 pub mod manager;
+pub mod metrics;
 pub mod plugin;
 pub mod scenarios;

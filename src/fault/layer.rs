@@ -25,16 +25,27 @@ pub struct FaultLayer {
     table: FaultTable,
     timer: FineTimer,
     surface: Surface,
+    in_dependency: bool,
 }
 
 impl FaultLayer {
-    /// Faults from `table`, as they concern `surface`.
+    /// Faults from `table`, as they concern `surface`; none of those that lie in a dependency.
     #[must_use]
     pub fn new(table: FaultTable, timer: FineTimer, surface: Surface) -> Self {
         Self {
             table,
             timer,
             surface,
+            in_dependency: false,
+        }
+    }
+
+    /// Only the faults that lie in a dependency. It stands before the call, within the other faults.
+    #[must_use]
+    pub fn in_dependency(self) -> Self {
+        Self {
+            in_dependency: true,
+            ..self
         }
     }
 }
@@ -111,6 +122,7 @@ impl FaultLayer {
         };
         for armed in table
             .iter()
+            .filter(|armed| armed.fault.is_in_dependency() == self.in_dependency)
             .filter(|armed| armed.fault.concerns(self.surface))
         {
             armed.tally.note_concerned();
@@ -263,6 +275,38 @@ mod tests {
         let (bench, armed) = Bench::with(vec![reply(StatusCode::IM_A_TEAPOT)]);
         assert_eq!(bench.status(Surface::Other).await, 200);
         assert_eq!(armed[0].tally.concerned(), 0);
+    }
+
+    /// A teapot that lies in the dependency.
+    #[derive(Debug)]
+    struct Beyond;
+
+    impl RequestFault for Beyond {
+        fn concerns(&self, _: Surface) -> bool {
+            true
+        }
+        fn judge(&self, _: f64) -> Verdict {
+            reply(StatusCode::IM_A_TEAPOT)
+        }
+        fn is_in_dependency(&self) -> bool {
+            true
+        }
+    }
+
+    #[tokio::test]
+    async fn a_fault_in_the_dependency_is_met_before_the_call_and_nowhere_else() {
+        let (bench, _) = Bench::with(Vec::new());
+        let (tally, stop) = (Arc::default(), CancellationToken::new());
+        let beyond = Arc::new(Armed::new(Arc::new(Beyond), tally, stop));
+        bench.table.store(vec![beyond]);
+        assert_eq!(bench.status(Surface::Dependency).await, 200);
+        let layer = FaultLayer::new(bench.table, bench.timer, Surface::Dependency);
+        let inner = service_fn(|_: Request<Body>| async {
+            Ok::<_, Infallible>(StatusCode::OK.into_response())
+        });
+        let call = layer.in_dependency().layer(inner);
+        let Ok(response) = call.oneshot(Request::new(Body::empty())).await;
+        assert_eq!(response.status(), StatusCode::IM_A_TEAPOT);
     }
 
     #[tokio::test]

@@ -65,6 +65,12 @@ pub trait RequestFault: fmt::Debug + Send + Sync + 'static {
     /// What happens to such a request; `roll` is uniform in `[0, 1)`.
     fn judge(&self, roll: f64) -> Verdict;
 
+    /// Whether the fault lies in the dependency that a route calls, instead of in this service: then
+    /// the time it takes is told as the call's too.
+    fn is_in_dependency(&self) -> bool {
+        false
+    }
+
     /// The seed of the rolls; none means that every run draws another.
     fn seed(&self) -> Option<u32> {
         None

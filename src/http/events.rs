@@ -105,10 +105,10 @@ pub(super) async fn stream(
     };
     let reader = Reader {
         since: since.unwrap_or_else(|| api.ledger.shown().borrow().newest),
-        ledger: api.ledger,
+        ledger: api.ledger.clone(),
         scenario,
         fetched: VecDeque::new(),
-        end: api.end,
+        end: api.end.clone(),
     };
     let events = stream::unfold(reader, async |mut reader| {
         let event = reader.next().await?;

@@ -7,6 +7,7 @@ pub mod session;
 pub mod view;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -94,6 +95,12 @@ impl ScenarioManager {
     /// [`ManagerError::UnknownScenario`].
     pub fn status(&self, name: &str) -> Result<ScenarioStatus, ManagerError> {
         Ok(self.sessions.view().status(self.find(name)?.name()))
+    }
+
+    /// Everything that runs or ran, at one moment.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        self.sessions.view()
     }
 
     /// The live session.

@@ -133,6 +133,7 @@ impl SessionManager {
             answers: JoinSet::new(),
             session: None,
             latest: BTreeMap::new(),
+            ended: BTreeMap::new(),
             last_id: 0,
             publish,
         };
@@ -277,6 +278,7 @@ struct Actor {
     answers: JoinSet<()>,
     session: Option<Session>,
     latest: BTreeMap<&'static str, LatestRun>,
+    ended: BTreeMap<(&'static str, EndReason), u64>,
     last_id: u64,
     publish: watch::Sender<Arc<View>>,
 }
@@ -770,6 +772,7 @@ impl Actor {
             error,
             effect,
         };
+        *self.ended.entry((run.name, reason)).or_default() += 1;
         self.latest.insert(
             run.name,
             LatestRun {
@@ -814,6 +817,7 @@ impl Actor {
         let view = View {
             session,
             latest: self.latest.clone(),
+            ended: self.ended.clone(),
         };
         self.publish.send_replace(Arc::new(view));
     }

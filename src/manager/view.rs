@@ -117,7 +117,7 @@ pub struct SessionStatus {
 }
 
 /// Why a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
     /// Somebody asked for it.
@@ -130,6 +130,29 @@ pub enum EndReason {
     Failed,
     /// The daemon was told to end.
     Shutdown,
+}
+
+impl EndReason {
+    /// Every reason there is.
+    pub const ALL: [Self; 5] = [
+        Self::Stopped,
+        Self::Expired,
+        Self::Replaced,
+        Self::Failed,
+        Self::Shutdown,
+    ];
+
+    /// Its name, as it stands in JSON too.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Expired => "expired",
+            Self::Replaced => "replaced",
+            Self::Failed => "failed",
+            Self::Shutdown => "shutdown",
+        }
+    }
 }
 
 /// How a run ended.
@@ -268,6 +291,8 @@ pub struct View {
     pub session: Option<SessionStatus>,
     /// The latest run of each scenario that has ever run.
     pub latest: BTreeMap<&'static str, LatestRun>,
+    /// How many runs of each scenario have ended so, since the process began.
+    pub ended: BTreeMap<(&'static str, EndReason), u64>,
 }
 
 impl View {
@@ -348,6 +373,13 @@ mod tests {
         let moment = OffsetDateTime::from_unix_timestamp(1_729_845_000).expect("a time");
         let text = serde_json::to_string(&Timestamp::at(moment)).expect("json");
         assert_eq!(text, "\"2024-10-25T08:30:00Z\"");
+    }
+
+    #[test]
+    fn a_reason_has_one_name() {
+        for reason in EndReason::ALL {
+            assert_eq!(serde_json::json!(reason), reason.name());
+        }
     }
 
     #[test]

@@ -67,6 +67,10 @@ impl RequestFault for DependencyParams {
         surface == Surface::Dependency
     }
 
+    fn is_in_dependency(&self) -> bool {
+        true
+    }
+
     fn judge(&self, roll: f64) -> Verdict {
         let late = |delay| Verdict { delay, reply: None };
         match self.failure {

@@ -21,6 +21,9 @@ mod fidelity;
 /// What happened, kept and told: on disk, page by page, as a stream and as sessions.
 mod ledger;
 
+/// Both pages of metrics: what a scraper reads at rest, under faults and after them.
+mod metrics;
+
 /// The process: its command line, its configuration, its logs and its signals.
 mod process;
 

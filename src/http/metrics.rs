@@ -1,0 +1,95 @@
+//! `GET /metrics`.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, StatusCode, header};
+
+use super::Api;
+use super::problem::Problem;
+use crate::metrics::Page;
+use crate::metrics::page::Format;
+
+/// The service listener's page.
+pub(super) async fn service(State(api): State<Api>, headers: HeaderMap) -> Response {
+    page(&api, Page::Service, &headers)
+}
+
+/// The admin listener's page.
+pub(super) async fn admin(State(api): State<Api>, headers: HeaderMap) -> Response {
+    page(&api, Page::Admin, &headers)
+}
+
+fn page(api: &Api, page: Page, headers: &HeaderMap) -> Response {
+    let accepted = headers.get_all(header::ACCEPT).iter();
+    let format = asked_format(accepted.filter_map(|value| value.to_str().ok()));
+    let content_type = (header::CONTENT_TYPE, format.content_type());
+    match api.metrics.write(page, format) {
+        Ok(text) => ([content_type], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "The metrics could not be written.");
+            let detail = "The daemon's log tells more.";
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            Problem::new(status, "internal", "Internal error.", detail).into_response()
+        }
+    }
+}
+
+/// OpenMetrics for who names it and does not like plain text better; Prometheus text for all others.
+fn asked_format<'a>(accept: impl Iterator<Item = &'a str>) -> Format {
+    let (mut open_metrics, mut plain) = (0.0, 0.0);
+    for range in accept.flat_map(|value| value.split(',')) {
+        let mut parts = range.split(';').map(str::trim);
+        let wanted = match parts
+            .next()
+            .unwrap_or_default()
+            .to_ascii_lowercase()
+            .as_str()
+        {
+            "application/openmetrics-text" => &mut open_metrics,
+            "text/plain" => &mut plain,
+            _ => continue,
+        };
+        let quality = parts.find_map(|part| part.strip_prefix("q="));
+        let quality = quality.map_or(Some(1.0), |q| q.parse::<f64>().ok());
+        *wanted = quality.unwrap_or(0.0).max(*wanted);
+    }
+    if open_metrics > 0.0 && open_metrics >= plain {
+        Format::OpenMetrics
+    } else {
+        Format::Prometheus
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn openmetrics_is_for_who_asks_for_it() {
+        let prometheus = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;\
+                          version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        for accept in [
+            "application/openmetrics-text",
+            "Application/OpenMetrics-Text; version=1.0.0; charset=utf-8",
+            "text/plain;q=0.4, application/openmetrics-text;q=0.6",
+            prometheus,
+        ] {
+            let asked = asked_format([accept].into_iter());
+            assert_eq!(asked, Format::OpenMetrics, "{accept}");
+        }
+        for accept in [
+            "",
+            "*/*",
+            "text/html",
+            "application/*",
+            "application/openmetrics-text;q=0",
+            "application/openmetrics-text;q=none",
+            "application/openmetrics-text;q=0.4, text/plain",
+            "application/json",
+        ] {
+            let asked = asked_format([accept].into_iter());
+            assert_eq!(asked, Format::Prometheus, "{accept}");
+        }
+        assert_eq!(asked_format(std::iter::empty()), Format::Prometheus);
+    }
+}

@@ -1,0 +1,92 @@
+//! The metrics of this process, in the names that dashboards and canary checks know.
+//!
+//! There are two pages. The service listener's shows what any service shows, and nothing that names a
+//! fault: whoever is tested must not read the answer there. The admin listener's shows the process too
+//! and beside it the truth about faults; the histograms of requests are on the first page only, so that
+//! nothing is counted twice where both are scraped. What the system counts is read at each scrape, what
+//! only this process knows is counted as it happens.
+
+mod histogram;
+pub mod measure;
+pub mod page;
+pub mod requests;
+mod system;
+mod truth;
+
+use std::fmt;
+
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use crate::config::Config;
+use crate::host::cgroup::Cgroup;
+use crate::host::runtimes::Runtimes;
+use crate::manager::ScenarioManager;
+use page::Format;
+use requests::Requests;
+
+/// Which listener a page is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Page {
+    /// What callers and the system under test see.
+    Service,
+    /// What operators and referees see.
+    Admin,
+}
+
+/// Both pages and the counters behind them.
+#[derive(Debug)]
+pub struct Metrics {
+    service: Registry,
+    admin: Registry,
+    requests: Requests,
+}
+
+impl Metrics {
+    /// Metrics of the service that `config` names, all of them zero as yet.
+    #[must_use]
+    pub fn new(config: &Config, runtimes: &Runtimes, manager: ScenarioManager) -> Self {
+        let requests = Requests::default();
+        let mut service = system(config, runtimes);
+        service.register_collector(Box::new(requests.clone()));
+        let mut admin = system(config, runtimes);
+        admin.register_collector(Box::new(truth::Truth(manager)));
+        Self {
+            service,
+            admin,
+            requests,
+        }
+    }
+
+    /// Where requests are counted.
+    #[must_use]
+    pub fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
+    /// A page as it is now.
+    ///
+    /// # Errors
+    /// A collector cannot write its metrics, which is a defect of the collector.
+    pub fn write(&self, page: Page, format: Format) -> Result<String, fmt::Error> {
+        let registry = match page {
+            Page::Service => &self.service,
+            Page::Admin => &self.admin,
+        };
+        page::write(registry, format)
+    }
+}
+
+/// What both pages have.
+fn system(config: &Config, runtimes: &Runtimes) -> Registry {
+    let mut registry = Registry::default();
+    let labels = [
+        ("service_name", config.name.clone()),
+        ("service_version", config.version.clone()),
+    ];
+    registry.register("target", "The service", Info::new(labels));
+    registry.register_collector(Box::new(system::Process::default()));
+    registry.register_collector(Box::new(system::Tokio::new(runtimes.clone())));
+    registry.register_collector(Box::new(system::Container(Cgroup::system())));
+    registry
+}

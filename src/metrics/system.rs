@@ -1,0 +1,206 @@
+//! What the system knows of this process, its runtimes and its container, read at each scrape.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+
+use super::page::{counter, gauge};
+use crate::host::cgroup::Cgroup;
+use crate::host::process::{Meter, process_cpu};
+use crate::host::runtimes::Runtimes;
+use crate::host::{process, runtimes};
+
+/// The period in which a CPU quota is told, in microseconds: the kernel's own default.
+const CPU_PERIOD_US: f64 = 100_000.0;
+/// Over how much time the busy ratio is taken at least.
+const BUSY_OVER: Duration = Duration::from_secs(1);
+
+/// `process_*`.
+#[derive(Debug, Default)]
+pub(super) struct Process {
+    // A std mutex: only scrapes take it.
+    meter: Mutex<Meter>,
+}
+
+impl Collector for Process {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut meter = self.meter.lock().unwrap_or_else(PoisonError::into_inner);
+        // Zeros where the system does not tell.
+        let usage = meter.usage().unwrap_or_default();
+        let e = &mut encoder;
+        let cpu = process_cpu().as_secs_f64();
+        let help = "CPU time of all threads, in user and kernel mode";
+        counter(e, "process_cpu_seconds", help, cpu)?;
+        let help = "Memory that is held in RAM";
+        gauge(
+            e,
+            "process_resident_memory_bytes",
+            help,
+            usage.resident as f64,
+        )?;
+        let help = "Memory that is mapped";
+        gauge(e, "process_virtual_memory_bytes", help, usage.mapped as f64)?;
+        let help = "File descriptors that are open";
+        gauge(e, "process_open_fds", help, usage.open_files as f64)?;
+        let help = "File descriptors that may be open";
+        gauge(e, "process_max_fds", help, usage.most_files as f64)?;
+        let help = "Threads of the operating system";
+        gauge(e, "process_threads", help, process::threads() as f64)?;
+        let help = "When the process was started, since 1970";
+        gauge(
+            e,
+            "process_start_time_seconds",
+            help,
+            usage.started_at as f64,
+        )?;
+        let help = "Bytes that were read from a disk";
+        counter(e, "process_disk_read_bytes", help, usage.disk_read as f64)?;
+        let help = "Bytes that were written to a disk";
+        counter(
+            e,
+            "process_disk_write_bytes",
+            help,
+            usage.disk_written as f64,
+        )
+    }
+}
+
+/// `tokio_*`, of the runtime that serves requests; the tasks are those of all runtimes.
+#[derive(Debug)]
+pub(super) struct Tokio {
+    runtimes: Runtimes,
+    // A std mutex: only scrapes take it.
+    busy: Mutex<[Busy; 2]>,
+}
+
+/// How long the workers had been busy at a moment.
+#[derive(Debug, Clone, Copy)]
+struct Busy {
+    at: Instant,
+    total: Duration,
+}
+
+impl Tokio {
+    pub(super) fn new(runtimes: Runtimes) -> Self {
+        let start = Busy {
+            at: Instant::now(),
+            total: Duration::ZERO,
+        };
+        Self {
+            runtimes,
+            busy: Mutex::new([start; 2]),
+        }
+    }
+
+    /// The share of the workers' time that was busy lately: since the scrape before last, or longer if
+    /// scrapes follow each other closely.
+    fn busy_ratio(&self, now: Busy, workers: usize) -> f64 {
+        let mut marks = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let [older, newer] = *marks;
+        if now.at - newer.at >= BUSY_OVER {
+            *marks = [newer, now];
+        }
+        let had = (now.at - older.at).as_secs_f64() * workers as f64;
+        let busy = now.total.saturating_sub(older.total).as_secs_f64();
+        if had > 0.0 {
+            (busy / had).min(1.0)
+        } else {
+            0.0
+        }
+    }
+}
+
+impl Collector for Tokio {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let runtimes::Load {
+            tasks,
+            workers,
+            blocking_threads,
+            queued,
+            busy,
+        } = self.runtimes.load();
+        let now = Busy {
+            at: Instant::now(),
+            total: busy,
+        };
+        let e = &mut encoder;
+        let help = "Tasks that have not ended";
+        gauge(e, "tokio_num_alive_tasks", help, tasks as f64)?;
+        let help = "Threads that run tasks";
+        gauge(e, "tokio_num_workers", help, workers as f64)?;
+        let help = "Threads for work that blocks";
+        gauge(
+            e,
+            "tokio_num_blocking_threads",
+            help,
+            blocking_threads as f64,
+        )?;
+        let help = "Tasks that wait in the queue of all workers";
+        gauge(e, "tokio_global_queue_depth", help, queued as f64)?;
+        let help = "Share of the workers' time that was busy lately";
+        gauge(e, "tokio_busy_ratio", help, self.busy_ratio(now, workers))
+    }
+}
+
+/// `container_*`, as the container sees itself.
+#[derive(Debug)]
+pub(super) struct Container(pub(super) Cgroup);
+
+impl Collector for Container {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let throttled = self.0.throttled();
+        let of = |figure: fn(&crate::host::cgroup::Throttled) -> f64| {
+            throttled.as_ref().map_or(0.0, figure)
+        };
+        let e = &mut encoder;
+        let help = "Periods of the CPU quota in which anything ran";
+        let periods = of(|t| t.periods as f64);
+        counter(e, "container_cpu_cfs_periods", help, periods)?;
+        let help = "Periods in which the CPU quota was used up";
+        let periods = of(|t| t.throttled_periods as f64);
+        counter(e, "container_cpu_cfs_throttled_periods", help, periods)?;
+        let help = "Time that the CPU quota held the container back";
+        let seconds = of(|t| t.time.as_secs_f64());
+        counter(e, "container_cpu_cfs_throttled_seconds", help, seconds)?;
+        let help =
+            "CPU time in microseconds that may be used in each period: the quota, or all CPUs";
+        let quota = self.0.cpu_limit().cores * CPU_PERIOD_US;
+        gauge(e, "container_spec_cpu_quota", help, quota)?;
+        let help = "The period of the CPU quota in microseconds";
+        gauge(e, "container_spec_cpu_period", help, CPU_PERIOD_US)?;
+        let help = "Memory in use that the kernel cannot simply take back";
+        let used = self.0.memory_used().unwrap_or(0);
+        gauge(e, "container_memory_working_set_bytes", help, used as f64)?;
+        let help = "Memory that may be used; 0 is no limit";
+        let limit = self.0.memory_limit().unwrap_or(0);
+        gauge(e, "container_spec_memory_limit_bytes", help, limit as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_busy_ratio_is_that_of_the_last_seconds_and_not_of_all_time() {
+        let tokio = Tokio::new(Runtimes::default());
+        let start = tokio.busy.lock().expect("no panic")[0].at;
+        let ratio = |after_s: f64, busy_s: f64| {
+            let now = Busy {
+                at: start + Duration::from_secs_f64(after_s),
+                total: Duration::from_secs_f64(busy_s),
+            };
+            tokio.busy_ratio(now, 2)
+        };
+        assert_eq!(ratio(0.0, 0.0), 0.0);
+        assert_eq!(ratio(10.0, 5.0), 0.25);
+        // A second scraper that comes at once reads the same figure and starts no new one.
+        assert_eq!(ratio(10.0, 5.0), 0.25);
+        // Against the first scrape, not against the one just before.
+        assert_eq!(ratio(20.0, 25.0), 0.625);
+        assert_eq!(ratio(30.0, 65.0), 1.0);
+    }
+}

@@ -1,0 +1,513 @@
+//! Both pages of metrics: what a scraper reads at rest, under faults and after them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use mockserver::scenarios;
+use serde_json::json;
+
+use crate::common::{Daemon, agent, eventually};
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0";
+
+/// A page: the value of each series by its name and labels.
+struct Page {
+    text: String,
+    content_type: String,
+    series: BTreeMap<String, f64>,
+}
+
+impl Page {
+    fn of(address: std::net::SocketAddr, accept: &str) -> Self {
+        let request = agent()
+            .get(format!("http://{address}/metrics"))
+            .header("accept", accept);
+        let mut response = request.call().expect("an answer");
+        assert_eq!(response.status(), 200);
+        let content_type = response.headers()["content-type"].to_str().expect("a text");
+        let content_type = content_type.to_owned();
+        let text = response.body_mut().read_to_string().expect("a body");
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        let series: BTreeMap<String, f64> = samples
+            .clone()
+            .map(|line| {
+                let (series, value) = line.rsplit_once(' ').expect("a sample");
+                (series.to_owned(), value.parse().expect("a number"))
+            })
+            .collect();
+        assert_eq!(series.len(), samples.count(), "a series stands there twice");
+        Self {
+            text,
+            content_type,
+            series,
+        }
+    }
+
+    fn service(daemon: &Daemon) -> Self {
+        Self::of(daemon.service, "*/*")
+    }
+
+    fn admin(daemon: &Daemon) -> Self {
+        Self::of(daemon.admin, "*/*")
+    }
+
+    fn value(&self, series: &str) -> f64 {
+        let value = self.series.get(series);
+        *value.unwrap_or_else(|| panic!("{series} is not in {}", self.text))
+    }
+
+    /// Requests on `route` that were answered with `status`.
+    fn answers(&self, route: &str, status: &str) -> f64 {
+        self.value(&format!(
+            "http_server_request_duration_seconds_count{{http_request_method=\"GET\",\
+             http_route=\"{route}\",http_response_status_code=\"{status}\"}}"
+        ))
+    }
+
+    /// The same, of those that took `seconds` at most.
+    fn within(&self, seconds: &str, route: &str, status: &str) -> f64 {
+        self.value(&format!(
+            "http_server_request_duration_seconds_bucket{{le=\"{seconds}\",\
+             http_request_method=\"GET\",http_route=\"{route}\",\
+             http_response_status_code=\"{status}\"}}"
+        ))
+    }
+
+    fn others(&self) -> f64 {
+        self.value(
+            "http_server_request_duration_seconds_count{http_request_method=\"_OTHER\",\
+             http_route=\"other\",http_response_status_code=\"_OTHER\"}",
+        )
+    }
+
+    fn calls(&self, part: &str, status: &str) -> f64 {
+        self.value(&format!(
+            "http_client_request_duration_seconds_{part}{{server_address=\"inventory\",\
+             http_request_method=\"GET\",http_response_status_code=\"{status}\"}}"
+        ))
+    }
+
+    fn active(&self, route: &str) -> f64 {
+        self.value(&format!(
+            "http_server_active_requests{{http_route=\"{route}\"}}"
+        ))
+    }
+
+    fn fault(&self, what: &str, scenario: &str) -> f64 {
+        self.value(&format!(
+            "mockserver_fault_{what}{{scenario=\"{scenario}\"}}"
+        ))
+    }
+
+    fn runs(&self, scenario: &str, end: &str) -> f64 {
+        self.value(&format!(
+            "mockserver_fault_runs_total{{scenario=\"{scenario}\",end=\"{end}\"}}"
+        ))
+    }
+
+    fn names(&self) -> BTreeSet<&str> {
+        let name = |series: &'_ str| series.find('{').unwrap_or(series.len());
+        self.series
+            .keys()
+            .map(|series| &series[..name(series)])
+            .collect()
+    }
+}
+
+const OF_THE_PROCESS: [&str; 22] = [
+    "target_info",
+    "process_cpu_seconds_total",
+    "process_resident_memory_bytes",
+    "process_virtual_memory_bytes",
+    "process_open_fds",
+    "process_max_fds",
+    "process_threads",
+    "process_start_time_seconds",
+    "process_disk_read_bytes_total",
+    "process_disk_write_bytes_total",
+    "tokio_num_alive_tasks",
+    "tokio_num_workers",
+    "tokio_num_blocking_threads",
+    "tokio_global_queue_depth",
+    "tokio_busy_ratio",
+    "container_cpu_cfs_periods_total",
+    "container_cpu_cfs_throttled_periods_total",
+    "container_cpu_cfs_throttled_seconds_total",
+    "container_spec_cpu_quota",
+    "container_spec_cpu_period",
+    "container_memory_working_set_bytes",
+    "container_spec_memory_limit_bytes",
+];
+
+const OF_REQUESTS: [&str; 7] = [
+    "http_server_request_duration_seconds_bucket",
+    "http_server_request_duration_seconds_sum",
+    "http_server_request_duration_seconds_count",
+    "http_server_active_requests",
+    "http_client_request_duration_seconds_bucket",
+    "http_client_request_duration_seconds_sum",
+    "http_client_request_duration_seconds_count",
+];
+
+const OF_FAULTS: [&str; 5] = [
+    "mockserver_fault_active",
+    "mockserver_fault_asked",
+    "mockserver_fault_achieved",
+    "mockserver_fault_runs_total",
+    "mockserver_session_info",
+];
+
+#[test]
+fn both_pages_have_their_names_and_every_series_stands_at_its_zero_from_the_start() {
+    let daemon = Daemon::start();
+    let (service, admin) = (Page::service(&daemon), Page::admin(&daemon));
+    let both = OF_THE_PROCESS.iter().copied();
+    assert_eq!(service.names(), both.clone().chain(OF_REQUESTS).collect());
+    assert_eq!(admin.names(), both.chain(OF_FAULTS).collect());
+    for (series, value) in service.series.iter().chain(&admin.series) {
+        let counted = series.starts_with("http_") || series.starts_with("mockserver_");
+        // The scrape itself is a request under way.
+        let itself = series == "http_server_active_requests{http_route=\"other\"}";
+        assert!(
+            !counted || *value == f64::from(u8::from(itself)),
+            "{series} {value}"
+        );
+    }
+    for name in [
+        "process_cpu_seconds_total",
+        "process_resident_memory_bytes",
+        "process_virtual_memory_bytes",
+        "process_open_fds",
+        "process_max_fds",
+        "process_threads",
+        "process_start_time_seconds",
+        "tokio_num_workers",
+        "tokio_num_alive_tasks",
+        "container_spec_cpu_quota",
+    ] {
+        assert!(
+            service.value(name) > 0.0 && admin.value(name) > 0.0,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn no_page_ever_has_more_than_300_series() {
+    let daemon = Daemon::start();
+    let first = Page::service(&daemon).series.len();
+    for status in [500, 501, 502, 504, 429] {
+        daemon.started("health_check", json!({ "status_code": status }));
+        assert_eq!(daemon.get("/health").status, status);
+        assert_eq!(daemon.get("/ready").status, status);
+    }
+    daemon.stop_all();
+    for i in 0..50 {
+        for method in ["GET", "POST", "DELETE", "PUT"] {
+            daemon.ask(method, daemon.service, &format!("/no/such/path/{i}"), b"");
+            daemon.ask(method, daemon.service, "/ready", b"");
+        }
+        daemon.get(&format!("/api/v1/scenarios/x{i}"));
+    }
+    let (service, admin) = (Page::service(&daemon), Page::admin(&daemon));
+    // The first two statuses that were not foreseen got series of their own.
+    assert_eq!(service.series.len(), first + 40);
+    assert_eq!(service.answers("/health", "500"), 1.0);
+    assert!(service.series.len() <= 300, "{}", service.series.len());
+    assert!(admin.series.len() <= 300, "{}", admin.series.len());
+    // None is lost: what has no series of its own is counted among the others.
+    let (starts, scrapes) = (5.0, 1.0);
+    assert_eq!(service.others(), 8.0 + 50.0 * 8.0 + starts + scrapes);
+}
+
+#[test]
+fn the_format_is_the_one_that_is_asked_for() {
+    let daemon = Daemon::start();
+    let plain = Page::service(&daemon);
+    assert_eq!(
+        plain.content_type,
+        "text/plain; version=0.0.4; charset=utf-8"
+    );
+    assert!(
+        plain
+            .text
+            .contains("# TYPE process_cpu_seconds_total counter\n")
+    );
+    assert!(plain.text.contains("# TYPE target_info gauge\n"));
+    let open = Page::of(daemon.service, OPEN_METRICS);
+    assert_eq!(
+        open.content_type,
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    );
+    assert!(open.text.contains("# TYPE process_cpu_seconds counter\n"));
+    assert!(open.text.contains("# TYPE target info\n"));
+    assert!(open.text.ends_with("# EOF\n"));
+    assert_eq!(open.names(), plain.names());
+}
+
+#[test]
+fn the_name_and_the_version_are_the_configured_ones() {
+    let yaml = "Name: checkout\nVersion: 2.0.0-canary\n";
+    let daemon = Daemon::start_with(yaml, &[]);
+    let series = "target_info{service_name=\"checkout\",service_version=\"2.0.0-canary\"}";
+    assert_eq!(Page::service(&daemon).value(series), 1.0);
+    assert_eq!(Page::admin(&daemon).value(series), 1.0);
+    let daemon = Daemon::start();
+    let series = format!(
+        "target_info{{service_name=\"mockserver\",service_version=\"{}\"}}",
+        env!("CARGO_PKG_VERSION")
+    );
+    assert_eq!(Page::service(&daemon).value(&series), 1.0);
+}
+
+#[test]
+fn a_delay_and_a_reply_are_measured_as_the_client_meets_them() {
+    let daemon = Daemon::start();
+    for path in [
+        "/health",
+        "/healthz",
+        "/livez",
+        "/ready",
+        "/api/v1/test/sleep30ms",
+    ] {
+        assert_eq!(daemon.get(path).status, 200);
+    }
+    let before = Page::service(&daemon);
+    assert_eq!(before.within("0.025", "/health", "200"), 3.0);
+    assert_eq!(before.answers("/ready", "200"), 1.0);
+    let sleep = "/api/v1/test/sleep30ms";
+    assert_eq!(before.within("0.025", sleep, "200"), 0.0);
+    assert_eq!(before.answers(sleep, "200"), 1.0);
+
+    daemon.started("network_latency", json!({ "latency_ms": 300 }));
+    daemon.started("health_check", json!({ "probes": ["ready"] }));
+    assert_eq!(daemon.get("/health").status, 200);
+    assert_eq!(daemon.get("/ready").status, 503);
+    let after = Page::service(&daemon);
+    for (route, status) in [("/health", "200"), ("/ready", "503")] {
+        let slow = |page: &Page| page.answers(route, status) - page.within("0.25", route, status);
+        assert_eq!(slow(&after) - slow(&before), 1.0, "{route}");
+    }
+    assert_eq!(after.answers("/ready", "200"), 1.0);
+}
+
+#[test]
+fn a_call_to_the_dependency_is_measured_apart_from_the_request_that_makes_it() {
+    let daemon = Daemon::start();
+    let call = || daemon.get("/api/v1/mock-service").status;
+    assert_eq!(call(), 200);
+    daemon.started("dependency", json!({ "failure_type": "error" }));
+    assert_eq!(call(), 500);
+    // Only the request waits here, not the call.
+    daemon.started("network_latency", json!({ "latency_ms": 400 }));
+    assert_eq!(call(), 500);
+    let refused = daemon.post("/api/v1/mock-service", "");
+    assert_eq!(refused.status, 405);
+    daemon.stop_all();
+    let page = Page::service(&daemon);
+    assert_eq!(
+        (page.calls("count", "200"), page.calls("count", "500")),
+        (1.0, 2.0)
+    );
+    assert!(
+        page.calls("sum", "500") < 0.4,
+        "{}",
+        page.calls("sum", "500")
+    );
+    let route = "/api/v1/mock-service";
+    assert_eq!(page.answers(route, "500"), 2.0);
+    assert_eq!(page.within("0.25", route, "500"), 1.0);
+
+    daemon.started("dependency", json!({ "failure_type": "slow", "seed": 1 }));
+    assert_eq!(call(), 200);
+    let page = Page::service(&daemon);
+    assert!(
+        page.calls("sum", "200") >= 2.0,
+        "{}",
+        page.calls("sum", "200")
+    );
+    assert_eq!(
+        page.answers(route, "200") - page.within("1.0", route, "200"),
+        1.0
+    );
+}
+
+#[test]
+fn a_request_that_waits_is_active_and_one_that_hangs_up_is_counted() {
+    let daemon = Daemon::start();
+    daemon.started("dependency", json!({ "failure_type": "timeout" }));
+    let others = Page::service(&daemon).others();
+    let impatient = ureq::Agent::config_builder()
+        .timeout_global(Some(Duration::from_millis(500)))
+        .build();
+    let url = format!("http://{}/api/v1/mock-service", daemon.service);
+    let client = std::thread::spawn(move || ureq::Agent::from(impatient).get(url).call().is_err());
+    let route = "/api/v1/mock-service";
+    eventually("it is active", || {
+        (Page::service(&daemon).active(route) == 1.0).then_some(())
+    });
+    assert!(client.join().expect("no panic"), "it should have given up");
+    let page = eventually("it has ended", || {
+        let page = Page::service(&daemon);
+        (page.active(route) == 0.0).then_some(page)
+    });
+    // It has neither a status nor a call that ended; it stands among the others, as the scrapes do.
+    assert_eq!(
+        (page.answers(route, "200"), page.calls("count", "200")),
+        (0.0, 0.0)
+    );
+    assert!(page.others() > others);
+}
+
+#[test]
+fn leaked_tasks_are_tasks_of_the_process_until_the_stop() {
+    let daemon = Daemon::start();
+    let tasks = || Page::admin(&daemon).value("tokio_num_alive_tasks");
+    let (before, workers) = (tasks(), Page::admin(&daemon).value("tokio_num_workers"));
+    daemon.started("goroutine_leak", json!({ "goroutines_per_second": 5000 }));
+    eventually("tasks pile up", || {
+        (tasks() > before + 1000.0).then_some(())
+    });
+    let during = Page::service(&daemon);
+    assert!(during.value("tokio_num_alive_tasks") > before + 1000.0);
+    assert_eq!(during.value("tokio_num_workers"), workers);
+    daemon.stop_all();
+    assert!(tasks() < before + 100.0, "{} after {before}", tasks());
+}
+
+#[test]
+fn what_the_process_uses_follows_the_faults() {
+    let daemon = Daemon::start();
+    let before = Page::service(&daemon);
+    let scenarios = json!({ "scenarios": [
+        { "name": "memory_leaker", "params": { "target_mb": 64, "leak_rate_mb": 1000 } },
+        { "name": "cpu_burner", "params": { "target_percent": 20 } },
+    ]});
+    let started = daemon.post("/api/v1/composite/start", scenarios.to_string());
+    assert_eq!(started.body["status"], "success");
+    let grown = |page: &Page, name| page.value(name) - before.value(name);
+    eventually("memory and CPU time grow", || {
+        let page = Page::service(&daemon);
+        let memory = grown(&page, "process_resident_memory_bytes");
+        (memory >= 60e6 && grown(&page, "process_cpu_seconds_total") > 0.3).then_some(())
+    });
+    daemon.stop_all();
+    let after = Page::service(&daemon);
+    assert!(grown(&after, "process_resident_memory_bytes") < 20e6);
+    assert_eq!(grown(&after, "process_start_time_seconds"), 0.0);
+}
+
+#[test]
+fn the_service_page_never_names_a_fault() {
+    let daemon = Daemon::start();
+    let names = || scenarios::ALL.iter().map(|plugin| plugin.name());
+    let starts: Vec<_> = names()
+        .map(|name| {
+            let params = match name {
+                "crash" => json!({ "crash_delay": 3600 }),
+                "memory_leaker" => json!({ "target_mb": 1 }),
+                "disk_io" => json!({ "write_rate_mb": 1 }),
+                "cpu_burner" => json!({ "target_percent": 1 }),
+                "network_latency" => json!({ "latency_ms": 1 }),
+                "dependency" => json!({ "failure_type": "error" }),
+                _ => json!({}),
+            };
+            json!({ "name": name, "params": params })
+        })
+        .collect();
+    let set = json!({ "scenarios": starts });
+    let started = daemon.post("/api/v1/composite/start", set.to_string());
+    assert_eq!(started.body["status"], "success", "{started:?}");
+    for name in names() {
+        daemon.get(&format!("/api/v1/scenarios/{name}/status"));
+        daemon.get(&format!("/{name}"));
+    }
+    for path in ["/health", "/ready", "/api/v1/mock-service"] {
+        daemon.get(path);
+    }
+    let admin = Page::admin(&daemon);
+    for accept in ["*/*", OPEN_METRICS] {
+        let service = Page::of(daemon.service, accept).text;
+        for name in names() {
+            assert_eq!(admin.fault("active", name), 1.0, "{name}");
+            // As a whole word or as a part of one.
+            assert!(!service.to_lowercase().contains(name), "{name} is named");
+        }
+        for word in ["fault", "mockserver_", "scenario", "session", "inject"] {
+            assert!(!service.contains(word), "{word}");
+        }
+    }
+}
+
+#[test]
+fn the_admin_page_tells_what_runs_what_it_achieves_and_how_runs_ended() {
+    let daemon = Daemon::start();
+    let idle = Page::admin(&daemon);
+    assert_eq!(idle.value("mockserver_session_info{session_id=\"\"}"), 0.0);
+    let report = daemon.started(
+        "memory_leaker",
+        json!({ "target_mb": 16, "leak_rate_mb": 1000 }),
+    );
+    let id = report["session_id"].as_str().expect("an id");
+    let live = eventually("the target is reached", || {
+        let page = Page::admin(&daemon);
+        (page.fault("achieved", "memory_leaker") >= 16.0).then_some(page)
+    });
+    assert_eq!(
+        live.value(&format!("mockserver_session_info{{session_id=\"{id}\"}}")),
+        1.0
+    );
+    assert_eq!(live.fault("active", "memory_leaker"), 1.0);
+    assert_eq!(live.fault("asked", "memory_leaker"), 16.0);
+    assert_eq!(live.fault("active", "cpu_burner"), 0.0);
+
+    daemon.started("dependency", json!({ "failure_type": "error" }));
+    let unmeasured = Page::admin(&daemon).fault("achieved", "dependency");
+    assert!(unmeasured.is_nan(), "nobody has called yet: {unmeasured}");
+
+    daemon.started(
+        "dependency",
+        json!({ "failure_type": "slow", "duration": 0.1 }),
+    );
+    eventually("it expires", || {
+        (Page::admin(&daemon).runs("dependency", "expired") == 1.0).then_some(())
+    });
+    daemon.stop_all();
+    daemon.stop_all();
+    let over = Page::admin(&daemon);
+    assert_eq!(over.runs("dependency", "replaced"), 1.0);
+    assert_eq!(over.runs("memory_leaker", "stopped"), 1.0);
+    assert_eq!(over.fault("active", "memory_leaker"), 0.0);
+    assert_eq!(over.fault("achieved", "memory_leaker"), 0.0);
+    let runs = over
+        .series
+        .iter()
+        .filter(|(name, _)| name.contains("_runs_total"));
+    assert_eq!(runs.map(|(_, value)| value).sum::<f64>(), 3.0);
+}
+
+#[test]
+fn a_scrape_takes_less_than_five_milliseconds() {
+    let daemon = Daemon::start();
+    let agent = agent();
+    for address in [daemon.service, daemon.admin] {
+        let url = format!("http://{address}/metrics");
+        let mut took: Vec<Duration> = (0..21)
+            .map(|_| {
+                let start = Instant::now();
+                let text = agent
+                    .get(&url)
+                    .call()
+                    .expect("an answer")
+                    .into_body()
+                    .read_to_string();
+                assert!(text.expect("a body").len() > 1000);
+                start.elapsed()
+            })
+            .collect();
+        // The median: other tests use the machine too.
+        took.sort();
+        let most = if cfg!(debug_assertions) { 25 } else { 5 };
+        assert!(took[10] < Duration::from_millis(most), "{took:?}");
+    }
+}
