@@ -486,6 +486,48 @@ fn the_admin_page_tells_what_runs_what_it_achieves_and_how_runs_ended() {
     assert_eq!(runs.map(|(_, value)| value).sum::<f64>(), 3.0);
 }
 
+/// The metrics that a text names: words that begin as metrics of ours do.
+fn named(text: &str) -> BTreeSet<&str> {
+    const OURS: [&str; 6] = [
+        "process_",
+        "tokio_",
+        "container_",
+        "http_server_",
+        "http_client_",
+        "mockserver_",
+    ];
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words
+        .filter(|word| OURS.iter().any(|prefix| word.starts_with(prefix)))
+        .collect()
+}
+
+#[test]
+fn the_shipped_rules_and_the_dashboard_name_only_metrics_that_there_are() {
+    let daemon = Daemon::start();
+    let (service, admin) = (Page::service(&daemon), Page::admin(&daemon));
+    let there: BTreeSet<&str> = service.names().union(&admin.names()).copied().collect();
+    let alerts = include_str!("../../etc/prometheus/alerts.yml");
+    let dashboard = include_str!("../../etc/grafana/dashboard.json");
+    let dashboard: serde_json::Value = serde_json::from_str(dashboard).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array());
+    let queries: Vec<&str> = targets
+        .flatten()
+        .filter_map(|target| target["expr"].as_str())
+        .collect();
+    let queries = queries.join("\n");
+    for (text, least) in [(alerts, 9), (queries.as_str(), 20)] {
+        let named = named(text);
+        assert!(named.len() >= least, "only {named:?}");
+        for name in named {
+            assert!(there.contains(name), "{name} is not served");
+        }
+    }
+    // Rules are for the public page: whoever is tested may have them.
+    assert!(!alerts.contains("mockserver_"));
+}
+
 #[test]
 fn a_scrape_takes_less_than_five_milliseconds() {
     let daemon = Daemon::start();
