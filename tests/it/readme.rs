@@ -54,6 +54,10 @@ const NOT_RUN_HERE: &[(&str, &str)] = &[
         "never ends by itself; read by the tests of the ledger",
     ),
     (
+        "prometheus --config.file=etc/prometheus/prometheus.yml",
+        "needs Prometheus and never ends; run by tests/prometheus",
+    ),
+    (
         "docker stats",
         "looks at a running container and never ends; for people",
     ),
