@@ -135,10 +135,8 @@ fn the_daemon_serves_and_ends_well_when_nobody_reads_its_log() {
 fn the_last_words_before_a_crash_are_in_the_log() {
     let mut daemon = Piped::start();
     let crash = format!("http://{}/api/v1/scenarios/crash/start", daemon.service);
-    agent()
-        .post(crash)
-        .send("{\"crash_delay\": 0}")
-        .expect("an answer");
+    // The crash may come before the answer.
+    agent().post(crash).send("{\"crash_delay\": 0}").ok();
     let mut text = String::new();
     daemon
         .output
