@@ -58,6 +58,8 @@ pub(super) struct Journal {
     good: u64,
     /// Something may stand behind those: it must be cut off first.
     torn: bool,
+    /// The folder has names that are not synced.
+    renamed: bool,
     /// Held as long as this journal lives; the system lets go of it when the process dies.
     _lock: File,
 }
@@ -124,7 +126,6 @@ impl Journal {
             active.sync()?;
             found.healed_bytes = length - good;
         }
-        sync_folder(folder)?;
         let journal = Self {
             folder: folder.to_owned(),
             bounds,
@@ -133,6 +134,7 @@ impl Journal {
             active,
             good,
             torn: false,
+            renamed: true,
             _lock: lock,
         };
         Ok((journal, found))
@@ -150,10 +152,9 @@ impl Journal {
         let mut active = (self.open)(&path)?;
         // Nothing is there, unless an earlier try to rotate ended halfway.
         active.cut(0)?;
-        sync_folder(&self.folder)?;
         self.active = active;
         self.segments.push_back(path);
-        (self.good, self.torn) = (0, false);
+        (self.good, self.torn, self.renamed) = (0, false, true);
         Ok(())
     }
 }
@@ -173,6 +174,11 @@ impl Store for Journal {
         self.torn = true;
         self.active.write_all(lines)?;
         self.active.sync()?;
+        if self.renamed {
+            // Made and removed names must last too.
+            File::open(&self.folder)?.sync_all()?;
+            self.renamed = false;
+        }
         self.torn = false;
         self.good += length;
         Ok(())
@@ -229,11 +235,6 @@ fn read(path: &Path, found: &mut Found) -> io::Result<(u64, u64)> {
         found.unreadable_lines += std::mem::take(&mut unreadable);
     }
     Ok((good, unreadable))
-}
-
-/// Makes created, cut and removed names last.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

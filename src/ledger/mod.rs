@@ -202,6 +202,8 @@ impl Ledger {
         let mut boot = Draft::new(Kind::Boot);
         boot.event.boot = Some(facts);
         ledger.note(boot);
+        // Written at once, while the rest of the daemon starts.
+        ledger.lock().write_at = Some(Instant::now());
         ledger
     }
 
