@@ -176,10 +176,12 @@ fn idle(table: &mut Table) {
 fn start_up(table: &mut Table) {
     let port = common::free_port();
     let agent = common::agent();
+    let folder = tempfile::tempdir().expect("a folder");
     let mut took = Vec::new();
     for _ in 0..ROUNDS {
         let started = Instant::now();
         let mut child = Command::new(env!("CARGO_BIN_EXE_mockserver"))
+            .current_dir(folder.path())
             .args([
                 "--host",
                 "127.0.0.1",

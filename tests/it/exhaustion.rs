@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::common::{Daemon, agent, alone, eventually};
 
@@ -53,15 +54,17 @@ struct Piped {
     child: Child,
     output: Option<BufReader<ChildStdout>>,
     service: SocketAddr,
+    _folder: TempDir,
 }
 
 impl Piped {
     fn start() -> Self {
+        let folder = TempDir::new().expect("a folder");
         let mut child = Command::new(env!("CARGO_BIN_EXE_mockserver"))
             .args(["--host", "127.0.0.1", "--port", "0", "--log-level", "debug"])
             .env("MOCKSERVER_ADMIN_PORT", "0")
             .env("MOCKSERVER_LOG_FORMAT", "json")
-            .current_dir(std::env::temp_dir())
+            .current_dir(folder.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -86,6 +89,7 @@ impl Piped {
             child,
             output: Some(output),
             service,
+            _folder: folder,
         }
     }
 
