@@ -50,6 +50,8 @@ pub struct Fields {
     given: Map<String, Value>,
     effective: Map<String, Value>,
     properties: Map<String, Value>,
+    /// Pairs of members that stand for the same thing.
+    either: Vec<[&'static str; 2]>,
     errors: Vec<FieldError>,
 }
 
@@ -62,6 +64,7 @@ impl Fields {
             given,
             effective: Map::new(),
             properties: Map::new(),
+            either: Vec::new(),
             errors: Vec::new(),
         }
     }
@@ -113,6 +116,15 @@ impl Fields {
         self.given.contains_key(name)
     }
 
+    /// Refuses two members that stand for the same thing where both are given. To be called before
+    /// either is read.
+    pub fn either(&mut self, first: &'static str, second: &'static str) {
+        if self.has(first) && self.has(second) {
+            self.reject(second, format!("give either {first} or {second}, not both"));
+        }
+        self.either.push([first, second]);
+    }
+
     /// Refuses the member `name` for a reason that only the reader knows, such as a clash of two.
     pub fn reject(&mut self, name: &str, detail: impl Into<String>) {
         self.errors
@@ -147,6 +159,12 @@ impl Fields {
     #[must_use]
     pub fn schema(self) -> Value {
         let mut schema = object_schema(self.properties);
+        let clashes = self.either.iter();
+        let clashes = clashes.map(|both| json!({ "not": { "required": both } }));
+        match clashes.collect::<Vec<_>>() {
+            none if none.is_empty() => {}
+            clashes => schema["allOf"] = clashes.into(),
+        }
         schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
         schema
     }
@@ -573,6 +591,27 @@ mod tests {
                     "unit": "MiB/s", "description": "How fast." })
         );
         assert_eq!(schema["additionalProperties"], json!(false));
+    }
+
+    #[test]
+    fn two_names_of_one_thing_clash_in_the_reading_and_in_the_schema() {
+        let read = |value: Value| {
+            let mut f = fields(value);
+            f.either("a", "b");
+            f.field("a", "").integer(0..=9_u8, 0);
+            f.field("b", "").optional_number(0.0..=1.0);
+            f
+        };
+        assert!(read(json!({ "a": 1 })).finish().is_ok());
+        assert!(read(json!({ "b": 1 })).finish().is_ok());
+        let errors = read(json!({ "a": 1, "b": 1 })).finish();
+        let clash = FieldError::new("/b", "give either a or b, not both");
+        assert_eq!(errors, Err(vec![clash]));
+        let schema = read(json!({})).schema();
+        assert_eq!(
+            schema["allOf"],
+            json!([{ "not": { "required": ["a", "b"] } }])
+        );
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub(super) struct CpuBurnerParams {
 
 impl Params for CpuBurnerParams {
     fn read(fields: &mut Fields) -> Self {
-        let both = fields.has("target_percent") && fields.has("cores");
+        fields.either("target_percent", "cores");
         let percent = fields
             .field(
                 "target_percent",
@@ -70,9 +70,6 @@ impl Params for CpuBurnerParams {
             )
             .unit("cores")
             .optional_number(above(0.0, 1024.0));
-        if both {
-            fields.reject("cores", "give either target_percent or cores, not both");
-        }
         let goal = match cores {
             Some(cores) => {
                 fields.withdraw("target_percent");

@@ -53,7 +53,7 @@ enum Target {
 
 impl Params for MemoryLeakerParams {
     fn read(fields: &mut Fields) -> Self {
-        let both = fields.has("target_mb") && fields.has("target_percent_of_limit");
+        fields.either("target_mb", "target_percent_of_limit");
         let mb = fields
             .field("target_mb", "How far resident memory grows.")
             .unit("MiB")
@@ -65,10 +65,6 @@ impl Params for MemoryLeakerParams {
             )
             .unit("percent of the memory limit")
             .optional_number(above(0.0, 1000.0));
-        if both {
-            let clash = "give either target_mb or target_percent_of_limit, not both";
-            fields.reject("target_percent_of_limit", clash);
-        }
         let target = match percent {
             Some(percent) => {
                 fields.withdraw("target_mb");
