@@ -3,10 +3,10 @@
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, header};
 
 use super::Api;
-use super::problem::Problem;
+use super::problem::{Kind, Problem};
 
 /// Lets a request pass that carries the token, or any where none is configured.
 pub(super) async fn require_token(
@@ -25,9 +25,7 @@ pub(super) async fn require_token(
         return next.run(request).await;
     }
     let detail = "Send the token as \"Authorization: Bearer <token>\".";
-    let title = "A token is needed.";
-    let problem = Problem::new(StatusCode::UNAUTHORIZED, "no-token", title, detail);
-    let mut response = problem.into_response();
+    let mut response = Problem::new(Kind::NoToken, detail).into_response();
     let scheme = HeaderValue::from_static("Bearer");
     response
         .headers_mut()

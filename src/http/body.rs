@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
-use http::StatusCode;
 use http::request::Parts;
 use http_body_util::BodyExt;
 use serde_json::{Map, Value};
 
-use super::problem::Problem;
+use super::problem::{Kind, Problem};
 use crate::fields::{FieldError, Fields};
 use crate::json::StrictValue;
 
@@ -62,23 +61,15 @@ impl<S: Sync> FromRequest<S> for JsonObject {
 async fn read(mut body: Body) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            let title = "The body could not be read.";
-            Problem::new(
-                StatusCode::BAD_REQUEST,
-                "malformed-body",
-                title,
-                error.to_string(),
-            )
-        })?;
+        let frame = frame
+            .map_err(|error| Problem::new(Kind::MalformedBody, format!("not readable: {error}")))?;
         let Some(data) = frame.data_ref() else {
             continue;
         };
         if bytes.len() + data.len() > LARGEST {
             swallow(body).await;
             let detail = format!("A body may have {LARGEST} bytes at most.");
-            let (status, title) = (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large.");
-            return Err(Problem::new(status, "body-too-large", title, detail));
+            return Err(Problem::new(Kind::BodyTooLarge, detail));
         }
         bytes.extend_from_slice(data);
     }
@@ -110,14 +101,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
         Path::from_request_parts(parts, state)
             .await
             .map(|Path(name)| Self(name))
-            .map_err(|error| {
-                let title = "The path cannot be read.";
-                Problem::new(
-                    StatusCode::BAD_REQUEST,
-                    "malformed-path",
-                    title,
-                    error.body_text(),
-                )
-            })
+            .map_err(|error| Problem::new(Kind::MalformedPath, error.body_text()))
     }
 }

@@ -10,14 +10,14 @@ use axum::extract::State;
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, header};
 use serde::Serialize;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::Api;
 use super::body::Name;
-use super::problem::Problem;
+use super::problem::{Kind, Problem};
 use super::query::Query;
 use crate::fields::{FieldError, Fields};
 use crate::ledger::event::Event;
@@ -139,9 +139,7 @@ pub(super) async fn session(
     sessions.retain(|session| session.session_id == id);
     let Some(session) = sessions.last() else {
         let detail = format!("{id:?} is not in the ledger; GET /api/v1/sessions lists what is.");
-        let title = "There is no such session.";
-        let status = StatusCode::NOT_FOUND;
-        return Err(Problem::new(status, "unknown-session", title, detail));
+        return Err(Problem::new(Kind::UnknownSession, detail));
     };
     Ok(if as_csv {
         csv(&sessions)

@@ -2,10 +2,10 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, header};
 
 use super::Api;
-use super::problem::Problem;
+use super::problem::{Kind, Problem};
 use crate::metrics::Page;
 use crate::metrics::page::Format;
 
@@ -27,9 +27,7 @@ fn page(api: &Api, page: Page, headers: &HeaderMap) -> Response {
         Ok(text) => ([content_type], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "The metrics could not be written.");
-            let detail = "The daemon's log tells more.";
-            let status = StatusCode::INTERNAL_SERVER_ERROR;
-            Problem::new(status, "internal", "Internal error.", detail).into_response()
+            Problem::new(Kind::Internal, "The daemon's log tells more.").into_response()
         }
     }
 }

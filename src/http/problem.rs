@@ -15,6 +15,102 @@ use crate::manager::session::SessionError;
 use crate::manager::view::Detail;
 use crate::plugin::guard::panic_text;
 
+/// What can go wrong, as seen from outside: the one place that knows each status, type and title.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// The body is not JSON, or repeats a key, or did not come whole.
+    MalformedBody,
+    /// The path is not text.
+    MalformedPath,
+    /// A token is configured and the request does not carry it.
+    NoToken,
+    /// No scenario of the name in the path.
+    UnknownScenario,
+    /// No session of the id in the path.
+    UnknownSession,
+    /// No route.
+    UnknownRoute,
+    /// A route, but not for this method.
+    MethodNotAllowed,
+    /// More bytes than are read.
+    BodyTooLarge,
+    /// JSON with bad values.
+    InvalidParams,
+    /// Not one of the scenarios could start.
+    StartFailed,
+    /// A defect.
+    Internal,
+    /// A signal has come.
+    ShuttingDown,
+}
+
+impl Kind {
+    /// Its HTTP status, the end of its type, and its title.
+    fn row(self) -> (StatusCode, &'static str, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::MalformedBody => (
+                S::BAD_REQUEST,
+                "malformed-body",
+                "The body is not valid JSON.",
+            ),
+            Self::MalformedPath => (S::BAD_REQUEST, "malformed-path", "The path cannot be read."),
+            Self::NoToken => (S::UNAUTHORIZED, "no-token", "A token is needed."),
+            Self::UnknownScenario => (
+                S::NOT_FOUND,
+                "unknown-scenario",
+                "There is no such scenario.",
+            ),
+            Self::UnknownSession => (S::NOT_FOUND, "unknown-session", "There is no such session."),
+            Self::UnknownRoute => (S::NOT_FOUND, "unknown-route", "There is no such route."),
+            Self::MethodNotAllowed => (
+                S::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "The route does not take this method.",
+            ),
+            Self::BodyTooLarge => (
+                S::PAYLOAD_TOO_LARGE,
+                "body-too-large",
+                "The body is too large.",
+            ),
+            Self::InvalidParams => (
+                S::UNPROCESSABLE_ENTITY,
+                "invalid-params",
+                "The request has bad values.",
+            ),
+            Self::StartFailed => (
+                S::INTERNAL_SERVER_ERROR,
+                "start-failed",
+                "No scenario could start.",
+            ),
+            Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Internal error."),
+            Self::ShuttingDown => (
+                S::SERVICE_UNAVAILABLE,
+                "shutting-down",
+                "The daemon is shutting down.",
+            ),
+        }
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        self.row().0
+    }
+
+    /// The kind in words.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        self.row().2
+    }
+
+    /// Names the kind for machines.
+    #[must_use]
+    pub fn uri(self) -> String {
+        format!("urn:mockserver:problem:{}", self.row().1)
+    }
+}
+
 /// An answer that tells what went wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
@@ -40,21 +136,14 @@ fn as_number<S: serde::Serializer>(status: &StatusCode, to: S) -> Result<S::Ok, 
 }
 
 impl Problem {
-    /// A problem of the kind `name`, which is also the end of its type.
+    /// A problem of the given kind.
     #[must_use]
-    pub fn new(
-        status: StatusCode,
-        name: &str,
-        title: &'static str,
-        detail: impl Into<String>,
-    ) -> Self {
-        let r#type = format!("urn:mockserver:problem:{name}");
-        let detail = detail.into();
+    pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
         Self {
-            r#type,
-            title,
-            status,
-            detail,
+            r#type: kind.uri(),
+            title: kind.title(),
+            status: kind.status(),
+            detail: detail.into(),
             errors: Vec::new(),
             details: Vec::new(),
         }
@@ -76,24 +165,16 @@ impl Problem {
             many => format!("{} values are bad; nothing was changed.", many.len()),
         };
         errors.truncate(MOST);
-        let status = StatusCode::UNPROCESSABLE_ENTITY;
-        let title = "The request has bad values.";
         Self {
             errors,
-            ..Self::new(status, "invalid-params", title, detail)
+            ..Self::new(Kind::InvalidParams, detail)
         }
     }
 
     /// The body is not JSON.
     #[must_use]
     pub fn malformed(error: &serde_json::Error) -> Self {
-        let title = "The body is not valid JSON.";
-        Self::new(
-            StatusCode::BAD_REQUEST,
-            "malformed-body",
-            title,
-            error.to_string(),
-        )
+        Self::new(Kind::MalformedBody, error.to_string())
     }
 }
 
@@ -101,9 +182,7 @@ impl From<ManagerError> for Problem {
     fn from(error: ManagerError) -> Self {
         match error {
             ManagerError::UnknownScenario(name, known) => Self::new(
-                StatusCode::NOT_FOUND,
-                "unknown-scenario",
-                "There is no such scenario.",
+                Kind::UnknownScenario,
                 format!("{name:?} is not known; known: {}", known.join(", ")),
             ),
             ManagerError::Invalid(errors) => Self::invalid(errors),
@@ -113,18 +192,13 @@ impl From<ManagerError> for Problem {
                     .iter()
                     .map(|d| format!("{}: {}", d.name, d.error.as_deref().unwrap_or("failed")))
                     .collect();
-                let status = StatusCode::INTERNAL_SERVER_ERROR;
-                let title = "No scenario could start.";
-                let problem = Self::new(status, "start-failed", title, reasons.join("; "));
                 Self {
                     details: report.details,
-                    ..problem
+                    ..Self::new(Kind::StartFailed, reasons.join("; "))
                 }
             }
             ManagerError::Session(SessionError::Closed) => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "shutting-down",
-                "The daemon is shutting down.",
+                Kind::ShuttingDown,
                 "All faults are being stopped; nothing can be started or stopped any more.",
             ),
         }
@@ -145,12 +219,7 @@ impl IntoResponse for Problem {
 /// The answer on a path that is no route.
 pub async fn not_found(uri: Uri) -> Problem {
     let detail = format!("Nothing is served at {}.", uri.path());
-    Problem::new(
-        StatusCode::NOT_FOUND,
-        "unknown-route",
-        "There is no such route.",
-        detail,
-    )
+    Problem::new(Kind::UnknownRoute, detail)
 }
 
 /// The answer to a method that a route does not take. The router adds what it does take.
@@ -159,21 +228,13 @@ pub async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
         "{} does not take {method}; see the Allow header.",
         uri.path()
     );
-    let title = "The route does not take this method.";
-    Problem::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method-not-allowed",
-        title,
-        detail,
-    )
+    Problem::new(Kind::MethodNotAllowed, detail)
 }
 
 /// The answer where a handler panicked; the text goes to the log, not to the client.
 pub fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     error!(panic = panic_text(&*panic), "A handler panicked.");
-    let detail = "The daemon's log tells more.";
-    let status = StatusCode::INTERNAL_SERVER_ERROR;
-    Problem::new(status, "internal", "Internal error.", detail).into_response()
+    Problem::new(Kind::Internal, "The daemon's log tells more.").into_response()
 }
 
 #[cfg(test)]
