@@ -9,11 +9,12 @@
 
 use std::ops::{Bound, RangeBounds, RangeInclusive};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 /// One bad value: where it stands and what would have been allowed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FieldError {
     /// RFC 6901 pointer into the document that was sent, such as `/scenarios/1/params/target_percent`.
     pub pointer: String,
@@ -272,6 +273,14 @@ impl Field<'_> {
         let parse = |value: &Value| named(choices, value);
         self.read(schema, &rule, Some((default, default_name.into())), parse)
             .unwrap_or(default)
+    }
+
+    /// One of the named values, or none when the member is absent.
+    pub fn optional_choice<T: Copy>(self, choices: &[(&'static str, T)]) -> Option<T> {
+        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        let rule = format!("must be one of {}", quoted(&names));
+        let schema = json!({ "type": "string", "enum": names });
+        self.read(schema, &rule, None, |value| named(choices, value))
     }
 
     /// A non-empty list of the named values without repeats; all of them by default.

@@ -3,7 +3,7 @@
 //! - [`app`] puts the parts together: two listeners, two runtimes, one shut-down.
 //! - [`cli`] is the command line.
 //! - [`config`] and [`logging`] are read once at the start.
-//! - [`http`] is the only list of routes; its handlers call the [`manager`].
+//! - [`http`] has the only list of routes; its handlers call the [`manager`].
 //! - [`listener`] accepts their connections.
 //! - [`manager`] checks requests and runs the one live session.
 //! - [`ledger`] keeps what happened, over the death of the process too.

@@ -2,14 +2,45 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::Api;
 use super::body::{JsonObject, NoParameters};
 use super::caller::Caller;
 use super::problem::Problem;
-use crate::manager::view::StartReport;
+use crate::manager::view::{Detail, SessionStatus, StartReport};
+
+/// The answer to a stop of everything.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct AllStopped {
+    status: &'static str,
+    /// The scenarios that ran.
+    stopped: Vec<&'static str>,
+}
+
+/// What runs now.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum Session {
+    /// The session.
+    Live(SessionStatus),
+    /// Nothing runs.
+    None(NoSession),
+}
+
+/// The answer where nothing runs: the keys of a session without its values.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct NoSession {
+    /// Empty.
+    session_id: &'static str,
+    /// Empty.
+    scenarios: [&'static str; 0],
+    /// Says that there is none.
+    status: &'static str,
+    /// Empty.
+    details: [Detail; 0],
+}
 
 /// `POST /api/v1/composite/start`
 pub(super) async fn start(
@@ -25,23 +56,23 @@ pub(super) async fn stop(
     State(api): State<Api>,
     Caller(by): Caller,
     NoParameters: NoParameters,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<AllStopped>, Problem> {
     let stopped = api.manager.stop_all(by).await?;
-    Ok(Json(
-        json!({ "status": "all scenarios stopped", "stopped": stopped }),
-    ))
+    Ok(Json(AllStopped {
+        status: "all scenarios stopped",
+        stopped,
+    }))
 }
 
 /// `GET /api/v1/composite/status`
-pub(super) async fn status(State(api): State<Api>) -> Response {
-    match api.manager.session() {
-        Some(session) => Json(session).into_response(),
-        None => Json(json!({
-            "session_id": "",
-            "scenarios": [],
-            "status": "no active session",
-            "details": [],
-        }))
-        .into_response(),
-    }
+pub(super) async fn status(State(api): State<Api>) -> Json<Session> {
+    Json(match api.manager.session() {
+        Some(session) => Session::Live(session),
+        None => Session::None(NoSession {
+            session_id: "",
+            scenarios: [],
+            status: "no active session",
+            details: [],
+        }),
+    })
 }

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream};
-use http::{HeaderMap, HeaderValue, header};
+use http::request::Parts;
+use http::{HeaderMap, header};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -18,11 +20,13 @@ use tokio_util::sync::CancellationToken;
 use super::Api;
 use super::body::Name;
 use super::problem::{Kind, Problem};
-use super::query::Query;
+use super::query::{Parameters, Query};
+use super::route::{Answer, Either, Input, Operation, Output};
 use crate::fields::{FieldError, Fields};
 use crate::ledger::event::Event;
 use crate::ledger::sessions::{self, PastSession};
 use crate::ledger::{Ledger, Page};
+use crate::scenarios;
 
 /// The most events of one page, and how many it has when nothing is said.
 const LARGEST_PAGE: i64 = 10_000;
@@ -38,7 +42,7 @@ const NDJSON: &str = "application/x-ndjson";
 const CSV: &str = "text/csv; charset=utf-8; header=present";
 
 /// A page of events.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct EventPage {
     /// Oldest first.
     events: Vec<Arc<Event>>,
@@ -52,61 +56,96 @@ pub(super) struct EventPage {
     not_durable_because: Option<String>,
 }
 
-/// `GET /api/v1/events`
-pub(super) async fn list(
-    State(api): State<Api>,
-    query: Query,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let (since, limit, scenario) = query.read(|fields| {
+/// Some of the events.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    /// None where the query does not say it.
+    since: Option<u64>,
+    scenario: Option<&'static str>,
+}
+
+impl Parameters for Wanted {
+    fn read(fields: &mut Fields) -> Self {
+        // Absent is not 0: a stream begins now, unless it is told where.
+        let told = fields.has("since");
         let since = fields
             .field("since", "Only events after this one.")
             .integer(0..=i64::MAX, 0);
+        let names: Vec<_> = scenarios::ALL
+            .iter()
+            .map(|plugin| (plugin.name(), plugin.name()))
+            .collect();
+        let scenario = fields
+            .field("scenario", "Only events of this scenario.")
+            .optional_choice(&names);
+        Self {
+            since: told.then_some(since.unsigned_abs()),
+            scenario,
+        }
+    }
+}
+
+impl Wanted {
+    fn filter(&self) -> impl Fn(&Event) -> bool {
+        let scenario = self.scenario;
+        move |event| scenario.is_none() || event.scenario.as_deref() == scenario
+    }
+}
+
+/// A page of the wanted events.
+#[derive(Debug)]
+pub(super) struct WantedPage {
+    events: Wanted,
+    limit: usize,
+}
+
+impl Parameters for WantedPage {
+    fn read(fields: &mut Fields) -> Self {
+        let events = Wanted::read(fields);
         let limit = fields
             .field("limit", "The most events to give.")
             .integer(1..=LARGEST_PAGE, PAGE);
-        (since, limit, scenario(fields, &api))
-    })?;
-    // Both are in range, so neither can be cut.
-    let (since, limit) = (since.unsigned_abs(), limit.unsigned_abs() as usize);
-    let page = api.ledger.page(since, limit, wanted(scenario));
+        Self {
+            events,
+            // In range, so it cannot be cut.
+            limit: limit.unsigned_abs() as usize,
+        }
+    }
+}
+
+/// `GET /api/v1/events`
+pub(super) async fn list(
+    State(api): State<Api>,
+    Query(wanted): Query<WantedPage>,
+    headers: HeaderMap,
+) -> Either<Json<EventPage>, Ndjson> {
+    let since = wanted.events.since.unwrap_or_default();
+    let page = api.ledger.page(since, wanted.limit, wanted.events.filter());
     if wants(&headers, NDJSON) {
-        return Ok(ndjson(&page));
+        return Either::Other(Ndjson::of(&page));
     }
     let not_durable_because = api.ledger.not_durable();
-    let page = EventPage {
+    Either::Usual(Json(EventPage {
         gap: page.since != since,
         events: page.events,
         next: page.next,
         durable: not_durable_because.is_none(),
         not_durable_because,
-    };
-    Ok(Json(page).into_response())
+    }))
 }
 
 /// `GET /api/v1/events/stream`
 pub(super) async fn stream(
     State(api): State<Api>,
-    query: Query,
-    headers: HeaderMap,
-) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>, Problem> {
-    let (since, scenario) = query.read(|fields| {
-        // Absent is not 0: a stream begins now, unless it is told where.
-        let from = fields.has("since");
-        let since = fields
-            .field("since", "Only events after this one.")
-            .integer(0..=i64::MAX, 0);
-        (from.then_some(since.unsigned_abs()), scenario(fields, &api))
-    })?;
-    let since = match headers.get("last-event-id") {
-        // What a client that comes back has seen counts more than where it once began.
-        Some(id) => Some(last_event_id(id)?),
-        None => since,
-    };
+    Query(wanted): Query<Wanted>,
+    LastEventId(last): LastEventId,
+) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
+    // What a client that comes back has seen counts more than where it once began.
+    let since = last.or(wanted.since);
     let reader = Reader {
         since: since.unwrap_or_else(|| api.ledger.shown().borrow().newest),
         ledger: api.ledger.clone(),
-        scenario,
+        wanted,
         fetched: VecDeque::new(),
         end: api.end.clone(),
     };
@@ -114,38 +153,63 @@ pub(super) async fn stream(
         let event = reader.next().await?;
         Some((Ok(event), reader))
     });
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+}
+
+/// The form of an answer.
+#[derive(Debug)]
+pub(super) struct Form {
+    as_csv: bool,
+}
+
+impl Parameters for Form {
+    fn read(fields: &mut Fields) -> Self {
+        let format = fields.field("format", "The form of the answer.");
+        Self {
+            as_csv: format.choice(&[("json", false), ("csv", true)]),
+        }
+    }
+}
+
+/// The sessions that the ledger still tells of.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct PastSessions {
+    /// Oldest first.
+    sessions: Vec<PastSession>,
 }
 
 /// `GET /api/v1/sessions`
-pub(super) async fn sessions(State(api): State<Api>, query: Query) -> Result<Response, Problem> {
-    let as_csv = query.read(format)?;
+pub(super) async fn sessions(
+    State(api): State<Api>,
+    Query(form): Query<Form>,
+) -> Either<Json<PastSessions>, Csv> {
     let sessions = sessions::derived(&api.ledger.all());
-    Ok(if as_csv {
-        csv(&sessions)
+    if form.as_csv {
+        Either::Other(Csv(sessions::csv(&sessions)))
     } else {
-        Json(json!({ "sessions": sessions })).into_response()
-    })
+        Either::Usual(Json(PastSessions { sessions }))
+    }
 }
 
 /// `GET /api/v1/sessions/{id}`
 pub(super) async fn session(
     State(api): State<Api>,
     Name(id): Name,
-    query: Query,
-) -> Result<Response, Problem> {
-    let as_csv = query.read(format)?;
+    Query(form): Query<Form>,
+) -> Result<Either<Json<PastSession>, Csv>, Problem> {
     let mut sessions = sessions::derived(&api.ledger.all());
     sessions.retain(|session| session.session_id == id);
-    let Some(session) = sessions.last() else {
-        let detail = format!("{id:?} is not in the ledger; GET /api/v1/sessions lists what is.");
-        return Err(Problem::new(Kind::UnknownSession, detail));
-    };
-    Ok(if as_csv {
-        csv(&sessions)
-    } else {
-        Json(session).into_response()
-    })
+    if form.as_csv && !sessions.is_empty() {
+        return Ok(Either::Other(Csv(sessions::csv(&sessions))));
+    }
+    match sessions.pop() {
+        Some(session) => Ok(Either::Usual(Json(session))),
+        None => {
+            let detail =
+                format!("{id:?} is not in the ledger; GET /api/v1/sessions lists what is.");
+            Err(Problem::new(Kind::UnknownSession, detail))
+        }
+    }
 }
 
 /// One reader of the stream. It fetches when its client has taken what there was, so a slow client
@@ -153,7 +217,7 @@ pub(super) async fn session(
 struct Reader {
     ledger: Ledger,
     since: u64,
-    scenario: Option<String>,
+    wanted: Wanted,
     fetched: VecDeque<Arc<Event>>,
     end: CancellationToken,
 }
@@ -166,9 +230,7 @@ impl Reader {
                 return Some(told(&event));
             }
             let asked = self.since;
-            let page = self
-                .ledger
-                .page(asked, BATCH, wanted(self.scenario.clone()));
+            let page = self.ledger.page(asked, BATCH, self.wanted.filter());
             self.since = page.next;
             self.fetched = page.events.into();
             if page.since != asked {
@@ -209,33 +271,37 @@ fn gap(asked: u64, since: u64) -> sse::Event {
     told.data(data.to_string())
 }
 
-fn last_event_id(id: &HeaderValue) -> Result<u64, Problem> {
-    let number = id.to_str().ok().and_then(|text| text.parse().ok());
-    number.ok_or_else(|| {
-        Problem::invalid(vec![FieldError::new(
-            "/Last-Event-ID",
-            "must be the number of an event",
-        )])
-    })
+/// The header by which a client that comes back says what it has seen.
+#[derive(Debug)]
+pub(super) struct LastEventId(Option<u64>);
+
+const LAST_EVENT_ID: &str = "Last-Event-ID";
+
+impl<S: Sync> FromRequestParts<S> for LastEventId {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let Some(id) = parts.headers.get(LAST_EVENT_ID) else {
+            return Ok(Self(None));
+        };
+        let number = id.to_str().ok().and_then(|text| text.parse().ok());
+        number.map(|number| Self(Some(number))).ok_or_else(|| {
+            let pointer = format!("/{LAST_EVENT_ID}");
+            Problem::invalid(vec![FieldError::new(
+                pointer,
+                "must be the number of an event",
+            )])
+        })
+    }
 }
 
-fn scenario(fields: &mut Fields, api: &Api) -> Option<String> {
-    let names = api.manager.names();
-    let rule = format!("must be the name of a scenario: {}", names.join(", "));
-    let known = |text: &str| names.contains(&text).then(|| text.to_owned());
-    let field = fields.field("scenario", "Only events of this scenario.");
-    field.optional_text(&rule, known)
-}
-
-fn wanted(scenario: Option<String>) -> impl Fn(&Event) -> bool {
-    move |event| scenario.is_none() || event.scenario.as_deref() == scenario.as_deref()
-}
-
-/// Whether the answer is to be a table.
-fn format(fields: &mut Fields) -> bool {
-    fields
-        .field("format", "The form of the answer.")
-        .choice(&[("json", false), ("csv", true)])
+impl Input for LastEventId {
+    fn describe(operation: &mut Operation) {
+        let about = "Only events after this one; goes before `since`.";
+        let number = json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX });
+        operation.header = Some((LAST_EVENT_ID, about, number));
+        operation.problems.push(Kind::InvalidParams);
+    }
 }
 
 fn wants(headers: &HeaderMap, media_type: &str) -> bool {
@@ -247,16 +313,50 @@ fn wants(headers: &HeaderMap, media_type: &str) -> bool {
         .any(|range| range.trim().eq_ignore_ascii_case(media_type))
 }
 
-fn ndjson(page: &Page) -> Response {
-    let mut lines = Vec::new();
-    for event in &page.events {
-        // As above: it cannot fail, and a vector takes everything.
-        serde_json::to_writer(&mut lines, event).ok();
-        lines.push(b'\n');
+/// Events, one a line.
+#[derive(Debug)]
+pub(super) struct Ndjson(Vec<u8>);
+
+impl Ndjson {
+    fn of(page: &Page) -> Self {
+        let mut lines = Vec::new();
+        for event in &page.events {
+            // As above: it cannot fail, and a vector takes everything.
+            serde_json::to_writer(&mut lines, event).ok();
+            lines.push(b'\n');
+        }
+        Self(lines)
     }
-    ([(header::CONTENT_TYPE, NDJSON)], lines).into_response()
 }
 
-fn csv(sessions: &[PastSession]) -> Response {
-    ([(header::CONTENT_TYPE, CSV)], sessions::csv(sessions)).into_response()
+impl IntoResponse for Ndjson {
+    fn into_response(self) -> Response {
+        ([(header::CONTENT_TYPE, NDJSON)], self.0).into_response()
+    }
+}
+
+impl Output for Ndjson {
+    fn describe(operation: &mut Operation) {
+        operation
+            .answers
+            .push(Answer::text(NDJSON, "The same, one event a line."));
+    }
+}
+
+/// Sessions as a table.
+#[derive(Debug)]
+pub(super) struct Csv(String);
+
+impl IntoResponse for Csv {
+    fn into_response(self) -> Response {
+        ([(header::CONTENT_TYPE, CSV)], self.0).into_response()
+    }
+}
+
+impl Output for Csv {
+    fn describe(operation: &mut Operation) {
+        operation
+            .answers
+            .push(Answer::text(CSV, "The same as a table."));
+    }
 }

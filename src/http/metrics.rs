@@ -6,28 +6,56 @@ use http::{HeaderMap, header};
 
 use super::Api;
 use super::problem::{Kind, Problem};
+use super::route::{Answer, Operation, Output};
 use crate::metrics::Page;
 use crate::metrics::page::Format;
 
+/// A page in one of the two formats.
+#[derive(Debug)]
+pub(super) struct Written {
+    text: String,
+    format: Format,
+}
+
+impl IntoResponse for Written {
+    fn into_response(self) -> Response {
+        let content_type = (header::CONTENT_TYPE, self.format.content_type());
+        ([content_type], self.text).into_response()
+    }
+}
+
+impl Output for Written {
+    fn describe(operation: &mut Operation) {
+        let about =
+            "Everything that is measured; a fault's own figures on the admin listener only.";
+        let formats = [Format::Prometheus, Format::OpenMetrics].into_iter();
+        operation
+            .answers
+            .extend(formats.map(|format| Answer::text(format.content_type(), about)));
+    }
+}
+
 /// The service listener's page.
-pub(super) async fn service(State(api): State<Api>, headers: HeaderMap) -> Response {
+pub(super) async fn service(
+    State(api): State<Api>,
+    headers: HeaderMap,
+) -> Result<Written, Problem> {
     page(&api, Page::Service, &headers)
 }
 
 /// The admin listener's page.
-pub(super) async fn admin(State(api): State<Api>, headers: HeaderMap) -> Response {
+pub(super) async fn admin(State(api): State<Api>, headers: HeaderMap) -> Result<Written, Problem> {
     page(&api, Page::Admin, &headers)
 }
 
-fn page(api: &Api, page: Page, headers: &HeaderMap) -> Response {
+fn page(api: &Api, page: Page, headers: &HeaderMap) -> Result<Written, Problem> {
     let accepted = headers.get_all(header::ACCEPT).iter();
     let format = asked_format(accepted.filter_map(|value| value.to_str().ok()));
-    let content_type = (header::CONTENT_TYPE, format.content_type());
     match api.metrics.write(page, format) {
-        Ok(text) => ([content_type], text).into_response(),
+        Ok(text) => Ok(Written { text, format }),
         Err(error) => {
             tracing::error!(%error, "The metrics could not be written.");
-            Problem::new(Kind::Internal, "The daemon's log tells more.").into_response()
+            Err(Problem::new(Kind::Internal, "The daemon's log tells more."))
         }
     }
 }

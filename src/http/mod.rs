@@ -1,4 +1,4 @@
-//! The only list of routes, and the layers before them.
+//! The HTTP side: the router, made of the list of routes, and the layers before them.
 //!
 //! Both listeners serve the same routes; the service listener's have the faults before them.
 
@@ -6,12 +6,16 @@ mod auth;
 mod body;
 pub mod caller;
 mod composite;
+mod docs;
 mod events;
 mod metrics;
+mod openapi;
 mod probes;
 pub mod problem;
 mod query;
 mod request_log;
+mod route;
+mod routes;
 mod scenarios;
 mod testing;
 
@@ -20,7 +24,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get, post};
+use http::Method;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -110,78 +114,39 @@ impl Front {
     }
 }
 
-/// All routes, each group with what `front` puts before its surface.
+/// All routes, each with what `front` puts before its surface.
 fn router(api: Api, front: Option<&Front>) -> Router {
-    let change = |handler: MethodRouter<Api>| {
-        handler.route_layer(from_fn_with_state(api.clone(), auth::require_token))
-    };
-    let control = Router::new()
-        .route(
-            "/api/v1/scenarios/{name}/start",
-            change(post(scenarios::start)),
-        )
-        .route(
-            "/api/v1/scenarios/{name}/stop",
-            change(post(scenarios::stop)),
-        )
-        .route("/api/v1/composite/start", change(post(composite::start)))
-        .route("/api/v1/composite/stop", change(post(composite::stop)));
-    let health = Router::new()
-        .route("/health", get(probes::healthy))
-        .route("/healthz", get(probes::healthy))
-        .route("/livez", get(probes::healthy));
-    let ready = Router::new()
-        .route("/ready", get(probes::healthy))
-        .route("/readyz", get(probes::healthy));
-    // Not before the refusal of another method: then nothing is called.
-    let call = ServiceBuilder::new().option_layer(front.map(Front::call));
-    let dependency = Router::new().route(
-        "/api/v1/mock-service",
-        get(testing::mock_service).route_layer(call),
-    );
-    let sleep_10 = Router::new().route("/api/v1/test/sleep10ms", get(testing::sleep_10_ms));
-    let sleep_30 = Router::new().route("/api/v1/test/sleep30ms", get(testing::sleep_30_ms));
-    let metrics = match front {
-        Some(_) => get(metrics::service),
-        None => get(metrics::admin),
-    };
-    let other = Router::new()
-        .route("/api/v1/scenarios", get(scenarios::list))
-        .route("/api/v1/scenarios/{name}", get(scenarios::describe))
-        .route("/api/v1/scenarios/{name}/status", get(scenarios::status))
-        .route("/api/v1/composite/status", get(composite::status))
-        .route("/api/v1/events", get(events::list))
-        .route("/api/v1/events/stream", get(events::stream))
-        .route("/api/v1/sessions", get(events::sessions))
-        .route("/api/v1/sessions/{id}", get(events::session))
-        .route("/metrics", metrics)
-        .fallback(problem::not_found);
-
-    // The path is the one that the metrics tell; other names of a route count as the route.
-    let group = |routes: Router<Api>, surface, path| {
+    let behind_layers = |routes: Router<Api>, surface, counts_as| {
         // One stack and not a layer after the other: each `layer` call would box every request anew.
         // Outermost first: the log and the metrics see what a caught panic was answered with, and they
         // see what a fault does as any service would.
         let layers = ServiceBuilder::new()
             .layer(request_log::RequestLogLayer)
-            .option_layer(front.map(|front| front.measured(path)))
+            .option_layer(front.map(|front| front.measured(counts_as)))
             .layer(CatchPanicLayer::custom(problem::panicked))
             .option_layer(front.map(|front| front.faults(surface)));
         routes
             .method_not_allowed_fallback(problem::method_not_allowed)
             .layer(layers)
     };
-    Router::new()
-        .merge(group(control, Surface::Control, "other"))
-        .merge(group(health, Surface::Health, "/health"))
-        .merge(group(ready, Surface::Ready, "/ready"))
-        .merge(group(
-            dependency,
-            Surface::Dependency,
-            "/api/v1/mock-service",
-        ))
-        .merge(group(sleep_10, Surface::Other, "/api/v1/test/sleep10ms"))
-        .merge(group(sleep_30, Surface::Other, "/api/v1/test/sleep30ms"))
-        .merge(group(other, Surface::Other, "other"))
-        .with_state(api)
+    let no_route = Router::new().fallback(problem::not_found);
+    let mut router = behind_layers(no_route, Surface::Other, "other");
+    for route in routes::sections().into_iter().flat_map(|s| s.routes) {
+        let mut handler = match route.on_admin {
+            Some(handler) if front.is_none() => handler,
+            _ => route.handler,
+        };
+        if route.method == Method::POST {
+            let token = from_fn_with_state(api.clone(), auth::require_token);
+            handler = handler.route_layer(token);
+        }
+        if route.surface == Surface::Dependency {
+            // Not before the refusal of another method: then nothing is called.
+            let call = ServiceBuilder::new().option_layer(front.map(Front::call));
+            handler = handler.route_layer(call);
+        }
+        let alone = Router::new().route(route.path, handler);
+        router = router.merge(behind_layers(alone, route.surface, route.counts_as));
+    }
+    router.with_state(api)
 }

@@ -6,6 +6,7 @@ use std::any::Any;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, Uri, header};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tracing::error;
 
@@ -112,7 +113,7 @@ impl Kind {
 }
 
 /// An answer that tells what went wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Problem {
     /// Names the kind of problem for machines.
     pub r#type: String,
@@ -120,6 +121,7 @@ pub struct Problem {
     pub title: &'static str,
     /// The HTTP status.
     #[serde(serialize_with = "as_number")]
+    #[schemars(with = "u16")]
     pub status: StatusCode,
     /// What happened this time.
     pub detail: String,

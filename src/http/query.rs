@@ -1,7 +1,7 @@
 //! Reads the query of a request with the same strictness as a body: every bad, repeated or unknown
 //! value is told.
 
-use std::convert::Infallible;
+use std::fmt;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
@@ -10,50 +10,43 @@ use serde_json::{Map, Value};
 use super::problem::Problem;
 use crate::fields::{FieldError, Fields, pointer_to};
 
-/// The query as it was sent, each name once.
+/// What a query says, read by one function that is its only definition.
+pub(super) trait Parameters: fmt::Debug + Send + Sized {
+    /// Asks `fields` for every value.
+    fn read(fields: &mut Fields) -> Self;
+}
+
+/// The query of a request.
 #[derive(Debug)]
-pub(super) struct Query {
-    given: Map<String, Value>,
-    repeated: Vec<FieldError>,
-}
+pub(super) struct Query<T>(pub(super) T);
 
-impl<S: Sync> FromRequestParts<S> for Query {
-    type Rejection = Infallible;
+impl<T: Parameters, S: Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self::parse(parts.uri.query().unwrap_or_default()))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let text = parts.uri.query().unwrap_or_default();
+        parse(text).map(Self).map_err(Problem::invalid)
     }
 }
 
-impl Query {
-    fn parse(text: &str) -> Self {
-        let (mut given, mut repeated) = (Map::new(), Vec::new());
-        for (name, value) in form_urlencoded::parse(text.as_bytes()) {
-            // A query knows only texts; where a number is wanted, one that reads as such is one.
-            let value = value
-                .parse::<i64>()
-                .map_or_else(|_| Value::from(value.as_ref()), Value::from);
-            if given.insert(name.clone().into_owned(), value).is_some() {
-                repeated.push(FieldError::new(pointer_to("", &name), "stands twice"));
-            }
+fn parse<T: Parameters>(text: &str) -> Result<T, Vec<FieldError>> {
+    let (mut given, mut errors) = (Map::new(), Vec::new());
+    for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+        // A query knows only texts; where a number is wanted, one that reads as such is one.
+        let value = value
+            .parse::<i64>()
+            .map_or_else(|_| Value::from(value.as_ref()), Value::from);
+        if given.insert(name.clone().into_owned(), value).is_some() {
+            errors.push(FieldError::new(pointer_to("", &name), "stands twice"));
         }
-        Self { given, repeated }
     }
-
-    /// Reads all values by `read`.
-    ///
-    /// # Errors
-    /// A problem that lists every value that is bad, repeated or unknown.
-    pub(super) fn read<T>(self, read: impl FnOnce(&mut Fields) -> T) -> Result<T, Problem> {
-        let mut fields = Fields::new("", self.given);
-        let value = read(&mut fields);
-        let mut errors = self.repeated;
-        errors.extend(fields.finish().err().into_iter().flatten());
-        if errors.is_empty() {
-            Ok(value)
-        } else {
-            Err(Problem::invalid(errors))
-        }
+    let mut fields = Fields::new("", given);
+    let parameters = T::read(&mut fields);
+    errors.extend(fields.finish().err().into_iter().flatten());
+    if errors.is_empty() {
+        Ok(parameters)
+    } else {
+        Err(errors)
     }
 }
 
@@ -61,25 +54,26 @@ impl Query {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<(i64, Option<String>), Vec<FieldError>> {
-        let query = Query::parse(text);
-        let read = query.read(|fields| {
+    #[derive(Debug, PartialEq)]
+    struct Two(i64, Option<String>);
+
+    impl Parameters for Two {
+        fn read(fields: &mut Fields) -> Self {
             let n = fields.field("n", "A number.").integer(0..=9_i64, 1);
             let any = |text: &str| Some(text.to_owned());
-            (n, fields.field("t", "A text.").optional_text("a text", any))
-        });
-        read.map_err(|problem| problem.errors)
+            Self(n, fields.field("t", "A text.").optional_text("a text", any))
+        }
     }
 
     #[test]
     fn values_are_decoded_and_defaults_filled_in() {
-        assert_eq!(read(""), Ok((1, None)));
-        assert_eq!(read("n=7&t=a%20b+c"), Ok((7, Some("a b c".to_owned()))));
+        assert_eq!(parse(""), Ok(Two(1, None)));
+        assert_eq!(parse("n=7&t=a%20b+c"), Ok(Two(7, Some("a b c".to_owned()))));
     }
 
     #[test]
     fn every_bad_value_is_told() {
-        let errors = read("n=x&n=12&u=1").expect_err("three are bad");
+        let errors = parse::<Two>("n=x&n=12&u=1").expect_err("three are bad");
         let pointers: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();
         assert_eq!(pointers, ["/n", "/n", "/u"]);
     }

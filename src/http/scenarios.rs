@@ -2,7 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::Api;
 use super::body::{JsonObject, Name, NoParameters};
@@ -11,9 +12,17 @@ use super::problem::Problem;
 use crate::manager::ScenarioSummary;
 use crate::manager::view::{ScenarioStatus, StartReport};
 
+/// All scenarios.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct ScenarioList {
+    /// Always in the same order.
+    scenarios: Vec<ScenarioSummary>,
+}
+
 /// `GET /api/v1/scenarios`
-pub(super) async fn list(State(api): State<Api>) -> Json<Value> {
-    Json(json!({ "scenarios": api.manager.list() }))
+pub(super) async fn list(State(api): State<Api>) -> Json<ScenarioList> {
+    let scenarios = api.manager.list();
+    Json(ScenarioList { scenarios })
 }
 
 /// `GET /api/v1/scenarios/{name}`

@@ -5,28 +5,51 @@ use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::Api;
 
+/// The answer of a call that went well.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Called {
+    status: &'static str,
+}
+
+/// The answer of a call that did not; a fault gives it in the handler's place.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct FailedCall {
+    status: String,
+    error: String,
+}
+
+/// The answer of a route that takes its time.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Slept {
+    message: String,
+    /// How long the route took, in ms.
+    sleep_ms: u64,
+}
+
 /// `GET /api/v1/mock-service`
-pub(super) async fn mock_service() -> Json<Value> {
-    Json(json!({ "status": "ok" }))
+pub(super) async fn mock_service() -> Json<Called> {
+    Json(Called { status: "ok" })
 }
 
 /// `GET /api/v1/test/sleep10ms`
-pub(super) async fn sleep_10_ms(State(api): State<Api>) -> Json<Value> {
+pub(super) async fn sleep_10_ms(State(api): State<Api>) -> Json<Slept> {
     sleep(&api, 10).await
 }
 
 /// `GET /api/v1/test/sleep30ms`
-pub(super) async fn sleep_30_ms(State(api): State<Api>) -> Json<Value> {
+pub(super) async fn sleep_30_ms(State(api): State<Api>) -> Json<Slept> {
     sleep(&api, 30).await
 }
 
-async fn sleep(api: &Api, sleep_ms: u64) -> Json<Value> {
+async fn sleep(api: &Api, sleep_ms: u64) -> Json<Slept> {
     api.timer
         .sleep_until(Instant::now() + Duration::from_millis(sleep_ms))
         .await;
-    Json(json!({ "message": format!("slept for {sleep_ms} ms"), "sleep_ms": sleep_ms }))
+    let message = format!("slept for {sleep_ms} ms");
+    Json(Slept { message, sleep_ms })
 }

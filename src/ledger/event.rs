@@ -9,6 +9,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -19,8 +20,9 @@ use crate::manager::view::EndReason;
 use crate::plugin::{Probe, Reading, Shortfall};
 
 /// What happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "EventKind")]
 pub enum Kind {
     /// The daemon began, and tells how the process before it ended.
     Boot,
@@ -51,8 +53,9 @@ pub enum Kind {
 }
 
 /// A moment in UTC, written as RFC 3339 with six digits of a second.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment(i64);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
+#[schemars(transparent, extend("format" = "date-time"))]
+pub struct Moment(#[schemars(with = "String")] i64);
 
 const MICROS: i64 = 1_000_000;
 
@@ -103,7 +106,7 @@ impl<'de> Deserialize<'de> for Moment {
 }
 
 /// How the process before this one ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LastEnd {
     /// It was told to end, and took every fault off.
@@ -117,7 +120,7 @@ pub enum LastEnd {
 }
 
 /// What a boot found of the process before it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Previous {
     /// Its boot id.
     pub boot_id: String,
@@ -131,7 +134,7 @@ pub struct Previous {
 }
 
 /// What a boot knows of its surroundings.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BootFacts {
     /// The daemon's version.
     pub version: Cow<'static, str>,
@@ -162,7 +165,7 @@ fn is_zero(count: &u64) -> bool {
 }
 
 /// One line of the ledger.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// Its place in the ledger: each is one more than the one before, over restarts too.
     pub seq: u64,

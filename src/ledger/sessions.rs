@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -11,7 +12,7 @@ use super::event::{Event, Kind, LastEnd, Moment};
 use crate::manager::view::EndReason;
 
 /// From when to when; null is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Interval {
     /// Its beginning.
     pub from: Option<Moment>,
@@ -20,7 +21,7 @@ pub struct Interval {
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RunEnding {
     /// Somebody asked for it.
@@ -68,7 +69,7 @@ impl From<EndReason> for RunEnding {
 }
 
 /// One run of a scenario.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct PastRun {
     /// The `seq` of its `accepted`.
     pub run_id: u64,
@@ -105,7 +106,7 @@ pub struct PastRun {
 }
 
 /// One session.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct PastSession {
     /// Its id.
     pub session_id: String,

@@ -3,6 +3,7 @@
 //! It looks scenarios up in the registry, checks whole requests before anything is touched, and hands
 //! checked plans to the [`session`] actor. It never asks which scenario it holds.
 
+pub mod schema;
 pub mod session;
 pub mod view;
 
@@ -10,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -39,7 +41,7 @@ impl From<SessionError> for ManagerError {
 }
 
 /// One row of the list of scenarios.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct ScenarioSummary {
     /// The name in URLs.
     pub name: &'static str,
@@ -303,15 +305,19 @@ fn take_duration(
 ) -> Result<Option<Duration>, Vec<FieldError>> {
     let given = body.remove_entry("duration").into_iter().collect();
     let mut fields = Fields::new(at, given);
-    let about = "Ends the run by itself after this time; 0 means until stopped.";
-    let seconds = fields
-        .field("duration", about)
-        .unit("s")
-        .number(0.0..=LONGEST_DURATION_S, 0.0);
+    let seconds = read_duration(&mut fields);
     fields.finish()?;
     // Not zero, however small: a zero would mean until stopped.
     let least = Duration::from_nanos(1);
     Ok((seconds > 0.0).then(|| Duration::from_secs_f64(seconds).max(least)))
+}
+
+fn read_duration(fields: &mut Fields) -> f64 {
+    let about = "Ends the run by itself after this time; 0 means until stopped.";
+    fields
+        .field("duration", about)
+        .unit("s")
+        .number(0.0..=LONGEST_DURATION_S, 0.0)
 }
 
 /// Both values, or the errors of both.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -16,8 +17,9 @@ use crate::ledger::event::RunTag;
 use crate::plugin::{Probe, Reading};
 
 /// A moment in UTC, written as RFC 3339 to the millisecond.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Timestamp(OffsetDateTime);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
+#[schemars(transparent, extend("format" = "date-time"))]
+pub struct Timestamp(#[schemars(with = "String")] OffsetDateTime);
 
 impl Timestamp {
     /// The wall clock's time now. For output only: nothing is ever timed by it.
@@ -54,7 +56,7 @@ impl Serialize for Timestamp {
 }
 
 /// The outcome of one scenario of a start.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Detail {
     /// The scenario.
     pub name: &'static str,
@@ -68,15 +70,25 @@ pub struct Detail {
     pub warning: Option<String>,
 }
 
+/// The outcome of a whole start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// All of it started and has not failed since.
+    Success,
+    /// Some could not start, or failed.
+    Partial,
+}
+
 /// The answer to a start.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct StartReport {
     /// The session that the started scenarios belong to.
     pub session_id: String,
     /// The scenarios that started.
     pub scenarios: Vec<&'static str>,
-    /// `success`, or `partial` when some could not start.
-    pub status: &'static str,
+    /// Whether all of them did.
+    pub status: Outcome,
     /// One entry for each scenario that was asked for.
     pub details: Vec<Detail>,
 }
@@ -91,9 +103,9 @@ impl StartReport {
             .map(|d| d.name)
             .collect();
         let status = if scenarios.len() == details.len() {
-            "success"
+            Outcome::Success
         } else {
-            "partial"
+            Outcome::Partial
         };
         Self {
             session_id,
@@ -105,7 +117,7 @@ impl StartReport {
 }
 
 /// The live session.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct SessionStatus {
     /// Id, scenarios that run now, status and details.
     #[serde(flatten)]
@@ -117,7 +129,9 @@ pub struct SessionStatus {
 }
 
 /// Why a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
     /// Somebody asked for it.
@@ -156,7 +170,7 @@ impl EndReason {
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct RunEnd {
     /// Why.
     pub reason: EndReason,
@@ -330,7 +344,7 @@ impl View {
 }
 
 /// What a scenario was asked and what it achieves.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Effect {
     /// Asked, achieved, unit and shortfall.
     #[serde(flatten)]
@@ -340,7 +354,7 @@ pub struct Effect {
 }
 
 /// The answer to a status query of one scenario.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct ScenarioStatus {
     /// The scenario.
     pub name: &'static str,
@@ -394,6 +408,9 @@ mod tests {
             "session-1".into(),
             vec![detail("a", true), detail("b", false)],
         );
-        assert_eq!((report.status, report.scenarios), ("partial", vec!["a"]));
+        assert_eq!(
+            (report.status, report.scenarios),
+            (Outcome::Partial, vec!["a"])
+        );
     }
 }

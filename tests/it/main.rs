@@ -24,6 +24,9 @@ mod ledger;
 /// Both pages of metrics: what a scraper reads at rest, under faults and after them.
 mod metrics;
 
+/// The description of the API beside what the daemon does.
+mod openapi;
+
 /// The process: its command line, its configuration, its logs and its signals.
 mod process;
 

@@ -12,6 +12,7 @@ use crate::fields::Fields;
 use crate::host::cgroup::Cgroup;
 use crate::host::runtimes::Runtimes;
 use crate::ledger::event::{BootFacts, Event};
+use crate::manager::view::Outcome;
 use crate::plugin::guard::Census;
 use crate::plugin::{Active, Params, Plugin, Reading, Scenario, StartError};
 
@@ -296,7 +297,7 @@ async fn each_way_to_fail_at_the_start_is_told_and_leaves_nothing() {
         let report = report.expect("b starts");
         assert_eq!(
             (report.status, &report.scenarios[..]),
-            ("partial", &["b"][..])
+            (Outcome::Partial, &["b"][..])
         );
         assert_eq!(errors(&report), [Some(reason), None]);
         bench.assert_consistent();
@@ -347,7 +348,7 @@ async fn a_stop_clears_a_start_that_failed() {
     bench.start(set).await.expect("b starts");
     bench.sessions.stop_one("a", None).await.expect("an answer");
     let session = bench.sessions.view().session.clone().expect("it lives");
-    assert_eq!(session.report.status, "success");
+    assert_eq!(session.report.status, Outcome::Success);
 }
 
 #[tokio::test(start_paused = true)]
@@ -623,7 +624,7 @@ async fn a_run_that_fails_or_panics_is_told_and_the_others_live() {
         assert_eq!(bench.running(), ["b"]);
         let session = bench.sessions.view().session.clone().expect("it lives");
         assert_eq!(errors(&session.report), [Some(reason), None]);
-        assert_eq!(session.report.status, "partial");
+        assert_eq!(session.report.status, Outcome::Partial);
         assert_eq!(bench.end_of("a").reason, EndReason::Failed);
         bench.assert_consistent();
     }

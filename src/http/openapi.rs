@@ -1,0 +1,344 @@
+//! The description of the API for programs: OpenAPI 3.1.
+//!
+//! Nothing is written down twice. Paths, methods, arguments and answers come from the list of routes
+//! that the router is made of, bodies from the structs that are serialised, parameters and their ranges
+//! from the code that reads them, problems from the one table of their kinds.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use axum::body::Bytes;
+use axum::response::{IntoResponse, Response};
+use http::{Method, header};
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+use super::problem::{Kind, Problem};
+use super::route::{Answer, Body, Operation, Output, Route};
+use super::routes;
+use crate::manager::schema;
+use crate::plugin::Plugin;
+use crate::scenarios;
+
+const ABOUT: &str = "An HTTP service that goes wrong on command, and stops when told.
+
+- Bodies are JSON whatever the Content-Type says, and an absent body is `{}`. `80.0` is as good as `80`.
+- Errors are RFC 9457 problems on every path. All bad values are listed, and a request that is refused \
+  has changed nothing.
+- Where a token is configured, every POST must carry it.
+- MB means MiB.";
+
+const JSON: &str = "application/json";
+const PROBLEM: &str = "application/problem+json";
+
+/// The document, ready to be sent.
+#[derive(Debug)]
+pub(super) struct Document(Bytes);
+
+/// `GET /openapi.json`
+pub(super) async fn document() -> Document {
+    static WRITTEN: LazyLock<Bytes> = LazyLock::new(|| describe(scenarios::ALL).to_string().into());
+    Document(WRITTEN.clone())
+}
+
+impl IntoResponse for Document {
+    fn into_response(self) -> Response {
+        ([(header::CONTENT_TYPE, JSON)], self.0).into_response()
+    }
+}
+
+impl Output for Document {
+    fn describe(operation: &mut Operation) {
+        operation.answers.push(Answer {
+            schema: |_| json!({ "type": "object", "required": ["openapi", "info", "paths"] }),
+            ..Answer::text(JSON, "Done.")
+        });
+    }
+}
+
+/// The whole document.
+fn describe(registry: &[&dyn Plugin]) -> Value {
+    let mut writer = Writer {
+        registry,
+        generator: SchemaSettings::draft2020_12()
+            .with(|settings| settings.definitions_path = "/components/schemas".into())
+            .for_serialize()
+            .into_generator(),
+        shared: Map::new(),
+    };
+    let mut paths = Map::new();
+    let mut tags = Vec::new();
+    for section in routes::sections() {
+        tags.push(json!({ "name": section.name, "description": section.about }));
+        for route in &section.routes {
+            for (path, method, operation) in writer.operations(route, section.name) {
+                let item = paths.entry(path).or_insert_with(|| json!({}));
+                item[method] = operation;
+            }
+        }
+    }
+    let mut schemas = writer.generator.take_definitions(true);
+    schemas.extend(
+        registry
+            .iter()
+            .map(|plugin| (params_name(*plugin), schema::of_params(*plugin))),
+    );
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "mockserver",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": ABOUT,
+            "license": { "name": "MIT", "identifier": "MIT" },
+        },
+        "servers": [{ "url": "/" }],
+        "tags": tags,
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "responses": writer.shared,
+            "securitySchemes": { "token": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "Needed where one is configured.",
+            } },
+        },
+    })
+}
+
+struct Writer<'r> {
+    registry: &'r [&'r dyn Plugin],
+    generator: SchemaGenerator,
+    /// Responses that operations share.
+    shared: Map<String, Value>,
+}
+
+impl Writer<'_> {
+    /// The operations of a route with their paths and methods: one, or one for each scenario where each
+    /// takes a body of its own.
+    fn operations(&mut self, route: &Route, tag: &str) -> Vec<(String, String, Value)> {
+        let method = route.method.as_str().to_lowercase();
+        if route.operation.body != Some(Body::Parameters) {
+            let operation = self.operation(route, tag, None);
+            return vec![(route.path.to_owned(), method, operation)];
+        }
+        let registry = self.registry;
+        let for_one = |plugin: &&dyn Plugin| {
+            let path = route.path.replace("{name}", plugin.name());
+            let operation = self.operation(route, tag, Some(*plugin));
+            (path, method.clone(), operation)
+        };
+        registry.iter().map(for_one).collect()
+    }
+
+    fn operation(&mut self, route: &Route, tag: &str, only: Option<&dyn Plugin>) -> Value {
+        let mut operation = json!({
+            "operationId": route.id,
+            "tags": [tag],
+            "summary": route.summary,
+            "responses": self.responses(&route.operation, only),
+        });
+        if let Some(plugin) = only {
+            operation["operationId"] = format!("{}_{}", route.id, plugin.name()).into();
+            operation["summary"] = plugin.summary().into();
+            operation["description"] = format!("{}.", route.summary).into();
+        }
+        let mut parameters = Vec::new();
+        if only.is_none() {
+            parameters.extend(self.path_parameters(route.path));
+        }
+        parameters.extend(query_parameters(&route.operation));
+        if !parameters.is_empty() {
+            operation["parameters"] = parameters.into();
+        }
+        if let Some(body) = route.operation.body {
+            operation["requestBody"] = self.body(body, only);
+        }
+        if route.method == Method::POST {
+            operation["security"] = json!([{ "token": [] }, {}]);
+        }
+        operation
+    }
+
+    fn path_parameters(&self, path: &str) -> Vec<Value> {
+        let names = path
+            .split('{')
+            .skip(1)
+            .filter_map(|rest| rest.split_once('}'));
+        names
+            .map(|(name, _)| {
+                let mut schema = json!({ "type": "string" });
+                if name == "name" {
+                    let known = self.registry.iter().map(|plugin| plugin.name());
+                    schema["enum"] = known.collect();
+                }
+                json!({ "name": name, "in": "path", "required": true, "schema": schema })
+            })
+            .collect()
+    }
+
+    fn body(&self, body: Body, only: Option<&dyn Plugin>) -> Value {
+        let (schema, example) = match (body, only) {
+            (Body::Parameters, Some(plugin)) => {
+                let defaults = plugin.plan("", Map::new()).map(|plan| plan.params);
+                let mut example = defaults.unwrap_or_default();
+                example.insert("duration".to_owned(), 60.into());
+                (schema::of_start(plugin), Value::Object(example))
+            }
+            (Body::Set, _) => {
+                let reference = |plugin: &dyn Plugin| {
+                    let name = params_name(plugin);
+                    json!({ "$ref": format!("#/components/schemas/{name}") })
+                };
+                let example = json!({ "scenarios": [
+                    { "name": "cpu_burner", "params": { "target_percent": 70 }, "duration": 300 },
+                    { "name": "network_latency", "params": { "latency_ms": 50 }, "duration": 600 },
+                ] });
+                (schema::of_set(self.registry, reference), example)
+            }
+            _ => {
+                let nothing = json!({ "type": "object", "maxProperties": 0 });
+                (nothing, json!({}))
+            }
+        };
+        json!({
+            "required": body == Body::Set,
+            "content": { JSON: { "schema": schema, "example": example } },
+        })
+    }
+
+    fn responses(&mut self, operation: &Operation, only: Option<&dyn Plugin>) -> Value {
+        let mut responses: BTreeMap<&str, Value> = BTreeMap::new();
+        for answer in &operation.answers {
+            let mut content = json!({ "schema": (answer.schema)(&mut self.generator) });
+            if let Some(example) = &answer.example {
+                content["example"] = example.clone();
+            }
+            let response = responses.entry(answer.status);
+            let response = response.or_insert_with(|| json!({ "description": answer.about }));
+            response["content"][answer.media_type] = content;
+        }
+        let mut problems: BTreeMap<String, Vec<Kind>> = BTreeMap::new();
+        for kind in &operation.problems {
+            if problems.values().flatten().any(|known| known == kind) {
+                continue;
+            }
+            // A scenario that stands in the path can be read.
+            if only.is_some() && *kind == Kind::MalformedPath {
+                continue;
+            }
+            let status = kind.status().as_str().to_owned();
+            // A range covers its statuses, unless one of them has an entry of its own.
+            let range = format!("{}XX", &status[..1]);
+            let ranged = responses.contains_key(range.as_str());
+            let at = if ranged { range } else { status };
+            problems.entry(at).or_default().push(*kind);
+        }
+        let mut responses: BTreeMap<String, Value> = responses
+            .into_iter()
+            .map(|(status, response)| (status.to_owned(), response))
+            .collect();
+        for (status, kinds) in problems {
+            let content = self.problem(&kinds);
+            match responses.get_mut(&status) {
+                Some(response) => response["content"][PROBLEM] = content,
+                None => drop(responses.insert(status, self.shared_response(&kinds, content))),
+            }
+        }
+        json!(responses)
+    }
+
+    /// A response of problems only, which many operations have: a reference to it.
+    fn shared_response(&mut self, kinds: &[Kind], content: Value) -> Value {
+        let titles: Vec<&str> = kinds.iter().map(|kind| kind.title()).collect();
+        let uris: Vec<String> = kinds.iter().map(|kind| kind.uri()).collect();
+        let names = uris.iter().filter_map(|uri| uri.rsplit(':').next());
+        let name = names.collect::<Vec<_>>().join(".");
+        let response =
+            json!({ "description": titles.join(" Or: "), "content": { PROBLEM: content } });
+        let reference = json!({ "$ref": format!("#/components/responses/{name}") });
+        self.shared.insert(name, response);
+        reference
+    }
+
+    fn problem(&mut self, kinds: &[Kind]) -> Value {
+        let mut schema = self.generator.subschema_for::<Problem>().to_value();
+        let types: Vec<String> = kinds.iter().map(|kind| kind.uri()).collect();
+        let statuses: Vec<u16> = kinds.iter().map(|kind| kind.status().as_u16()).collect();
+        schema["properties"] = json!({
+            "type": { "enum": types },
+            "status": { "const": statuses.first() },
+        });
+        let examples: Map<String, Value> = kinds
+            .iter()
+            .map(|kind| {
+                (
+                    kind.title().to_owned(),
+                    json!({ "value": example_of(*kind) }),
+                )
+            })
+            .collect();
+        json!({ "schema": schema, "examples": examples })
+    }
+}
+
+/// The parameters in the query, and the header.
+fn query_parameters(operation: &Operation) -> Vec<Value> {
+    let query = operation.query.as_ref();
+    let query = query.and_then(|schema| schema["properties"].as_object());
+    let query = query.into_iter().flatten().map(|(name, schema)| {
+        let mut schema = schema.clone();
+        let about = schema["description"].take();
+        if let Value::Object(members) = &mut schema {
+            members.remove("description");
+        }
+        json!({ "name": name, "in": "query", "description": about, "schema": schema })
+    });
+    let header = operation.header.iter().map(|(name, about, schema)| {
+        json!({ "name": name, "in": "header", "description": about, "schema": schema })
+    });
+    query.chain(header).collect()
+}
+
+fn params_name(plugin: &dyn Plugin) -> String {
+    format!("{}_params", plugin.name())
+}
+
+fn example_of(kind: Kind) -> Problem {
+    use crate::fields::FieldError;
+    let error = |pointer, detail| vec![FieldError::new(pointer, detail)];
+    match kind {
+        Kind::InvalidParams => Problem::invalid(error("/duration", "must be a number at least 0")),
+        Kind::MalformedBody => Problem::new(kind, "expected value at line 1 column 2"),
+        Kind::UnknownScenario => Problem::new(kind, "\"x\" is not known; known: cpu_burner"),
+        _ => Problem::new(kind, "What happened, in a sentence."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_body_is_told() {
+        for section in routes::sections() {
+            for route in section.routes {
+                assert_ne!(route.operation.body, Some(Body::Unknown), "{}", route.path);
+                assert!(!route.operation.answers.is_empty(), "{}", route.path);
+                assert!(!route.summary.is_empty(), "{}", route.path);
+            }
+        }
+    }
+
+    #[test]
+    fn the_router_takes_its_routes_from_the_list_and_nowhere_else() {
+        // The metrics have routes too.
+        let code = include_str!("mod.rs").replace("requests.route(", "");
+        for other_way in [".nest", ".route_service", ".fallback_service"] {
+            assert!(!code.contains(other_way), "{other_way}");
+        }
+        assert_eq!(code.matches(".route(").count(), 1);
+        assert!(code.contains(".route(route.path, handler)"));
+    }
+}

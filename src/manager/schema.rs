@@ -1,0 +1,67 @@
+//! JSON Schemas of what a start takes, made of what reads it: the scenarios' parameters and `duration`.
+
+use serde_json::{Map, Value, json};
+
+use super::read_duration;
+use crate::fields::Fields;
+use crate::plugin::Plugin;
+
+/// The schema of the body of a single start: the parameters, flat, and `duration`.
+#[must_use]
+pub fn of_start(plugin: &dyn Plugin) -> Value {
+    let mut schema = of_params(plugin);
+    schema["properties"]["duration"] = of_duration();
+    schema
+}
+
+/// The schema of a scenario's parameters, as part of a larger document.
+#[must_use]
+pub fn of_params(plugin: &dyn Plugin) -> Value {
+    let mut schema = plugin.schema();
+    if let Value::Object(members) = &mut schema {
+        members.remove("$schema");
+    }
+    schema
+}
+
+/// The schema of the body of a composite start; `params` gives the schema of each scenario's parameters.
+#[must_use]
+pub fn of_set(registry: &[&dyn Plugin], params: impl Fn(&dyn Plugin) -> Value) -> Value {
+    let entry = |plugin: &&dyn Plugin| {
+        json!({
+            "title": plugin.name(),
+            "type": "object",
+            "properties": {
+                "name": { "const": plugin.name() },
+                "params": params(*plugin),
+                "duration": of_duration(),
+            },
+            "required": ["name"],
+            "additionalProperties": false,
+        })
+    };
+    let once = |plugin: &&dyn Plugin| {
+        let named = json!({ "properties": { "name": { "const": plugin.name() } } });
+        json!({ "contains": named, "minContains": 0, "maxContains": 1 })
+    };
+    let scenarios = json!({
+        "description": "What shall run; each scenario once at most.",
+        "type": "array",
+        "items": { "oneOf": registry.iter().map(entry).collect::<Vec<_>>() },
+        "minItems": 1,
+        "maxItems": registry.len(),
+        "allOf": registry.iter().map(once).collect::<Vec<_>>(),
+    });
+    json!({
+        "type": "object",
+        "properties": { "scenarios": scenarios },
+        "required": ["scenarios"],
+        "additionalProperties": false,
+    })
+}
+
+fn of_duration() -> Value {
+    let mut fields = Fields::new("", Map::new());
+    read_duration(&mut fields);
+    fields.schema()["properties"]["duration"].take()
+}
