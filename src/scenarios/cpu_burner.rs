@@ -25,14 +25,14 @@ const SLOT: Duration = Duration::from_millis(10);
 /// How much of its schedule a thread may owe at most. What it could not burn for longer is lost: it never
 /// runs flat out to make up for a time in which the machine gave it nothing.
 const MOST_DEBT: Duration = Duration::from_millis(100);
-/// How often the grant is made anew.
-const REGULATE_EVERY: Duration = Duration::from_millis(50);
+/// How often the grant is made anew. More often would cost more than one percent of a quarter of a core.
+const REGULATE_EVERY: Duration = Duration::from_millis(100);
 /// How often the limit is read again: it may be changed under a running container.
 const LIMIT_EVERY: Duration = Duration::from_secs(2);
 /// The time over which the reported figure is taken.
 const REPORT_OVER: Duration = Duration::from_secs(1);
 /// How long a thread that has no share of the work sleeps before it looks again.
-const OFF_DUTY: Duration = Duration::from_millis(50);
+const OFF_DUTY: Duration = Duration::from_millis(250);
 /// Below this many percent points less than asked, the run says why.
 const TOLERANCE_PERCENT: f64 = 1.0;
 
@@ -180,7 +180,8 @@ impl Burners {
                 }
                 continue;
             }
-            let (slot_end, duty) = (self.next_slot(now, phase), self.duty.get());
+            let duty = self.duty.get();
+            let slot_end = self.next_slot(now, phase) + SLOT * slots_skipped(duty);
             granted += slot_end
                 .saturating_duration_since(granted_until)
                 .mul_f64(duty);
@@ -212,6 +213,16 @@ impl Burners {
         let ahead = SLOT.as_nanos() as f64 * slots as f64 / 1e9;
         self.origin + phase + Duration::from_secs_f64(ahead)
     }
+}
+
+/// How many slots a thread lets pass at a low duty, so that waking up does not cost it more than it
+/// burns: it burns a quarter of a millisecond at least, or what is due in a tenth of a second.
+fn slots_skipped(duty: f64) -> u32 {
+    const LEAST_BURN_S: f64 = 0.000_25;
+    const MOST: f64 = 9.0;
+    let slots = LEAST_BURN_S / (duty * SLOT.as_secs_f64());
+    // A cast of a float saturates; a duty of zero gives an infinity, which is bounded before.
+    slots.min(MOST).floor() as u32
 }
 
 fn nanos(time: Duration) -> u64 {
@@ -461,7 +472,7 @@ mod tests {
 
     /// Steps that come when they should.
     fn punctual(_: usize) -> f64 {
-        0.05
+        REGULATE_EVERY.as_secs_f64()
     }
 
     #[test]
@@ -500,16 +511,16 @@ mod tests {
 
     #[test]
     fn own_work_above_the_target_leaves_nothing_to_burn_and_no_debt_behind() {
-        let (mut regulator, dt) = (Regulator::default(), 0.05);
+        let (mut regulator, dt) = (Regulator::default(), REGULATE_EVERY.as_secs_f64());
         let mut own = 0.0;
         regulator.step(0.0, 0.5, 0.0, 0.0, 2.0);
         for _ in 0..100 {
             own += 1.5 * dt;
             assert!(regulator.step(dt, 0.5, own, 0.0, 2.0) < 1e-9);
         }
-        // The own work ends: within a quarter of a second the burners are back at the target.
+        // The own work ends: within half a second the burners are back at the target.
         let (mut granted, mut grant) = (0.0, 0.0);
-        for _ in 0..6 {
+        for _ in 0..5 {
             granted += grant * dt;
             grant = regulator.step(dt, 0.5, own, granted, 2.0);
         }
@@ -536,6 +547,15 @@ mod tests {
             burners.next_slot(at(6_000), Duration::from_millis(5)),
             at(15_000)
         ));
+    }
+
+    #[test]
+    fn a_thread_skips_slots_only_where_waking_up_would_cost_too_much() {
+        assert_eq!(slots_skipped(1.0), 0);
+        assert_eq!(slots_skipped(0.026), 0);
+        assert_eq!(slots_skipped(0.01), 2);
+        assert_eq!(slots_skipped(0.001), 9);
+        assert_eq!(slots_skipped(0.0), 9);
     }
 
     #[test]
