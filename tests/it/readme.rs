@@ -34,6 +34,18 @@ const NOT_RUN_HERE: &[(&str, &str)] = &[
     ("cargo build --release", "the same; tests/run builds it"),
     ("tests/run", "it runs this very test"),
     (
+        "cargo bench --bench fidelity",
+        "takes minutes, and figures belong to a quiet machine; tests/it/fidelity.rs holds the bounds",
+    ),
+    (
+        "cargo bench --bench fidelity -- memory",
+        "a group of the same",
+    ),
+    (
+        "cargo bench --bench overhead",
+        "figures belong to a quiet machine, as above",
+    ),
+    (
         "docker build -t mockserver:latest .",
         "takes minutes and a container engine; run by tests/run",
     ),
