@@ -22,9 +22,15 @@ use crate::plugin::{Active, Params, Probe, Reading, RunContext, Scenario, Shortf
 
 /// A tenth of the period of the kernel's CPU quota, so that the burners' demand is flat within it.
 const SLOT: Duration = Duration::from_millis(10);
-/// How much of its schedule a thread may owe at most. What it could not burn for longer is lost: it never
-/// runs flat out to make up for a time in which the machine gave it nothing.
-const MOST_DEBT: Duration = Duration::from_millis(100);
+/// How much of its schedule a thread makes up for at once after a preemption: half a point of a second,
+/// so that a second in which it catches up is not itself off its figure.
+const DEBT_AT_ONCE: Duration = Duration::from_millis(5);
+/// How much more it makes up for, little by little. Together they are a fifth of a point of ten seconds;
+/// what a thread could not burn beyond that is lost: it never runs flat out after a time in which the
+/// machine gave it nothing.
+const DEBT_LATER: Duration = Duration::from_millis(15);
+/// The part of its share that a thread burns on top while it has such a debt.
+const REPAID: f64 = 0.005;
 /// How often the grant is made anew. More often would cost more than one percent of a quarter of a core.
 const REGULATE_EVERY: Duration = Duration::from_millis(100);
 /// How often the limit is read again: it may be changed under a running container.
@@ -46,6 +52,16 @@ enum Goal {
     Percent(f64),
     /// Absolute; may exceed the limit.
     Cores(f64),
+}
+
+impl Goal {
+    /// The goal in cores under a CPU limit of `limit` cores.
+    fn cores(self, limit: f64) -> f64 {
+        match self {
+            Self::Percent(percent) => limit * percent / 100.0,
+            Self::Cores(cores) => cores,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -88,6 +104,9 @@ impl Scenario for CpuBurner {
 
     async fn start(params: CpuBurnerParams, cx: RunContext) -> Result<Active, StartError> {
         let burners = Burners::new(online_cpus());
+        // Before the threads are born, so that none finds itself off duty and sleeps its first moments away.
+        let cores = params.goal.cores(cx.host.cgroup.cpu_limit().cores);
+        burners.spread(cores, burners.threads_for(cores));
         let mut threads = ThreadGroup::new(&cx.host.census);
         for index in 0..burners.each.len() {
             let burners = Arc::clone(&burners);
@@ -146,6 +165,17 @@ impl Burners {
         })
     }
 
+    /// How many threads it takes to burn `cores`.
+    fn threads_for(&self, cores: f64) -> usize {
+        (cores.ceil().max(1.0) as usize).min(self.each.len())
+    }
+
+    /// Grants `cores` from now on, in equal parts to the first `threads` threads.
+    fn spread(&self, cores: f64, threads: usize) {
+        self.duty.set((cores / threads as f64).min(1.0));
+        self.on_duty.store(threads, Ordering::Relaxed);
+    }
+
     /// The sums over all threads: granted and burnt.
     fn totals(&self) -> (Duration, Duration) {
         let sum = |of: fn(&Burner) -> &AtomicU64| {
@@ -169,7 +199,8 @@ impl Burners {
         let used = || process::thread_cpu().saturating_sub(born);
         // Threads start their slots one after the other, so that their demand does not come in bursts.
         let phase = SLOT.mul_f64(index as f64 / self.each.len() as f64);
-        let (mut granted, mut forgiven) = (used(), Duration::ZERO);
+        let mut granted = used();
+        let mut debt = Debt::default();
         let mut granted_until = Instant::now();
         while !stop.is_set() {
             let now = Instant::now();
@@ -182,15 +213,15 @@ impl Burners {
             }
             let duty = self.duty.get();
             let slot_end = self.next_slot(now, phase) + SLOT * slots_skipped(duty);
-            granted += slot_end
+            let grant = slot_end
                 .saturating_duration_since(granted_until)
                 .mul_f64(duty);
+            granted += grant;
             granted_until = slot_end;
+            // What is put off or forgiven stays granted in the books: the regulator must not grant it again.
             books.granted.store(nanos(granted), Ordering::Relaxed);
-            // What is forgiven stays granted in the books: the regulator must not grant it again.
-            let owed = granted.saturating_sub(forgiven + used());
-            forgiven += owed.saturating_sub(MOST_DEBT.mul_f64(duty) + SLOT.mul_f64(duty));
-            let due = granted.saturating_sub(forgiven);
+            let ahead = slot_end.saturating_duration_since(now).mul_f64(duty);
+            let due = granted.saturating_sub(debt.put_off(granted, used(), ahead, duty));
             loop {
                 let burnt = used();
                 books.burnt.store(nanos(burnt), Ordering::Relaxed);
@@ -212,6 +243,35 @@ impl Burners {
         let slots = since.as_nanos() / SLOT.as_nanos() + 1;
         let ahead = SLOT.as_nanos() as f64 * slots as f64 / 1e9;
         self.origin + phase + Duration::from_secs_f64(ahead)
+    }
+}
+
+/// What a thread did not burn of its schedule and does not make up for at once.
+#[derive(Debug, Default)]
+struct Debt {
+    /// To be made up for little by little.
+    later: Duration,
+    /// Lost for good.
+    forgiven: Duration,
+}
+
+impl Debt {
+    /// Takes account of a thread that was granted `granted` and burnt `used` since its start, `ahead` of
+    /// the grant being for the time to come. Gives what it need not have burnt at the end of that time.
+    fn put_off(
+        &mut self,
+        granted: Duration,
+        used: Duration,
+        ahead: Duration,
+        duty: f64,
+    ) -> Duration {
+        let owed = granted.saturating_sub(used + self.later + self.forgiven);
+        self.later += owed.saturating_sub(ahead + DEBT_AT_ONCE.mul_f64(duty));
+        let too_much = self.later.saturating_sub(DEBT_LATER.mul_f64(duty));
+        self.forgiven += too_much;
+        self.later -= too_much;
+        self.later = self.later.saturating_sub(ahead.mul_f64(REPAID));
+        self.later + self.forgiven
     }
 }
 
@@ -272,11 +332,8 @@ impl Regulator {
         let left = (self.overdrawn + cores * elapsed - own_lately).max(-remembered);
         self.overdrawn = left.min(0.0);
         self.allowed = (self.allowed + left.max(0.0)).min(granted + remembered);
-        let own_rate = if elapsed > 0.0 {
-            own_lately / elapsed
-        } else {
-            0.0
-        };
+        // A step that comes early has seen too little to tell a rate from.
+        let own_rate = own_lately / elapsed.max(Self::AHEAD_S);
         let ahead = (cores - own_rate) * Self::AHEAD_S;
         let next = self.allowed + self.overdrawn + ahead - granted;
         (next / Self::AHEAD_S).clamp(0.0, most)
@@ -298,17 +355,15 @@ async fn regulate(
     let mut last = Instant::now();
     let mut window = Window::new(cgroup, last, start_cpu);
     loop {
+        tick.tick().await;
         let now = Instant::now();
         let elapsed = now.duration_since(last).as_secs_f64();
         last = now;
         if now.duration_since(limit_read) >= LIMIT_EVERY {
             (limit, limit_read) = (cgroup.cpu_limit().cores, now);
         }
-        let cores = match probe.goal {
-            Goal::Percent(percent) => limit * percent / 100.0,
-            Goal::Cores(cores) => cores,
-        };
-        let threads = (cores.ceil().max(1.0) as usize).min(burners.each.len());
+        let cores = probe.goal.cores(limit);
+        let threads = burners.threads_for(cores);
         let total = process::process_cpu();
         let (granted, burnt) = burners.totals();
         let own = (total.saturating_sub(start_cpu))
@@ -316,8 +371,7 @@ async fn regulate(
             .as_secs_f64();
         let granted = granted.as_secs_f64();
         let grant = regulator.step(elapsed, cores, own, granted, threads as f64);
-        burners.duty.set(grant / threads as f64);
-        burners.on_duty.store(threads, Ordering::Relaxed);
+        burners.spread(grant, threads);
         if let Some(cores) = window.look(now, total) {
             let throttled = window.was_throttled(cgroup);
             probe.publish(Some(Measured {
@@ -326,7 +380,6 @@ async fn regulate(
                 throttled,
             }));
         }
-        tick.tick().await;
     }
 }
 
@@ -547,6 +600,24 @@ mod tests {
             burners.next_slot(at(6_000), Duration::from_millis(5)),
             at(15_000)
         ));
+    }
+
+    #[test]
+    fn a_stall_is_made_up_for_within_bounds() {
+        let (slot, ms) = (SLOT, |ms: u64| Duration::from_millis(ms));
+        // Burns what is due in each slot of a second, after a stall of 100 ms, at full duty.
+        let (mut debt, mut granted, mut used) = (Debt::default(), ms(100), Duration::ZERO);
+        for _ in 0..100 {
+            granted += slot;
+            used = granted - debt.put_off(granted, used, slot, 1.0);
+        }
+        assert_eq!(used, ms(1000) + DEBT_AT_ONCE + ms(1000).mul_f64(REPAID));
+        for _ in 0..900 {
+            granted += slot;
+            used = granted - debt.put_off(granted, used, slot, 1.0);
+        }
+        assert_eq!(used, ms(10_000) + DEBT_AT_ONCE + DEBT_LATER);
+        assert_eq!(debt.forgiven, ms(80));
     }
 
     #[test]
