@@ -8,6 +8,7 @@ use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::serve::IncomingStream;
 use http::request::Parts;
 
+use crate::ledger::event::Asker;
 use crate::listener::LateEndListener;
 
 /// The other end of a connection.
@@ -22,15 +23,16 @@ impl Connected<IncomingStream<'_, LateEndListener>> for Client {
     }
 }
 
-/// The client's address; none where the router serves no socket.
+/// The client, as one who asks for something; none where the router serves no socket.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Caller(pub(super) Option<SocketAddr>);
+pub(super) struct Caller(pub(super) Option<Asker>);
 
 impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let client = parts.extensions.get::<ConnectInfo<Client>>();
-        Ok(Self(client.map(|ConnectInfo(Client(address))| *address)))
+        let asker = |ConnectInfo(Client(address)): &_| Asker::Client(*address);
+        Ok(Self(client.map(asker)))
     }
 }

@@ -9,7 +9,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -105,6 +105,58 @@ impl<'de> Deserialize<'de> for Moment {
     }
 }
 
+/// Who asked for something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// A client, written as its address.
+    Client(SocketAddr),
+    /// The boot profile of the configuration, written as `boot`.
+    Boot,
+}
+
+const BOOT: &str = "boot";
+
+impl fmt::Display for Asker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client(address) => address.fmt(f),
+            Self::Boot => f.write_str(BOOT),
+        }
+    }
+}
+
+impl Serialize for Asker {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Asker {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        match &*text {
+            BOOT => Ok(Self::Boot),
+            address => address
+                .parse()
+                .map(Self::Client)
+                .map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+impl JsonSchema for Asker {
+    fn schema_name() -> Cow<'static, str> {
+        "Asker".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "A client's address, or `boot` for the boot profile of the configuration.",
+        })
+    }
+}
+
 /// How the process before this one ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -186,9 +238,9 @@ pub struct Event {
     /// The scenario.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scenario: Option<Cow<'static, str>>,
-    /// The client that asked for it, where one did.
+    /// Who asked for it, where somebody did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub by: Option<SocketAddr>,
+    pub by: Option<Asker>,
     /// The effective parameters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub params: Option<Map<String, Value>>,
@@ -291,7 +343,7 @@ impl Draft {
 
     /// Adds who asked for it.
     #[must_use]
-    pub fn by(mut self, by: Option<SocketAddr>) -> Self {
+    pub fn by(mut self, by: Option<Asker>) -> Self {
         self.event.by = by;
         self
     }
@@ -368,6 +420,16 @@ mod tests {
             );
         }
         assert_eq!(Moment(0).plus_seconds(1.5), Moment(1_500_000));
+    }
+
+    #[test]
+    fn who_asked_is_an_address_or_the_boot_profile() {
+        let client = Asker::Client(([127, 0, 0, 1], 4711).into());
+        for (asker, text) in [(client, "\"127.0.0.1:4711\""), (Asker::Boot, "\"boot\"")] {
+            assert_eq!(serde_json::to_string(&asker).expect("json"), text);
+            assert_eq!(serde_json::from_str::<Asker>(text).expect("it"), asker);
+        }
+        assert!(serde_json::from_str::<Asker>("\"somebody\"").is_err());
     }
 
     #[test]

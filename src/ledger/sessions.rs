@@ -1,14 +1,13 @@
 //! What was planned and what was measured, session by session and run by run: a labelled record of
 //! the past, derived from the ledger's events and from nothing else.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::event::{Event, Kind, LastEnd, Moment};
+use super::event::{Asker, Event, Kind, LastEnd, Moment};
 use crate::manager::view::EndReason;
 
 /// From when to when; null is open.
@@ -78,7 +77,7 @@ pub struct PastRun {
     /// The effective parameters.
     pub params: Map<String, Value>,
     /// The client that started it.
-    pub by: Option<SocketAddr>,
+    pub by: Option<Asker>,
     /// From its acceptance to the end of its duration; open at the end when it had none.
     pub planned: Interval,
     /// When it was up; null when it never was.
@@ -387,7 +386,8 @@ mod tests {
                 run_id: self.events.len() as u64 + 1,
                 scenario,
             };
-            let mut draft = Draft::of(Kind::Accepted, &tag).by("127.0.0.1:9".parse().ok());
+            let mut draft =
+                Draft::of(Kind::Accepted, &tag).by("127.0.0.1:9".parse().ok().map(Asker::Client));
             draft.event.params = json!({ "a": 1, "b": "x,\"y\"" }).as_object().cloned();
             self.add(draft.duration(Some(Duration::from_secs(60))));
             tag

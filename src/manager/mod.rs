@@ -7,7 +7,6 @@ pub mod schema;
 pub mod session;
 pub mod view;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::fields::{FieldError, Fields, pointer_to};
+use crate::ledger::event::Asker;
 use crate::plugin::Plugin;
 use session::{PlannedRun, SessionError, SessionManager};
 use view::{ScenarioStatus, SessionStatus, StartReport, View};
@@ -111,7 +111,7 @@ impl ScenarioManager {
         self.sessions.view().session.clone()
     }
 
-    /// Starts one scenario beside what runs, for the client `by`; `body` holds its parameters, flat,
+    /// Starts one scenario beside what runs, for `by`; `body` holds its parameters, flat,
     /// and `duration`.
     ///
     /// # Errors
@@ -120,7 +120,7 @@ impl ScenarioManager {
         &self,
         name: &str,
         mut body: Map<String, Value>,
-        by: Option<SocketAddr>,
+        by: Option<Asker>,
     ) -> Result<StartReport, ManagerError> {
         let plugin = self.find(name)?;
         let duration = take_duration("", &mut body);
@@ -132,14 +132,14 @@ impl ScenarioManager {
             .await?)
     }
 
-    /// Replaces everything that runs by the set in `body`, for the client `by`.
+    /// Replaces everything that runs by the set in `body`, for `by`.
     ///
     /// # Errors
     /// As [`ScenarioManager::start_one`].
     pub async fn start_set(
         &self,
         body: Map<String, Value>,
-        by: Option<SocketAddr>,
+        by: Option<Asker>,
     ) -> Result<StartReport, ManagerError> {
         let runs = self.plan_set(body).map_err(ManagerError::Invalid)?;
         Ok(self.sessions.start_set(runs, by).await?)
@@ -152,7 +152,7 @@ impl ScenarioManager {
     pub async fn stop_one(
         &self,
         name: &str,
-        by: Option<SocketAddr>,
+        by: Option<Asker>,
     ) -> Result<ScenarioStatus, ManagerError> {
         let name = self.find(name)?.name();
         self.sessions.stop_one(name, by).await?;
@@ -163,10 +163,7 @@ impl ScenarioManager {
     ///
     /// # Errors
     /// The daemon is ending.
-    pub async fn stop_all(
-        &self,
-        by: Option<SocketAddr>,
-    ) -> Result<Vec<&'static str>, ManagerError> {
+    pub async fn stop_all(&self, by: Option<Asker>) -> Result<Vec<&'static str>, ManagerError> {
         Ok(self.sessions.stop_all(by).await?)
     }
 

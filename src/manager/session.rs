@@ -17,7 +17,6 @@
 //! ```
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -33,7 +32,7 @@ use super::view::{
 };
 use crate::fault::table::{Armed, FaultTable};
 use crate::ledger::Ledger;
-use crate::ledger::event::{Draft, Kind, RunTag};
+use crate::ledger::event::{Asker, Draft, Kind, RunTag};
 use crate::ledger::phase::Phase;
 use crate::plugin::guard::panic_text;
 use crate::plugin::{Exit, Host, Plan, Probe, RunContext, Shortfall, Staging};
@@ -78,10 +77,10 @@ pub enum SessionError {
 
 type StartReply = oneshot::Sender<Result<StartReport, SessionError>>;
 
-/// A command and the client that gave it, where one is known.
+/// A command and who gave it, where that is known.
 #[derive(Debug)]
 struct Order {
-    by: Option<SocketAddr>,
+    by: Option<Asker>,
     command: Command,
 }
 
@@ -146,7 +145,7 @@ impl SessionManager {
         Arc::clone(&self.view.borrow())
     }
 
-    /// Replaces everything that runs by `runs`, for the client `by`.
+    /// Replaces everything that runs by `runs`, for `by`.
     ///
     /// # Errors
     /// [`SessionError::NothingStarted`] when none could start, [`SessionError::Closed`] at the end.
@@ -156,7 +155,7 @@ impl SessionManager {
     pub async fn start_set(
         &self,
         runs: Vec<PlannedRun>,
-        by: Option<SocketAddr>,
+        by: Option<Asker>,
     ) -> Result<StartReport, SessionError> {
         self.ask(by, |reply| Command::StartSet(runs, reply)).await?
     }
@@ -165,7 +164,7 @@ impl SessionManager {
     pub async fn start_one(
         &self,
         run: PlannedRun,
-        by: Option<SocketAddr>,
+        by: Option<Asker>,
     ) -> Result<StartReport, SessionError> {
         self.ask(by, |reply| Command::StartOne(Box::new(run), reply))
             .await?
@@ -178,7 +177,7 @@ impl SessionManager {
     pub async fn stop_one(
         &self,
         name: &'static str,
-        by: Option<SocketAddr>,
+        by: Option<Asker>,
     ) -> Result<(), SessionError> {
         self.ask(by, |reply| Command::StopOne(name, reply)).await
     }
@@ -187,16 +186,13 @@ impl SessionManager {
     ///
     /// # Errors
     /// [`SessionError::Closed`] at the daemon's end.
-    pub async fn stop_all(
-        &self,
-        by: Option<SocketAddr>,
-    ) -> Result<Vec<&'static str>, SessionError> {
+    pub async fn stop_all(&self, by: Option<Asker>) -> Result<Vec<&'static str>, SessionError> {
         self.ask(by, Command::StopAll).await
     }
 
     async fn ask<T>(
         &self,
-        by: Option<SocketAddr>,
+        by: Option<Asker>,
         command: impl FnOnce(oneshot::Sender<T>) -> Command,
     ) -> Result<T, SessionError> {
         let (reply, answer) = oneshot::channel();
@@ -261,8 +257,8 @@ struct Launch {
 }
 
 type Ready = (Arc<dyn Probe>, Option<String>);
-/// Why runs are ended, and the client that asked for it.
-type Cause = (EndReason, Option<SocketAddr>);
+/// Why runs are ended, and who asked for it.
+type Cause = (EndReason, Option<Asker>);
 type TaskEnd = Result<(Id, Exit), JoinError>;
 
 struct Actor {
@@ -375,7 +371,7 @@ impl Actor {
     // === Starting ===
 
     /// Notes that `runs` were taken up, which gives each its name in the ledger.
-    fn accept(&self, id: &str, runs: Vec<PlannedRun>, by: Option<SocketAddr>) -> Vec<Accepted> {
+    fn accept(&self, id: &str, runs: Vec<PlannedRun>, by: Option<Asker>) -> Vec<Accepted> {
         let accept = |run: PlannedRun| {
             let mut tag = RunTag {
                 session_id: id.to_owned(),

@@ -1,5 +1,6 @@
 //! The actor against plugins that misbehave, on a paused clock: time passes only when all wait.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
@@ -696,10 +697,10 @@ async fn a_shut_down_during_a_long_stop_cuts_the_grace_short() {
 
 // === In the ledger ===
 
-const BY: Option<SocketAddr> = Some(SocketAddr::new(
+const BY: Option<Asker> = Some(Asker::Client(SocketAddr::new(
     std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
     4711,
-));
+)));
 
 #[tokio::test(start_paused = true)]
 async fn a_run_is_told_from_its_acceptance_to_its_clearance() {
