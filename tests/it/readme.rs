@@ -46,6 +46,10 @@ const NOT_RUN_HERE: &[(&str, &str)] = &[
         "figures belong to a quiet machine, as above",
     ),
     (
+        "cargo bench --bench soak -- --seconds 3600",
+        "takes an hour; tests/run does it for a minute",
+    ),
+    (
         "docker build -t mockserver:latest .",
         "takes minutes and a container engine; run by tests/run",
     ),
