@@ -4,14 +4,11 @@
 //! signals: it answers whatever the requests on the service listener suffer. The service runtime runs
 //! on the main thread and its workers and has nothing but the service listener.
 
-use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::Router;
 use rustix::process::Signal as FileSizeSignal;
 use socket2::{Domain, Socket, Type};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -24,11 +21,11 @@ use crate::fault::timer::FineTimer;
 use crate::host::cgroup::Cgroup;
 use crate::host::memory_limit_bytes;
 use crate::host::runtimes::Runtimes;
-use crate::http::caller::Client;
 use crate::http::{Api, Parts, admin_router, service_router};
 use crate::ledger::Ledger;
 use crate::ledger::event::BootFacts;
-use crate::listener::LateEndListener;
+use crate::listener::budget::{ConnectionBudget, raise_limit};
+use crate::listener::serve;
 use crate::manager::ScenarioManager;
 use crate::manager::session::SessionManager;
 use crate::metrics::Metrics;
@@ -36,9 +33,6 @@ use crate::plugin::Host;
 use crate::plugin::guard::Census;
 use crate::scenarios;
 
-/// How long requests that are under way may take after a signal. With the end of the session before
-/// it, the whole shut-down stays below two seconds.
-const DRAIN: Duration = Duration::from_millis(900);
 /// Connections that may wait to be accepted. The standard library's 128 would let a burst of clients wait
 /// a second for their second try.
 const BACKLOG: i32 = 4096;
@@ -94,6 +88,8 @@ impl App {
         let timer = FineTimer::start()?;
         let runtimes = Runtimes::default();
         let drained = CancellationToken::new();
+        let memory = memory_limit_bytes(&Cgroup::system());
+        let connections = ConnectionBudget::of(raise_limit(), memory);
         let control = Control {
             root: CancellationToken::new(),
             drained: drained.clone(),
@@ -102,6 +98,7 @@ impl App {
             runtimes: runtimes.clone(),
             exit,
             admin,
+            connections,
             config: config.clone(),
         };
         let root = control.root.clone();
@@ -117,7 +114,8 @@ impl App {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtimes.build_serving(builder.enable_all())?;
         announce(&config, service.local_addr()?);
-        let served = runtime.block_on(serve(service, service_router(api, &table), root.clone()));
+        let router = service_router(api, &table);
+        let served = runtime.block_on(serve(service, router, connections.service, root.clone()));
         // Nothing is left to wait for: what could be drained is drained.
         runtime.shutdown_background();
         root.cancel();
@@ -141,6 +139,7 @@ struct Control {
     runtimes: Runtimes,
     exit: ExitHook,
     admin: Option<TcpListener>,
+    connections: ConnectionBudget,
     config: Config,
 }
 
@@ -192,7 +191,8 @@ impl Control {
                     return Ok(());
                 };
                 let _ends_all = self.root.clone().drop_guard();
-                serve(listener, admin_router(api), self.root.clone()).await
+                let most = self.connections.admin;
+                serve(listener, admin_router(api), most, self.root.clone()).await
             };
             let watch = async {
                 tokio::select! {
@@ -276,34 +276,6 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
-}
-
-/// Serves `router` until `end`, then drains what is under way for a bounded time.
-async fn serve(listener: TcpListener, router: Router, end: CancellationToken) -> io::Result<()> {
-    let listener = LateEndListener::new(listener)?;
-    let drained = axum::serve(
-        listener,
-        router.into_make_service_with_connect_info::<Client>(),
-    )
-    .with_graceful_shutdown(end.clone().cancelled_owned());
-    let too_long = async {
-        end.cancelled().await;
-        tokio::time::sleep(DRAIN).await;
-    };
-    race(drained.into_future(), too_long).await
-}
-
-async fn race(
-    drained: impl Future<Output = io::Result<()>>,
-    too_long: impl Future<Output = ()>,
-) -> io::Result<()> {
-    tokio::select! {
-        outcome = drained => outcome,
-        () = too_long => {
-            warn!(after_ms = DRAIN.as_millis() as u64, "Requests are still under way and are dropped.");
-            Ok(())
-        }
-    }
 }
 
 fn announce(config: &Config, address: SocketAddr) {

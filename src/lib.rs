@@ -4,7 +4,7 @@
 //! - [`cli`] is the command line.
 //! - [`config`] and [`logging`] are read once at the start.
 //! - [`http`] has the only list of routes; its handlers call the [`manager`].
-//! - [`listener`] accepts their connections.
+//! - [`listener`] accepts their connections, within bounds.
 //! - [`manager`] checks requests and runs the one live session.
 //! - [`ledger`] keeps what happened, over the death of the process too.
 //! - [`metrics`] tells how the process does.

@@ -7,6 +7,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use http::request::Parts;
 use http_body_util::BodyExt;
 use serde_json::{Map, Value};
+use tokio::time::timeout;
 
 use super::problem::{Kind, Problem};
 use crate::fields::{FieldError, Fields};
@@ -14,6 +15,8 @@ use crate::json::StrictValue;
 
 /// The largest body that is read.
 const LARGEST: usize = 64 * 1024;
+/// How long a body may take to come.
+const WITHIN: Duration = Duration::from_secs(10);
 /// How much of a body that is too large is still taken in, and for how long, so that the client gets
 /// to read the refusal instead of a broken connection.
 const SWALLOWED: usize = 16 * 1024 * 1024;
@@ -43,7 +46,11 @@ impl<S: Sync> FromRequest<S> for JsonObject {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let bytes = read(request.into_body()).await?;
+        let bytes = timeout(WITHIN, read(request.into_body())).await;
+        let bytes = bytes.unwrap_or_else(|_| {
+            let detail = format!("The body did not come whole within {} s.", WITHIN.as_secs());
+            Err(Problem::new(Kind::BodyTooSlow, detail))
+        })?;
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Ok(Self(Map::new()));
         }
@@ -87,7 +94,7 @@ async fn swallow(mut body: Body) {
         }
     };
     // Whether the client finished or not, it is answered now.
-    drop(tokio::time::timeout(SWALLOW_FOR, rest).await);
+    drop(timeout(SWALLOW_FOR, rest).await);
 }
 
 /// The `{name}` of the path.

@@ -33,6 +33,8 @@ pub enum Kind {
     UnknownRoute,
     /// A route, but not for this method.
     MethodNotAllowed,
+    /// A body that does not come to its end.
+    BodyTooSlow,
     /// More bytes than are read.
     BodyTooLarge,
     /// JSON with bad values.
@@ -68,6 +70,11 @@ impl Kind {
                 S::METHOD_NOT_ALLOWED,
                 "method-not-allowed",
                 "The route does not take this method.",
+            ),
+            Self::BodyTooSlow => (
+                S::REQUEST_TIMEOUT,
+                "body-too-slow",
+                "The body comes too slowly.",
             ),
             Self::BodyTooLarge => (
                 S::PAYLOAD_TOO_LARGE,

@@ -304,9 +304,12 @@ impl Input for Name {
 impl Input for JsonObject {
     fn describe(operation: &mut Operation) {
         operation.body = Some(Body::Unknown);
-        operation
-            .problems
-            .extend([Kind::MalformedBody, Kind::BodyTooLarge, Kind::InvalidParams]);
+        operation.problems.extend([
+            Kind::MalformedBody,
+            Kind::BodyTooSlow,
+            Kind::BodyTooLarge,
+            Kind::InvalidParams,
+        ]);
     }
 }
 

@@ -13,6 +13,11 @@ const OUT_OF_REACH: &[(&str, &str, &str)] = &[
         "shutting-down",
         "there are milliseconds for it; other tests meet it",
     ),
+    (
+        "",
+        "body-too-slow",
+        "it takes ten seconds; the tests of connections meet it",
+    ),
 ];
 
 /// The start that fails where `DataDir` cannot be written; no other can be made to fail from outside.

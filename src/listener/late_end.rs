@@ -1,4 +1,4 @@
-//! A TCP listener whose connections tell a hang-up one turn late.
+//! A stream that tells a hang-up one turn late.
 //!
 //! A client may hang up as soon as its request is sent; then the request and the end of the stream
 //! arrive together. The HTTP server reads on to the end before it polls the handler for the first
@@ -8,56 +8,21 @@
 //! requests of clients that gave up waiting in a delay until its end.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-
-/// Accepts connections that are sent on without delay and told of their end late.
-#[derive(Debug)]
-pub struct LateEndListener(TcpListener);
-
-impl LateEndListener {
-    /// Serves a bound, non-blocking listener.
-    ///
-    /// # Errors
-    /// The runtime cannot watch the socket.
-    pub fn new(listener: std::net::TcpListener) -> io::Result<Self> {
-        TcpListener::from_std(listener).map(Self)
-    }
-}
-
-impl Listener for LateEndListener {
-    type Io = LateEnd<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        let (stream, from) = Listener::accept(&mut self.0).await;
-        // Answers are small: waiting to fill a packet would only delay them.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "A connection keeps its delay.");
-        }
-        (LateEnd::new(stream), from)
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.0.local_addr()
-    }
-}
 
 /// A stream whose end, good or bad, is told one turn after it was met.
 #[derive(Debug)]
-pub struct LateEnd<S> {
+pub(super) struct LateEnd<S> {
     stream: S,
     /// The end that was met, until it is told.
     end: Option<io::Result<()>>,
 }
 
 impl<S> LateEnd<S> {
-    fn new(stream: S) -> Self {
+    pub(super) fn new(stream: S) -> Self {
         Self { stream, end: None }
     }
 }

@@ -1,0 +1,382 @@
+//! The open connections of a listener: what each is at, since when, and which has to go.
+//!
+//! A connection notes what it is at with one store, without a clock or a lock of its own; whoever looks
+//! after all of them once a second finds those that are overdue. No request pays for a timer.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use futures_util::task::AtomicWaker;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// How long the head of a request may take from its first byte, or from the connection's begin.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// How long a connection is kept on which nothing comes after an answer. Load balancers that keep
+/// theirs for a minute must not find it closed.
+const KEPT_IDLE: Duration = Duration::from_secs(75);
+/// How long a client may take nothing of an answer.
+const TAKES_WITHIN: Duration = Duration::from_secs(60);
+/// The share of quiet connections that make room at once, so that a flood does not have every
+/// connection looked at for each new one.
+const ROOM_SHARE: usize = 64;
+
+/// What a connection is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    /// The head of a request is to come, whole or in part.
+    Head,
+    /// The last request is answered and nothing has come since.
+    Idle,
+    /// A request is being answered.
+    Answer,
+}
+
+impl Phase {
+    const ALL: [Self; 3] = [Self::Head, Self::Idle, Self::Answer];
+
+    /// How long it may last; none is no bound.
+    fn within(self) -> Option<Duration> {
+        match self {
+            Self::Head => Some(HEAD_WITHIN),
+            Self::Idle => Some(KEPT_IDLE),
+            Self::Answer => None,
+        }
+    }
+}
+
+/// What a connection is told to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Go on.
+    Stay,
+    /// Close as soon as no request is being answered.
+    Leave,
+    /// Close now.
+    Break,
+}
+
+impl Order {
+    const ALL: [Self; 3] = [Self::Stay, Self::Leave, Self::Break];
+}
+
+/// The milliseconds since a listener began, as of the last look.
+#[derive(Debug)]
+struct Clock {
+    begin: Instant,
+    now_ms: AtomicU64,
+}
+
+impl Clock {
+    fn refresh(&self) -> u64 {
+        let now = u64::try_from(self.begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.now_ms.store(now, Ordering::Relaxed);
+        now
+    }
+
+    fn last(&self) -> u64 {
+        self.now_ms.load(Ordering::Relaxed)
+    }
+}
+
+/// One connection, as it and the listener see it.
+#[derive(Debug)]
+pub(super) struct Watch {
+    clock: Arc<Clock>,
+    /// The phase in the lowest two bits, above them since when.
+    at: AtomicU64,
+    /// Since when the client takes nothing of an answer, plus one; 0 when it does.
+    stuck: AtomicU64,
+    order: AtomicU8,
+    task: AtomicWaker,
+}
+
+impl Watch {
+    fn new(clock: Arc<Clock>) -> Self {
+        let watch = Self {
+            clock,
+            at: AtomicU64::new(0),
+            stuck: AtomicU64::new(0),
+            order: AtomicU8::new(Order::Stay as u8),
+            task: AtomicWaker::new(),
+        };
+        watch.enter(Phase::Head);
+        watch
+    }
+
+    /// Notes that a phase begins.
+    pub(super) fn enter(&self, phase: Phase) {
+        let at = (self.clock.last() << 2) | phase as u64;
+        self.at.store(at, Ordering::Relaxed);
+    }
+
+    /// Notes that bytes have come.
+    pub(super) fn note_bytes(&self) {
+        if self.at().0 == Phase::Idle {
+            self.enter(Phase::Head);
+        }
+    }
+
+    /// Notes whether the client took some of what is to be sent.
+    pub(super) fn note_sent(&self, some: bool) {
+        let since = if some { 0 } else { self.clock.last() + 1 };
+        let stuck = self.stuck.load(Ordering::Relaxed);
+        if (stuck == 0) != some {
+            self.stuck.store(since, Ordering::Relaxed);
+        }
+    }
+
+    /// What it is told, now or later: then `task` is woken.
+    pub(super) fn order(&self, task: &Waker) -> Order {
+        self.task.register(task);
+        Order::ALL[usize::from(self.order.load(Ordering::Acquire))]
+    }
+
+    fn tell(&self, order: Order) {
+        self.order.fetch_max(order as u8, Ordering::AcqRel);
+        self.task.wake();
+    }
+
+    fn at(&self) -> (Phase, u64) {
+        let at = self.at.load(Ordering::Relaxed);
+        // What was stored is a phase; there are four values for three of them.
+        let phase = Phase::ALL.get((at & 3) as usize).copied();
+        (phase.unwrap_or(Phase::Head), at >> 2)
+    }
+
+    /// What it has to be told because it takes too long.
+    fn overdue(&self, now_ms: u64) -> Option<Order> {
+        let over = |since: u64, within: Duration| {
+            Duration::from_millis(now_ms.saturating_sub(since)) > within
+        };
+        let stuck = self.stuck.load(Ordering::Relaxed);
+        if stuck > 0 && over(stuck - 1, TAKES_WITHIN) {
+            return Some(Order::Break);
+        }
+        let (phase, since) = self.at();
+        over(since, phase.within()?).then_some(match phase {
+            // A request that comes at this very moment is still answered.
+            Phase::Idle => Order::Leave,
+            _ => Order::Break,
+        })
+    }
+}
+
+/// A connection among the others, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Member {
+    connections: Arc<Connections>,
+    number: u64,
+    pub(super) watch: Arc<Watch>,
+    /// Given back last.
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.connections.lock().members.remove(&self.number);
+    }
+}
+
+/// All open connections of a listener.
+#[derive(Debug)]
+pub(super) struct Connections {
+    most: u32,
+    slots: Arc<Semaphore>,
+    clock: Arc<Clock>,
+    // A std mutex: taken when a connection comes or goes and when one looks after all of them.
+    live: Mutex<Live>,
+}
+
+#[derive(Debug, Default)]
+struct Live {
+    members: HashMap<u64, Arc<Watch>>,
+    next_number: u64,
+}
+
+impl Connections {
+    /// Room for `most` connections.
+    pub(super) fn new(most: u32) -> Self {
+        Self {
+            most,
+            slots: Arc::new(Semaphore::new(most as usize)),
+            clock: Arc::new(Clock {
+                begin: Instant::now(),
+                now_ms: AtomicU64::new(0),
+            }),
+            live: Mutex::default(),
+        }
+    }
+
+    /// Whether there is any.
+    pub(super) fn any(&self) -> bool {
+        self.slots.available_permits() < self.most as usize
+    }
+
+    /// A slot if there is a free one.
+    pub(super) fn free_slot(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.slots).try_acquire_owned().ok()
+    }
+
+    /// The next slot that is free.
+    pub(super) async fn next_slot(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.slots).acquire_owned().await.ok()
+    }
+
+    /// Takes a new connection in.
+    pub(super) fn join(self: &Arc<Self>, slot: OwnedSemaphorePermit) -> Member {
+        self.clock.refresh();
+        let watch = Arc::new(Watch::new(Arc::clone(&self.clock)));
+        let mut live = self.lock();
+        live.next_number += 1;
+        let number = live.next_number;
+        live.members.insert(number, Arc::clone(&watch));
+        Member {
+            connections: Arc::clone(self),
+            number,
+            watch,
+            _slot: slot,
+        }
+    }
+
+    /// Closes the connections that take too long.
+    pub(super) fn close_overdue(&self) {
+        let now_ms = self.clock.refresh();
+        for watch in self.lock().members.values() {
+            if let Some(order) = watch.overdue(now_ms) {
+                watch.tell(order);
+            }
+        }
+    }
+
+    /// Closes those that have been quiet the longest; where all are being answered, the one that has
+    /// waited the longest.
+    pub(super) fn make_room(&self) {
+        let live = self.lock();
+        let mut all: Vec<_> = live.members.values().map(|w| (w.at(), w)).collect();
+        all.sort_unstable_by_key(|((phase, since), _)| (*phase == Phase::Answer, *since));
+        let quiet = all.partition_point(|((phase, _), _)| *phase != Phase::Answer);
+        for (_, watch) in all.iter().take((quiet / ROOM_SHARE).max(1)) {
+            watch.tell(Order::Break);
+        }
+    }
+
+    /// Tells all to leave once they have answered.
+    pub(super) fn let_all_leave(&self) {
+        for watch in self.lock().members.values() {
+            watch.tell(Order::Leave);
+        }
+    }
+
+    /// Waits until none is left. To be called when nobody joins any more.
+    pub(super) async fn all_left(&self) {
+        // Never closed, so that there is no other outcome.
+        drop(self.slots.acquire_many(self.most).await);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1000;
+
+    struct Listener(Arc<Connections>);
+
+    impl Listener {
+        fn of(most: u32) -> Self {
+            Self(Arc::new(Connections::new(most)))
+        }
+
+        fn at(&self, now_ms: u64) {
+            self.0.clock.now_ms.store(now_ms, Ordering::Relaxed);
+        }
+
+        /// A connection that has been in `phase` since `since_ms`.
+        fn member(&self, phase: Phase, since_ms: u64) -> Member {
+            let member = self.0.join(self.0.free_slot().expect("room"));
+            self.at(since_ms);
+            member.watch.enter(phase);
+            member
+        }
+    }
+
+    fn told(member: &Member) -> Order {
+        member.watch.order(Waker::noop())
+    }
+
+    #[test]
+    fn reading_is_timed_and_answering_is_not() {
+        let listener = Listener::of(3);
+        let overdue = |phase, age_ms| {
+            let member = listener.member(phase, 5);
+            member.watch.overdue(5 + age_ms)
+        };
+        assert_eq!(overdue(Phase::Head, 10 * SECOND), None);
+        assert_eq!(overdue(Phase::Head, 10 * SECOND + 1), Some(Order::Break));
+        assert_eq!(overdue(Phase::Idle, 75 * SECOND), None);
+        assert_eq!(overdue(Phase::Idle, 75 * SECOND + 1), Some(Order::Leave));
+        assert_eq!(overdue(Phase::Answer, 3600 * SECOND), None);
+    }
+
+    #[test]
+    fn bytes_begin_a_head_once_and_do_not_prolong_it() {
+        let listener = Listener::of(1);
+        let member = listener.member(Phase::Idle, 5);
+        listener.at(7);
+        member.watch.note_bytes();
+        listener.at(9);
+        member.watch.note_bytes();
+        assert_eq!(member.watch.at(), (Phase::Head, 7));
+        member.watch.enter(Phase::Answer);
+        member.watch.note_bytes();
+        assert_eq!(member.watch.at(), (Phase::Answer, 9));
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_of_its_answer_is_overdue_and_one_that_is_slow_is_not() {
+        let listener = Listener::of(1);
+        let member = listener.member(Phase::Answer, 0);
+        for now_ms in [0, 50 * SECOND, 100 * SECOND] {
+            listener.at(now_ms);
+            member.watch.note_sent(false);
+            assert_eq!(member.watch.overdue(now_ms), None);
+            member.watch.note_sent(true);
+        }
+        member.watch.note_sent(false);
+        listener.at(140 * SECOND);
+        member.watch.note_sent(false);
+        assert_eq!(member.watch.overdue(160 * SECOND + 1), Some(Order::Break));
+    }
+
+    #[test]
+    fn the_longest_quiet_makes_room_and_one_that_waits_for_its_answer_only_when_none_is_quiet() {
+        let listener = Listener::of(3);
+        let waiting = listener.member(Phase::Answer, 1);
+        let older = listener.member(Phase::Head, 2);
+        let newer = listener.member(Phase::Idle, 3);
+        assert!(listener.0.free_slot().is_none());
+        listener.0.make_room();
+        assert_eq!(told(&older), Order::Break);
+        assert_eq!((told(&newer), told(&waiting)), (Order::Stay, Order::Stay));
+        drop((older, newer));
+        listener.0.make_room();
+        assert_eq!(told(&waiting), Order::Break);
+        assert!(listener.0.free_slot().is_some());
+    }
+
+    #[test]
+    fn an_order_is_never_softened() {
+        let listener = Listener::of(1);
+        let member = listener.member(Phase::Head, 0);
+        listener.0.make_room();
+        listener.0.let_all_leave();
+        assert_eq!(told(&member), Order::Break);
+    }
+}

@@ -1,0 +1,212 @@
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mockserver::listener::budget::raise_limit;
+use serde_json::{Value, json};
+
+use crate::common::{Daemon, PATIENCE, agent, alone, answer, eventually, send, send_raw};
+
+/// How long anybody else's request may take while connections are held: what a busy machine may need,
+/// and far less than any limit that closes a connection.
+const AT_ONCE: Duration = Duration::from_secs(1);
+/// When a head or a body that does not come has to be given up, plus what a busy machine may need.
+const GIVEN_UP_WITHIN: Duration = Duration::from_secs(16);
+/// What a connection may cost while a request comes in.
+const MOST_MB: f64 = 32.0 / 1024.0;
+const GET: &[u8] = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
+
+/// Connections that each sent `bytes` and nothing else.
+fn held(to: SocketAddr, count: usize, bytes: &[u8]) -> Vec<TcpStream> {
+    // The test needs as many descriptors as the daemon.
+    assert!(raise_limit() > count as u64 + 500);
+    (0..count)
+        .map(|_| {
+            let mut stream = TcpStream::connect(to).expect("a connection");
+            stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
+            // Where it was closed already, that is seen when it is read.
+            stream.write_all(bytes).ok();
+            stream
+        })
+        .collect()
+}
+
+/// All that still comes on a connection until the daemon closes it.
+fn rest(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    match stream.read_to_end(&mut bytes) {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+        Err(error) => panic!("never closed: {error}"),
+    }
+    String::from_utf8(bytes).expect("a text")
+}
+
+/// Asks on a connection of its own and checks that the answer comes at once.
+fn ask_anew(method: &str, to: SocketAddr, path: &str, body: &str) -> Value {
+    let begin = Instant::now();
+    let answer = answer(send(&agent(), method, to, path, body.as_bytes(), &[]));
+    let took = begin.elapsed();
+    assert_eq!(answer.status, 200, "{method} {path}: {answer:?}");
+    assert!(took < AT_ONCE, "{method} {path} took {took:?}");
+    answer.body
+}
+
+/// Faults, control and probes work at once, each on connections of its own.
+fn everybody_else_is_served(daemon: &Daemon) {
+    for to in [daemon.service, daemon.admin] {
+        ask_anew("GET", to, "/health", "");
+        ask_anew("POST", to, "/api/v1/scenarios/dependency/start", "{}");
+        let status = ask_anew("GET", to, "/api/v1/scenarios/dependency/status", "");
+        assert_eq!(status["running"], true);
+        ask_anew("POST", to, "/api/v1/scenarios/dependency/stop", "");
+    }
+}
+
+// === Requests that never come whole ===
+
+#[test]
+fn a_thousand_half_requests_disturb_nobody_and_are_gone_after_ten_seconds() {
+    let _turn = alone();
+    let daemon = Daemon::start();
+    everybody_else_is_served(&daemon);
+    // The test's own connections stay.
+    daemon.get("/health");
+    daemon.admin_get("/health");
+    let process = daemon.process();
+    let (files, resident) = (process.open_files(), process.resident_mb());
+    // What only waits for its answer is not timed.
+    daemon.started("network_latency", json!({ "latency_ms": 600_000 }));
+    let mut waiting = held(daemon.service, 1, GET);
+    eventually("a request waits", || {
+        let metrics = &daemon.status("network_latency")["metrics"];
+        (metrics["delayed_requests"] == 1).then_some(())
+    });
+
+    let begin = Instant::now();
+    let head = format!("GET /health HTTP/1.1\r\nX: {}", "x".repeat(10_000));
+    let mut heads = held(daemon.service, 1_000, head.as_bytes());
+    heads.append(&mut held(daemon.service, 200, b""));
+    heads.append(&mut held(daemon.admin, 100, &head.as_bytes()[..30]));
+    daemon.stopped("network_latency");
+    let mut first = [0; 12];
+    waiting[0].read_exact(&mut first).expect("an answer");
+    assert_eq!(&first, b"HTTP/1.1 200");
+    everybody_else_is_served(&daemon);
+    let more = process.resident_mb() - resident;
+    assert!(more < MOST_MB * heads.len() as f64, "{more} MiB are held");
+    for stream in &mut heads {
+        assert_eq!(rest(stream), "");
+    }
+    assert!(begin.elapsed() < GIVEN_UP_WITHIN, "{:?}", begin.elapsed());
+    drop((heads, waiting));
+    eventually("the files are closed", || {
+        (process.open_files() <= files).then_some(())
+    });
+}
+
+#[test]
+fn a_body_that_does_not_come_is_given_up_with_408() {
+    let daemon = Daemon::start();
+    let begin = Instant::now();
+    let request =
+        "POST /api/v1/composite/start HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{";
+    let text = send_raw(daemon.service, request.as_bytes());
+    assert!(text.starts_with("HTTP/1.1 408 "), "{text}");
+    assert!(
+        text.contains("urn:mockserver:problem:body-too-slow"),
+        "{text}"
+    );
+    assert!(begin.elapsed() < GIVEN_UP_WITHIN, "{:?}", begin.elapsed());
+}
+
+#[test]
+fn a_head_of_more_than_sixteen_kilobytes_or_a_hundred_headers_is_refused() {
+    let daemon = Daemon::start();
+    for head in [
+        format!("X: {}\r\n", "x".repeat(20_000)),
+        "X: x\r\n".repeat(101),
+    ] {
+        let request = format!("GET /health HTTP/1.1\r\nHost: x\r\n{head}\r\n");
+        let mut stream = held(daemon.service, 1, request.as_bytes());
+        let text = rest(&mut stream[0]);
+        assert!(text.starts_with("HTTP/1.1 431 "), "{text}");
+    }
+    everybody_else_is_served(&daemon);
+}
+
+#[test]
+fn pipelined_garbage_is_refused_and_disturbs_nobody() {
+    let daemon = Daemon::start();
+    let mut garbage = GET.to_vec();
+    garbage.extend(b"\0\xff garbage ".repeat(2_000));
+    let mut all = held(daemon.service, 100, &garbage);
+    everybody_else_is_served(&daemon);
+    for stream in &mut all {
+        let text = rest(stream);
+        assert!(
+            text.is_empty() || text.starts_with("HTTP/1.1 200 "),
+            "{text}"
+        );
+    }
+}
+
+// === More connections than there are descriptors ===
+
+#[test]
+fn with_every_descriptor_taken_both_listeners_answer_at_once() {
+    for admin in [false, true] {
+        let daemon = Daemon::start_under(&["prlimit", "--nofile=64"], "", &[]);
+        let to = if admin { daemon.admin } else { daemon.service };
+        let _idle = held(to, 200, b"");
+        for _ in 0..3 {
+            everybody_else_is_served(&daemon);
+        }
+        // Files can still be had for faults and for the ledger.
+        daemon.started("disk_io", json!({ "write_rate_mb": 1 }));
+        daemon.started("goroutine_leak", json!({}));
+        let events = daemon.admin_get("/api/v1/events").body;
+        assert_eq!(events["durable"], true, "{events}");
+        assert_eq!(daemon.stop_all().status, 200);
+    }
+}
+
+#[test]
+fn a_way_in_is_left_where_all_requests_of_the_service_wait() {
+    let daemon = Daemon::start_under(&["prlimit", "--nofile=64"], "", &[]);
+    daemon.started("network_latency", json!({ "latency_ms": 600_000 }));
+    let _waiting = held(daemon.service, 100, GET);
+    eventually("as many wait as can", || {
+        let metrics = &daemon.status("network_latency")["metrics"];
+        (metrics["delayed_requests"].as_u64() >= Some(24)).then_some(())
+    });
+    ask_anew("POST", daemon.service, "/api/v1/composite/stop", "");
+}
+
+#[test]
+fn where_the_limit_falls_below_what_is_open_the_admin_listener_still_answers() {
+    let daemon = Daemon::start();
+    let _idle = held(daemon.service, 50, b"");
+    eventually("all are accepted", || {
+        (daemon.process().open_files() > 50).then_some(())
+    });
+    let pid = daemon.pid().to_string();
+    let lowered = Command::new("prlimit")
+        .args(["--nofile=20:64", "--pid", &pid])
+        .status();
+    assert!(lowered.expect("prlimit runs").success());
+    let used = daemon.process().live_cpu();
+    let begin = Instant::now();
+    for _ in 0..5 {
+        ask_anew("GET", daemon.admin, "/api/v1/composite/status", "");
+    }
+    // A connection that nobody accepts must not keep a thread busy.
+    let _more = held(daemon.service, 20, b"");
+    while begin.elapsed() < Duration::from_secs(2) {
+        thread::sleep(Duration::from_millis(100));
+    }
+    let used = daemon.process().live_cpu() - used;
+    assert!(used < Duration::from_millis(500), "{used:?} of CPU");
+}
