@@ -58,6 +58,8 @@ pub enum Kind {
 pub struct Moment(#[schemars(with = "String")] i64);
 
 const MICROS: i64 = 1_000_000;
+/// The end of the year 9999, the latest that RFC 3339 can write.
+const LATEST: i64 = 253_402_300_799_999_999;
 
 impl Moment {
     /// The wall clock's time now.
@@ -69,8 +71,9 @@ impl Moment {
     /// This moment plus `seconds`.
     #[must_use]
     pub fn plus_seconds(self, seconds: f64) -> Self {
-        // The cast saturates; a duration is bounded when it is read.
-        Self(self.0.saturating_add((seconds * MICROS as f64) as i64))
+        // The cast saturates. A duration is bounded when it is asked for, but not one in a file.
+        let later = self.0.saturating_add((seconds * MICROS as f64) as i64);
+        Self(later.clamp(0, LATEST))
     }
 }
 
@@ -402,8 +405,27 @@ fn rounded(figure: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_moment_that_can_be_written_is_read_back(micros in 0..=LATEST, seconds: f64) {
+            for moment in [Moment(micros), Moment(micros).plus_seconds(seconds)] {
+                let text = serde_json::to_string(&moment).expect("it has a form");
+                prop_assert_eq!(serde_json::from_str::<Moment>(&text).expect("a moment"), moment);
+            }
+        }
+
+        #[test]
+        fn any_text_is_a_moment_or_none(text in "[-+0-9TZ:. ]{0,30}|.{0,10}") {
+            if let Ok(moment) = serde_json::from_value::<Moment>(text.into()) {
+                prop_assert!(serde_json::to_string(&moment).is_ok());
+            }
+        }
+    }
 
     #[test]
     fn a_moment_has_six_digits_and_reads_back_the_same() {

@@ -12,6 +12,9 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::event::Event;
 
+/// No ledger gets so far, and no query can ask for more: a larger number in a file is not ours.
+const LAST_SEQ: u64 = i64::MAX as u64;
+
 /// How large files may grow and how many are kept.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
@@ -197,7 +200,8 @@ fn list(folder: &Path) -> io::Result<VecDeque<(u64, PathBuf)>> {
         let name = path.file_name().and_then(|name| name.to_str());
         let number = name
             .and_then(|name| name.strip_prefix("events-")?.strip_suffix(".jsonl"))
-            .and_then(|digits| digits.parse().ok());
+            .and_then(|digits| digits.parse().ok())
+            .filter(|number| *number < LAST_SEQ);
         if let Some(number) = number {
             segments.push((number, path));
         }
@@ -218,7 +222,7 @@ fn read(path: &Path, found: &mut Found) -> io::Result<(u64, u64)> {
             break;
         }
         match serde_json::from_slice::<Event>(line) {
-            Ok(event) if event.seq >= found.next_seq => {
+            Ok(event) if (found.next_seq..LAST_SEQ).contains(&event.seq) => {
                 found.next_seq = event.seq + 1;
                 found.events.push((event, line.len()));
             }
@@ -241,6 +245,8 @@ fn read(path: &Path, found: &mut Found) -> io::Result<(u64, u64)> {
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
+
+    use proptest::prelude::*;
 
     use super::super::event::{Draft, Kind};
     use super::*;
@@ -433,6 +439,52 @@ mod tests {
             drop(journal);
             let found = reopen(folder.path());
             assert_eq!((seqs(&found), found.healed_bytes), (vec![1, 2, 3, 4, 5], 0));
+        }
+    }
+
+    /// What may stand in a segment: lines of ours, torn ones, JSON of others, and anything.
+    fn any_segment() -> impl Strategy<Value = Vec<u8>> {
+        let number = prop_oneof![8 => 1..9_u64, 1 => Just(LAST_SEQ - 2), 1 => any::<u64>()];
+        let piece = prop_oneof![
+            6 => number.clone().prop_map(|seq| line(seq).into_bytes()),
+            1 => (number, 0..200_usize).prop_map(|(seq, cut)| {
+                let whole = line(seq).into_bytes();
+                whole[..cut.min(whole.len())].to_vec()
+            }),
+            1 => Just(b"{\"seq\": \"of another kind\"}\n".to_vec()),
+            1 => prop::collection::vec(any::<u8>(), 0..30),
+            1 => Just(vec![0; 40]),
+        ];
+        prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_files_hold_it_opens_and_what_is_appended_is_read_back(
+            segments in prop::collection::btree_map(
+                prop_oneof![8 => 1..9_u64, 1 => Just(LAST_SEQ - 2), 1 => any::<u64>()],
+                any_segment(),
+                0..4,
+            ),
+        ) {
+            let folder = tempfile::tempdir().expect("a folder");
+            for (number, bytes) in segments {
+                fs::write(path_of(folder.path(), number), bytes).expect("a file");
+            }
+            let (journal, found) = Journal::open(folder.path(), SMALL).expect("it opens");
+            let first = seqs(&found);
+            prop_assert!(first.windows(2).all(|pair| pair[0] < pair[1]), "{:?}", first);
+            prop_assert!(first.last().is_none_or(|last| *last < found.next_seq));
+            prop_assert!(found.next_seq < LAST_SEQ);
+            drop(journal);
+
+            let (mut journal, healed) = Journal::open(folder.path(), SMALL).expect("it opens");
+            prop_assert_eq!((seqs(&healed), healed.next_seq), (first, found.next_seq));
+            prop_assert_eq!(healed.healed_bytes, 0);
+            journal.append(found.next_seq, line(found.next_seq).as_bytes()).expect("room");
+            drop(journal);
+            let last = seqs(&reopen(folder.path())).pop();
+            prop_assert_eq!(last, Some(found.next_seq));
         }
     }
 }

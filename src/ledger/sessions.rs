@@ -350,10 +350,67 @@ fn cell(value: Option<impl ToString>) -> String {
 mod tests {
     use std::time::Duration;
 
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::super::event::{BootFacts, Draft, Previous, RunTag};
     use super::*;
+
+    /// Any events at all, in an order that no daemon gives them.
+    fn any_event() -> impl Strategy<Value = Arc<Event>> {
+        let kinds = [
+            "boot",
+            "accepted",
+            "started",
+            "effective",
+            "target_reached",
+            "lost",
+            "stopping",
+            "expired",
+            "replaced",
+            "failed",
+            "cleared",
+            "exit_intent",
+            "shutdown",
+        ];
+        let duration = prop_oneof![any::<i32>().prop_map(f64::from), Just(1e300)];
+        (
+            prop::sample::select(kinds.to_vec()),
+            (0..4_u32, 0..3_u32),
+            prop::option::of(0..4_u64),
+            prop::option::of(duration),
+            prop::option::of(".{0,6}"),
+        )
+            .prop_map(|(kind, (second, session), run, duration, text)| {
+                let event = serde_json::from_value(json!({
+                    "seq": 1, "time": format!("9999-12-31T23:59:5{second}Z"), "monotonic_ns": 0,
+                    "boot_id": "one", "kind": kind, "session_id": format!("session-{session}"),
+                    "run_id": run, "duration_s": duration, "scenario": text, "error": text,
+                    "reason": "stopped", "params": { "a": text },
+                }));
+                Arc::new(event.expect("an event"))
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn any_events_make_sessions_that_can_be_told(
+            events in prop::collection::vec(any_event(), 0..30),
+        ) {
+            let sessions = derived(&events);
+            prop_assert!(serde_json::to_string(&sessions).is_ok());
+            prop_assert!(csv(&sessions).starts_with(HEAD.trim_end()));
+            let mut runs: Vec<(&str, u64)> = events
+                .iter()
+                .filter(|event| !matches!(event.kind, Kind::Boot | Kind::ExitIntent))
+                .filter_map(|event| Some((event.session_id.as_deref()?, event.run_id?)))
+                .collect();
+            runs.sort_unstable();
+            runs.dedup();
+            let told: usize = sessions.iter().map(|session| session.runs.len()).sum();
+            prop_assert_eq!(told, runs.len());
+        }
+    }
 
     /// Events of one session, each a second after the one before.
     struct Tape {
