@@ -53,3 +53,24 @@ impl Cli {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_command_line_is_read_or_refused_with_a_reason(
+            words in prop::collection::vec(
+                "(-f|--config|--host|--port|--log-level|--check|healthcheck|--url|--|[^\\x00]{0,6})=?",
+                0..5,
+            ),
+        ) {
+            if let Err(error) = Cli::try_parse_from(std::iter::once("mockserver".to_owned()).chain(words)) {
+                prop_assert!(!error.to_string().is_empty());
+            }
+        }
+    }
+}

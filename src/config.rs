@@ -400,7 +400,10 @@ fn told(from: &str, errors: &[FieldError]) -> ConfigError {
 mod tests {
     use std::collections::HashMap;
 
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::json::arbitrary;
 
     impl Env for HashMap<&str, &str> {
         fn get(&self, name: &str) -> Option<String> {
@@ -427,6 +430,73 @@ mod tests {
         loaded
             .map(|loaded| loaded.config)
             .map_err(|error| error.to_string())
+    }
+
+    /// What a file may hold: bytes, text, nearly YAML, and keys that are nearly ours.
+    fn any_file() -> impl Strategy<Value = Vec<u8>> {
+        let mut keys = vec!["Token", "TokenFile", "Mode", "Level", "Path", "Format"];
+        keys.extend([
+            "Name", "Version", "Host", "Port", "Log", "Admin", "Auth", "DataDir",
+        ]);
+        let texts = [
+            "127.0.0.1",
+            "::1",
+            "localhost",
+            "info",
+            "console",
+            "json",
+            "a",
+            "/",
+        ];
+        let sections = prop::collection::vec(
+            (
+                prop::sample::select(vec!["Log", "Admin", "Auth"]),
+                arbitrary::object(&keys, &texts),
+            ),
+            0..3,
+        );
+        let ours = (arbitrary::object(&keys, &texts), sections).prop_map(|(mut file, sections)| {
+            let sections = sections.into_iter();
+            file.extend(sections.map(|(name, inner)| (name.to_owned(), inner.into())));
+            serde_yaml::to_string(&file)
+                .unwrap_or_default()
+                .into_bytes()
+        });
+        prop_oneof![
+            1 => prop::collection::vec(any::<u8>(), 0..40),
+            1 => "([A-Za-z]{1,4}: ?|[-&*!|>{}\\[\\]\"'#:,%@` \n\t0-9a-z]){0,20}".prop_map(Into::into),
+            6 => ours,
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_file_and_environment_are_taken_or_refused_in_one_message(
+            file in any_file(),
+            env in prop::collection::vec(
+                (prop::sample::select(VARIABLES), "[0-9]{1,5}|[a-z]{0,6}|[^\\x00]{0,8}"),
+                0..3,
+            ),
+        ) {
+            let folder = tempfile::tempdir().expect("a folder");
+            let path = folder.path().join("mockserver.yaml");
+            std::fs::write(&path, file).expect("a file");
+            let flags = Flags { file: Some(path.clone()), ..Flags::default() };
+            let env: HashMap<&str, &str> =
+                env.iter().map(|((name, _), value)| (*name, value.as_str())).collect();
+            match Config::load(&flags, &env) {
+                Err(error) => prop_assert!(!error.to_string().is_empty()),
+                Ok(mut loaded) => {
+                    std::fs::write(&path, loaded.as_yaml()).expect("a file");
+                    let again = Config::load(&flags, &HashMap::new());
+                    let mut again = again.expect("what is shown can be read");
+                    // The token is not shown.
+                    loaded.config.auth.token = None;
+                    again.config.auth.token = None;
+                    prop_assert_eq!(again.config, loaded.config);
+                }
+            }
+        }
     }
 
     #[test]

@@ -78,6 +78,56 @@ impl<'de> Visitor<'de> for StrictVisitor {
     }
 }
 
+/// JSON values of every kind and depth, for tests of whatever reads them.
+#[cfg(test)]
+pub(crate) mod arbitrary {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Any value; the keys of its objects are often of `keys`, and its texts often of `texts`.
+    pub(crate) fn value(keys: &[&'static str], texts: &[&'static str]) -> BoxedStrategy<Value> {
+        let (key, text) = (one_of(keys), one_of(texts));
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            // Numbers that every reader reads back to the last bit.
+            any::<i32>().prop_map(|n| Value::from(f64::from(n) / 4.0)),
+            prop::sample::select(vec![1e300, -1e300, 1e-300, -0.0]).prop_map(Value::from),
+            (0..1000_i32).prop_map(Value::from),
+            text.prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 24, 5, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((key.clone(), inner), 0..5)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+        .boxed()
+    }
+
+    /// The members of any object.
+    pub(crate) fn object(
+        keys: &[&'static str],
+        texts: &[&'static str],
+    ) -> impl Strategy<Value = Map<String, Value>> + use<> {
+        prop::collection::vec((one_of(keys), value(keys, texts)), 0..5)
+            .prop_map(|members| members.into_iter().collect())
+    }
+
+    /// One of `texts`, or any other.
+    fn one_of(texts: &[&'static str]) -> BoxedStrategy<String> {
+        if texts.is_empty() {
+            return ".{0,8}".boxed();
+        }
+        let known = prop::sample::select(texts.to_vec()).prop_map(str::to_owned);
+        prop_oneof![4 => known, 1 => ".{0,8}"].boxed()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +153,25 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>) {
             drop(serde_json::from_slice::<StrictValue>(&bytes));
+        }
+
+        #[test]
+        fn what_was_written_is_read_back(value in arbitrary::value(&["a", "b"], &[])) {
+            let StrictValue(read) = serde_json::from_str(&value.to_string()).expect("good");
+            prop_assert_eq!(read, value);
+        }
+
+        #[test]
+        fn a_key_that_stands_twice_is_refused_wherever_it_stands(
+            around in prop::sample::select(vec!["@", "[1, @]", "{\"x\": @}", "[[{\"x\": @}]]"]),
+            key in "[a-z\u{e9}\\\\n]{0,3}",
+            values in (0..9_u8, 0..9_u8),
+        ) {
+            let key = Value::from(key);
+            let object = format!("{{{key}: {}, {key}: {}}}", values.0, values.1);
+            let error = serde_json::from_str::<StrictValue>(&around.replace('@', &object));
+            let told = error.expect_err("it stands twice").to_string();
+            prop_assert!(told.contains("stands twice"), "{}", told);
         }
 
         #[test]

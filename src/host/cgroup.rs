@@ -490,6 +490,7 @@ impl Group {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use tempfile::TempDir;
 
     use super::*;
@@ -1176,6 +1177,63 @@ mod tests {
         tree.file("proc/self/status", "Cpus_allowed_list:\tmany\n");
         tree.group("cpu.max", "50000 100000\n");
         assert_eq!(tree.cpu(), (0.5, QUOTA));
+    }
+
+    /// What a file of the kernel might hold, and what it never does.
+    fn any_content() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "(max|-1|0|[0-9]{1,20}|[0-9]{1,6} [0-9]{1,6}|inactive_file [0-9]{1,6}| |\n){0,4}",
+            "[^\\x00]{0,12}",
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn whatever_the_kernels_files_hold_limits_are_sound_or_none(
+            membership in "([0-9]{0,2}:(cpu|cpu,cpuacct|memory|)?:/?(a|b|\\.\\.|)/?(a|b)?\n|[^\\x00]{0,8}\n?){0,3}",
+            mountinfo in prop::option::of("([0-9a-z/ :,\\\\-]{0,40}\n|.{0,10}){0,3}"),
+            status in "(Cpus_allowed(_list)?:\t[0-9a-f,-]{0,8}\n|.{0,8}){0,3}",
+            v2: bool,
+            groups in prop::collection::vec(
+                (
+                    prop::sample::select(vec!["", "a/", "b/", "a/b/"]),
+                    prop::sample::select(vec![
+                        "cpu.max", "cpu.stat", "memory.max", "memory.current", "memory.stat",
+                        "memory.events", "cpu.cfs_quota_us", "cpu.cfs_period_us",
+                        "memory.limit_in_bytes", "memory.usage_in_bytes", "memory.oom_control",
+                    ]),
+                    any_content(),
+                ),
+                0..8,
+            ),
+        ) {
+            let tree = Tree::new();
+            tree.membership(&membership);
+            match mountinfo {
+                Some(text) => tree.file("proc/self/mountinfo", &text),
+                None if v2 => tree.mounts(&[("/", "", "cgroup2", "nsdelegate")]),
+                None => tree.mounts(&[
+                    ("/", "cpu", "cgroup", "cpu,cpuacct"),
+                    ("/", "memory", "cgroup", "memory"),
+                ]),
+            }
+            tree.file("proc/self/status", &status);
+            for (group, file, content) in groups {
+                let controller = file.split('.').next().unwrap_or_default();
+                let top = if v2 { String::new() } else { format!("{controller}/") };
+                tree.group(&format!("{top}{group}{file}"), &content);
+            }
+            let cgroup = tree.cgroup();
+            let cores = cgroup.cpu_limit().cores;
+            prop_assert!(cores > 0.0 && cores.is_finite(), "{} cores", cores);
+            prop_assert!(cgroup.memory_limit().is_none_or(|bytes| bytes < UNLIMITED_BYTES));
+            let limit = cgroup.memory_limit();
+            let (used, room) = (cgroup.memory_used(), cgroup.memory_headroom());
+            prop_assert!(limit.zip(room).is_none_or(|(limit, room)| room <= limit), "{used:?}");
+            cgroup.oom_kills();
+            cgroup.throttled();
+        }
     }
 
     #[test]

@@ -49,6 +49,8 @@ fn same(given: &[u8], token: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -56,6 +58,27 @@ mod tests {
         assert!(same(b"abc", b"abc"));
         for wrong in [&b"abd"[..], b"ab", b"abcd", b""] {
             assert!(!same(wrong, b"abc"));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_two_tokens_are_the_same_just_when_they_are_equal(
+            given in prop::collection::vec(0..3_u8, 0..5),
+            token in prop::collection::vec(0..3_u8, 0..5),
+        ) {
+            prop_assert_eq!(same(&given, &token), given == token);
+        }
+
+        #[test]
+        fn any_header_is_read_and_a_token_comes_out_as_it_went_in(
+            bytes in prop::collection::vec(any::<u8>(), 0..20),
+        ) {
+            let Ok(value) = HeaderValue::from_bytes(&bytes) else { return Ok(()) };
+            bearer(&value);
+            let value = HeaderValue::from_bytes(&[b"bEARER ", &bytes[..]].concat());
+            let value = value.expect("good bytes");
+            prop_assert_eq!(bearer(&value), Some(&bytes[..]));
         }
     }
 

@@ -360,3 +360,52 @@ impl Output for Csv {
             .push(Answer::text(CSV, "The same as a table."));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, Request};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read_id(value: HeaderValue) -> Result<Option<u64>, Problem> {
+        let request = Request::builder().header(LAST_EVENT_ID, value).body(());
+        let (mut parts, ()) = request.expect("a request").into_parts();
+        let reading = LastEventId::from_request_parts(&mut parts, &());
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let LastEventId(id) = runtime.expect("a runtime").block_on(reading)?;
+        Ok(id)
+    }
+
+    proptest! {
+        #[test]
+        fn the_number_of_an_event_is_read_back(number: u64) {
+            prop_assert_eq!(read_id(number.into()), Ok(Some(number)));
+        }
+
+        #[test]
+        fn any_other_id_is_refused_with_a_reason(
+            bytes in prop::collection::vec(any::<u8>(), 0..24),
+        ) {
+            let Ok(value) = HeaderValue::from_bytes(&bytes) else { return Ok(()) };
+            let number = value.to_str().ok().and_then(|text| text.parse::<u64>().ok());
+            match read_id(value) {
+                Ok(id) => prop_assert_eq!(id, number),
+                Err(problem) => {
+                    prop_assert_eq!(number, None);
+                    prop_assert_eq!(&problem.errors[0].pointer, "/Last-Event-ID");
+                }
+            }
+        }
+
+        #[test]
+        fn any_accept_header_is_read(bytes in prop::collection::vec(any::<u8>(), 0..24)) {
+            let Ok(value) = HeaderValue::from_bytes(&bytes) else { return Ok(()) };
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, value);
+            wants(&headers, NDJSON);
+            headers.append(header::ACCEPT, HeaderValue::from_static("*/*, Application/X-NDJSON;q=1"));
+            prop_assert!(wants(&headers, NDJSON));
+        }
+    }
+}

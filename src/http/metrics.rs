@@ -88,7 +88,21 @@ fn asked_format<'a>(accept: impl Iterator<Item = &'a str>) -> Format {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_accept_header_is_read(
+            accept in "((text/plain|application/openmetrics-text|;|,|q=|[0-9.a-z ]){0,3}){0,4}",
+        ) {
+            let asked = asked_format([accept.as_str()].into_iter());
+            if !accept.contains("openmetrics") {
+                prop_assert_eq!(asked, Format::Prometheus);
+            }
+        }
+    }
 
     #[test]
     fn openmetrics_is_for_who_asks_for_it() {

@@ -52,6 +52,8 @@ fn parse<T: Parameters>(text: &str) -> Result<T, Vec<FieldError>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[derive(Debug, PartialEq)]
@@ -69,6 +71,24 @@ mod tests {
     fn values_are_decoded_and_defaults_filled_in() {
         assert_eq!(parse(""), Ok(Two(1, None)));
         assert_eq!(parse("n=7&t=a%20b+c"), Ok(Two(7, Some("a b c".to_owned()))));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused_with_reasons(text in ".{0,40}") {
+            if let Err(errors) = parse::<Two>(&text) {
+                prop_assert!(!errors.is_empty());
+            }
+        }
+
+        #[test]
+        fn what_was_encoded_is_read_back(n in 0..=9_i64, text in "[^0-9+-].{0,12}") {
+            let query = form_urlencoded::Serializer::new(String::new())
+                .append_pair("t", &text)
+                .append_pair("n", &n.to_string())
+                .finish();
+            prop_assert_eq!(parse(&query), Ok(Two(n, Some(text))));
+        }
     }
 
     #[test]

@@ -38,9 +38,66 @@ fn object(value: Value) -> Map<String, Value> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
+    use crate::json::arbitrary;
+
+    /// A scenario, and parameters that are nearly its own.
+    fn any_start() -> impl Strategy<Value = (&'static dyn Plugin, Map<String, Value>)> {
+        prop::sample::select(ALL.to_vec()).prop_flat_map(|plugin| {
+            let schema = plugin.schema();
+            let specs = schema["properties"].as_object().expect("properties");
+            let keys: Vec<&'static str> = specs.keys().map(|key| leak(key)).collect();
+            let choices = specs.values().flat_map(|spec| {
+                let of_items = spec["items"]["enum"].as_array();
+                spec["enum"].as_array().or(of_items).into_iter().flatten()
+            });
+            let texts: Vec<&'static str> =
+                choices.filter_map(|text| text.as_str().map(leak)).collect();
+            (Just(plugin), arbitrary::object(&keys, &texts))
+        })
+    }
+
+    fn leak(text: &str) -> &'static str {
+        text.to_owned().leak()
+    }
+
+    proptest! {
+        #[test]
+        fn parameters_are_refused_with_reasons_or_read_back_as_they_were_taken(
+            (plugin, given) in any_start()
+        ) {
+            match plugin.plan("/params", given.clone()) {
+                Err(errors) => {
+                    prop_assert!(!errors.is_empty());
+                    for error in errors {
+                        prop_assert!(error.pointer.starts_with("/params/"), "{:?}", error);
+                        prop_assert!(!error.detail.is_empty());
+                    }
+                }
+                Ok(plan) => {
+                    for key in given.keys() {
+                        prop_assert!(plan.params.contains_key(key), "{} is gone", key);
+                    }
+                    let again = plugin.plan("", plan.params.clone());
+                    let again = again.expect("effective parameters are good parameters");
+                    prop_assert_eq!(again.params, plan.params);
+                }
+            }
+        }
+
+        /// The schema that clients read and the reader that decides are one.
+        #[test]
+        fn parameters_are_taken_just_when_their_schema_says_so((plugin, given) in any_start()) {
+            let schema = jsonschema::validator_for(&plugin.schema()).expect("a schema");
+            let valid = schema.is_valid(&Value::Object(given.clone()));
+            let taken = plugin.plan("", given.clone());
+            let taken = taken.map_err(|errors| format!("{errors:?}"));
+            prop_assert_eq!(taken.is_ok(), valid, "{:?}: {:?}", given, taken);
+        }
+    }
 
     #[test]
     fn the_documented_scenarios_are_there_in_order_and_once() {
