@@ -181,6 +181,7 @@ impl Control {
                 ledger,
                 end: self.root.clone(),
                 token,
+                traced: self.config.otel.endpoint.is_some(),
             });
             hand_over
                 .send(api.clone())

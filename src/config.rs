@@ -8,8 +8,10 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use http::Uri;
 use serde_json::{Map, Value};
 
+use crate::client;
 use crate::fields::{FieldError, Fields};
 use crate::json::StrictValue;
 
@@ -38,6 +40,8 @@ pub struct Config {
     pub auth: Auth,
     /// Where files may be written.
     pub data_dir: PathBuf,
+    /// Where traces go.
+    pub otel: Otel,
 }
 
 /// Where and how logs are written.
@@ -93,6 +97,13 @@ impl fmt::Debug for Auth {
             .field("token", &self.token.as_ref().map(|_| "…"))
             .finish()
     }
+}
+
+/// Where traces go.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Otel {
+    /// The URL of an OpenTelemetry collector, below which `/v1/traces` is; none sends no traces.
+    pub endpoint: Option<Uri>,
 }
 
 /// What the command line says; it wins over everything else.
@@ -157,7 +168,7 @@ impl Loaded {
     }
 }
 
-/// The variables and the keys that they set.
+/// The variables and the keys that they set; of two that set the same, the later one wins.
 const VARIABLES: &[(&str, &[&str])] = &[
     ("MOCKSERVER_NAME", &["Name"]),
     ("MOCKSERVER_VERSION", &["Version"]),
@@ -172,6 +183,9 @@ const VARIABLES: &[(&str, &[&str])] = &[
     ("MOCKSERVER_AUTH_TOKEN", &["Auth", "Token"]),
     ("MOCKSERVER_AUTH_TOKEN_FILE", &["Auth", "TokenFile"]),
     ("MOCKSERVER_DATA_DIR", &["DataDir"]),
+    // The name that every OpenTelemetry SDK knows and that operators of Kubernetes set for all pods.
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", &["Otel", "Endpoint"]),
+    ("MOCKSERVER_OTEL_ENDPOINT", &["Otel", "Endpoint"]),
 ];
 
 /// The variables that set all there is of `Auth`.
@@ -310,6 +324,20 @@ impl Config {
             ("data".into(), "data"),
             path,
         );
+        let otel = fields.section("Otel", "Where traces go.", |otel| {
+            let endpoint = otel
+                .field(
+                    "Endpoint",
+                    "A collector's URL; an empty text sends no traces.",
+                )
+                .optional_text(
+                    "must be a URL of the form http://host:port, or empty",
+                    collector,
+                );
+            Otel {
+                endpoint: endpoint.flatten(),
+            }
+        });
         Self {
             name,
             version: version.unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned()),
@@ -319,8 +347,19 @@ impl Config {
             admin,
             auth,
             data_dir,
+            otel,
         }
     }
+}
+
+/// The URL of a collector, or none of an empty text. It carries no password: it is shown.
+fn collector(text: &str) -> Option<Option<Uri>> {
+    if text.is_empty() {
+        return Some(None);
+    }
+    let uri: Uri = text.parse().ok()?;
+    let is_bare = uri.query().is_none() && !uri.authority()?.as_str().contains('@');
+    (is_bare && client::address_of(&uri).is_some()).then_some(Some(uri))
 }
 
 const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -614,6 +653,36 @@ mod tests {
         let other_way = "Auth: {TokenFile: /no/such/file}";
         let config = load(other_way, &token, Flags::default()).expect("the variable wins");
         assert_eq!(config.auth.token.as_deref(), Some("t0ken"));
+    }
+
+    #[test]
+    fn traces_go_to_a_plain_url_and_ours_wins_over_the_common_variable() {
+        let endpoint = |yaml, env: &[(&'static str, &'static str)]| {
+            let config = load(yaml, env, Flags::default());
+            config.map(|config| config.otel.endpoint.map(|uri| uri.to_string()))
+        };
+        let file = "Otel: {Endpoint: 'http://a:4318'}";
+        let common = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://b:4318/base");
+        let ours = ("MOCKSERVER_OTEL_ENDPOINT", "http://[::1]:4318");
+        let off = ("MOCKSERVER_OTEL_ENDPOINT", "");
+        assert_eq!(endpoint("", &[]), Ok(None));
+        assert_eq!(endpoint(file, &[]), Ok(Some("http://a:4318/".to_owned())));
+        assert_eq!(endpoint(file, &[common]), Ok(Some(common.1.to_owned())));
+        let both = endpoint(file, &[common, ours]);
+        assert_eq!(both, Ok(Some("http://[::1]:4318/".to_owned())));
+        assert_eq!(endpoint(file, &[common, off]), Ok(None));
+        for bad in [
+            "a:4318",
+            "https://a:4318",
+            "http://",
+            "http://user:pass@a:4318",
+            "http://a:4318/?key=1",
+            "/v1/traces",
+        ] {
+            let message = endpoint("", &[("MOCKSERVER_OTEL_ENDPOINT", bad)]);
+            let message = message.expect_err(bad);
+            assert!(message.contains("Otel.Endpoint: must be"), "{message}");
+        }
     }
 
     #[test]

@@ -3,12 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use http::{Request, Uri};
+use http::Request;
 use http_body_util::Empty;
 use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
+use crate::client;
 use crate::config::Config;
 
 /// How long the answer may take; Docker's own limit for a check is longer.
@@ -41,43 +40,15 @@ fn own_url(config: &Config) -> String {
 /// # Errors
 /// The reason, as a sentence.
 async fn check(url: &str) -> Result<(), String> {
-    let uri: Uri = url
-        .parse()
+    let request = Request::get(url)
+        .body(Empty::<Bytes>::new())
         .map_err(|error| format!("{url} is not a URL: {error}"))?;
-    let (Some("http"), Some(host)) = (uri.scheme_str(), uri.host()) else {
-        return Err(format!(
-            "{url} is not a URL of the form http://host:port/path"
-        ));
-    };
-    let address = format!("{host}:{}", uri.port_u16().unwrap_or(80));
-    let ask = async {
-        let stream = TcpStream::connect(&address)
-            .await
-            .map_err(|e| format!("{address}: {e}"))?;
-        let told = |error: hyper::Error| format!("{url}: {error}");
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(told)?;
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let request = Request::get(path)
-            .header("host", &address)
-            .body(Empty::<Bytes>::new())
-            .map_err(|error| format!("{url}: {error}"))?;
-        let response = tokio::select! {
-            response = sender.send_request(request) => response.map_err(told)?,
-            ended = connection => return Err(format!("{url}: connection ended: {ended:?}")),
-        };
-        if response.status().is_success() {
-            return Ok(());
-        }
-        Err(format!("{url} answered {}", response.status()))
-    };
-    tokio::time::timeout(PATIENCE, ask)
-        .await
-        .unwrap_or_else(|_| {
-            Err(format!(
-                "{url} did not answer within {} s",
-                PATIENCE.as_secs()
-            ))
-        })
+    let status = client::ask(request, |response| async move { Ok(response.status()) });
+    let status = tokio::time::timeout(PATIENCE, status).await;
+    let late = format!("{url} did not answer within {} s", PATIENCE.as_secs());
+    let status = status.map_err(|_| late)??;
+    if status.is_success() {
+        return Ok(());
+    }
+    Err(format!("{url} answered {status}"))
 }

@@ -7,7 +7,7 @@
 //! - [`listener`] accepts their connections, within bounds.
 //! - [`manager`] checks requests and runs the one live session.
 //! - [`ledger`] keeps what happened, over the death of the process too.
-//! - [`metrics`] tells how the process does.
+//! - [`metrics`] tells how the process does, [`traces`] tells of each request.
 //! - [`plugin`] says what a fault is; [`scenarios`] are the faults, one file each.
 //! - [`fault`] puts faults before requests.
 //! - [`host`] tells what the machine or the container gives.
@@ -15,6 +15,7 @@
 
 pub mod app;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod fault;
 pub mod fields;
@@ -29,3 +30,4 @@ pub mod manager;
 pub mod metrics;
 pub mod plugin;
 pub mod scenarios;
+pub mod traces;

@@ -9,8 +9,13 @@ use std::sync::{Mutex, PoisonError};
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{Log, LogFormat, LogMode};
+use crate::traces::Traces;
 
 /// Lines that may wait for the writer: a few seconds of a busy debug log, about a megabyte.
 const WAITING_LINES: usize = 8192;
@@ -18,11 +23,11 @@ const WAITING_LINES: usize = 8192;
 /// Flushes the lines that wait when it is dropped. One for the process, as its log is.
 static WRITER: Mutex<Option<WorkerGuard>> = Mutex::new(None);
 
-/// Sets up logging for the whole process; to be called once.
+/// Sets up logging for the whole process, and `traces` beside it; to be called once.
 ///
 /// # Errors
 /// The folder of the log files cannot be made or written.
-pub fn init(log: &Log) -> io::Result<()> {
+pub fn init(log: &Log, traces: &Traces) -> io::Result<()> {
     let builder = NonBlockingBuilder::default()
         .buffered_lines_limit(WAITING_LINES)
         .lossy(true)
@@ -32,17 +37,23 @@ pub fn init(log: &Log) -> io::Result<()> {
         LogMode::File => builder.finish(daily_file(&log.path)?),
     };
     *WRITER.lock().unwrap_or_else(PoisonError::into_inner) = Some(guard);
-    let base = tracing_subscriber::fmt()
-        .with_max_level(log.level)
+    let lines = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .with_target(false)
         // Told on standard error otherwise, which may be as gone as the reader of the log.
         .log_internal_errors(false)
         .with_writer(writer);
-    match log.format {
-        LogFormat::Text => base.init(),
-        LogFormat::Json => base.json().flatten_event(true).init(),
-    }
+    let lines = match log.format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    // Spans are for the traces: a line about something within one is the same line as without.
+    let level = log.level;
+    let is_line = filter_fn(move |what| !what.is_span() && *what.level() <= level);
+    tracing_subscriber::registry()
+        .with(traces.layer())
+        .with(lines.with_filter(is_line.with_max_level_hint(level)))
+        .init();
     Ok(())
 }
 

@@ -1,11 +1,13 @@
 //! Reads the command line and the configuration, then serves until told to end.
 
+use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
 use mockserver::app::App;
 use mockserver::cli::{Cli, Command};
-use mockserver::config::{Config, ProcessEnv};
+use mockserver::config::{Config, Loaded, ProcessEnv};
+use mockserver::traces::Traces;
 use mockserver::{healthcheck, logging};
 
 /// The exit code of a bad command line or configuration, EX_USAGE of sysexits.h.
@@ -34,9 +36,17 @@ fn main() -> ExitCode {
         print!("{}", loaded.as_yaml());
         return ExitCode::SUCCESS;
     }
-    let ran = logging::init(&loaded.config.log).and_then(|()| App::bind(loaded)?.run(exit));
+    let ran = serve(loaded);
     logging::finish();
     ran.map_or_else(|error| fail(&error, 1), |()| ExitCode::SUCCESS)
+}
+
+fn serve(loaded: Loaded) -> io::Result<()> {
+    let traces = Traces::start(&loaded.config)?;
+    logging::init(&loaded.config.log, &traces)?;
+    let ran = App::bind(loaded).and_then(|app| app.run(exit));
+    traces.finish();
+    ran
 }
 
 fn fail(reason: &dyn std::fmt::Display, code: u8) -> ExitCode {

@@ -38,6 +38,7 @@ use crate::manager::ScenarioManager;
 use crate::metrics::Metrics;
 use crate::metrics::measure::MeasureLayer;
 use crate::metrics::requests::{CallMeter, Requests, RouteMeter};
+use crate::traces::layer::TraceLayer;
 
 /// What the handlers work with. Every request clones it, so it is one pointer.
 #[derive(Debug, Clone)]
@@ -74,6 +75,8 @@ pub struct Parts {
     pub end: CancellationToken,
     /// The token that every change must carry; none leaves the API open.
     pub token: Option<Arc<str>>,
+    /// Whether requests to the service are traced.
+    pub traced: bool,
 }
 
 /// The routes of the admin listener: no fault ever applies.
@@ -87,6 +90,7 @@ pub fn service_router(api: Api, table: &FaultTable) -> Router {
         table: table.clone(),
         timer: api.timer.clone(),
         requests: api.metrics.requests().clone(),
+        traced: api.traced,
     };
     router(api, Some(&front))
 }
@@ -96,9 +100,16 @@ struct Front {
     table: FaultTable,
     timer: FineTimer,
     requests: Requests,
+    traced: bool,
 }
 
 impl Front {
+    /// Only before the service's own work: the other paths name faults.
+    fn traced(&self, path: &'static str, counts_as: &str) -> Option<TraceLayer> {
+        let is_own_work = self.requests.has_own_series(counts_as);
+        (self.traced && is_own_work).then(|| TraceLayer::server(path))
+    }
+
     fn measured(&self, route: &str) -> MeasureLayer<RouteMeter> {
         MeasureLayer::new(self.requests.route(route))
     }
@@ -112,16 +123,21 @@ impl Front {
         let faults = self.faults(Surface::Dependency).in_dependency();
         (MeasureLayer::new(self.requests.calls()), faults)
     }
+
+    fn traced_call(&self) -> Option<TraceLayer> {
+        self.traced.then(TraceLayer::client)
+    }
 }
 
 /// All routes, each with what `front` puts before its surface.
 fn router(api: Api, front: Option<&Front>) -> Router {
-    let behind_layers = |routes: Router<Api>, surface, counts_as| {
+    let behind_layers = |routes: Router<Api>, surface, path, counts_as| {
         // One stack and not a layer after the other: each `layer` call would box every request anew.
         // Outermost first: the log and the metrics see what a caught panic was answered with, and they
         // see what a fault does as any service would.
         let layers = ServiceBuilder::new()
             .layer(request_log::RequestLogLayer)
+            .option_layer(front.and_then(|front| front.traced(path, counts_as)))
             .option_layer(front.map(|front| front.measured(counts_as)))
             .layer(CatchPanicLayer::custom(problem::panicked))
             .option_layer(front.map(|front| front.faults(surface)));
@@ -130,7 +146,7 @@ fn router(api: Api, front: Option<&Front>) -> Router {
             .layer(layers)
     };
     let no_route = Router::new().fallback(problem::not_found);
-    let mut router = behind_layers(no_route, Surface::Other, "other");
+    let mut router = behind_layers(no_route, Surface::Other, "", "other");
     for route in routes::sections().into_iter().flat_map(|s| s.routes) {
         let mut handler = match route.on_admin {
             Some(handler) if front.is_none() => handler,
@@ -142,11 +158,18 @@ fn router(api: Api, front: Option<&Front>) -> Router {
         }
         if route.surface == Surface::Dependency {
             // Not before the refusal of another method: then nothing is called.
-            let call = ServiceBuilder::new().option_layer(front.map(Front::call));
+            let call = ServiceBuilder::new()
+                .option_layer(front.and_then(Front::traced_call))
+                .option_layer(front.map(Front::call));
             handler = handler.route_layer(call);
         }
         let alone = Router::new().route(route.path, handler);
-        router = router.merge(behind_layers(alone, route.surface, route.counts_as));
+        router = router.merge(behind_layers(
+            alone,
+            route.surface,
+            route.path,
+            route.counts_as,
+        ));
     }
     router.with_state(api)
 }

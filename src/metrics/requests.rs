@@ -32,9 +32,9 @@ const SPARE: usize = 2;
 /// The route of all other requests: the control API, the metrics, unknown paths.
 const OTHER_ROUTE: &str = "other";
 /// What the label says of a request that has no series of its own.
-const OTHER: &str = "_OTHER";
+pub(crate) const OTHER: &str = "_OTHER";
 /// What the service pretends to call.
-const DEPENDENCY: &str = "inventory";
+pub(crate) const DEPENDENCY: &str = "inventory";
 /// The statuses of its answers: as it should be, and as it fails.
 const CALLS: [&str; 2] = ["200", "500"];
 
@@ -105,6 +105,12 @@ impl Requests {
         }
     }
 
+    /// Whether the requests of `route` have series of their own.
+    #[must_use]
+    pub fn has_own_series(&self, route: &str) -> bool {
+        ROUTES.iter().any(|(known, _)| *known == route)
+    }
+
     /// Measures the calls to the pretended dependency.
     #[must_use]
     pub fn calls(&self) -> CallMeter {
@@ -172,7 +178,7 @@ impl Meter for CallMeter {
 }
 
 /// The name of a method in labels, as OpenTelemetry has it: one that HTTP does not know has none.
-pub(super) fn method_label(method: &Method) -> &'static str {
+pub(crate) fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::POST => "POST",

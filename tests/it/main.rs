@@ -41,3 +41,6 @@ mod release;
 
 /// What runs together, what takes whose place, and who ends whom.
 mod sessions;
+
+/// Spans of requests, as a collector gets them or does not.
+mod traces;

@@ -31,6 +31,10 @@ const NOT_RUN_HERE: &[(&str, &str)] = &[
         "cargo run --release",
         "a build within a test of the build; every test here starts the same binary",
     ),
+    (
+        "MOCKSERVER_OTEL_ENDPOINT=http://127.0.0.1:4318 cargo run --release",
+        "the same; tests/it/traces.rs starts it with a collector",
+    ),
     ("cargo build --release", "the same; tests/run builds it"),
     ("tests/run", "it runs this very test"),
     (

@@ -1,0 +1,168 @@
+//! The tower layer that makes a span of each request, or of each call to the pretended dependency.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http::{Request, Response, StatusCode};
+use opentelemetry::propagation::TextMapPropagator;
+use opentelemetry::trace::TraceContextExt;
+use opentelemetry_http::HeaderExtractor;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
+use tracing::field::Empty;
+use tracing::{Span, info_span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+use super::TARGET;
+use crate::metrics::requests::{DEPENDENCY, OTHER, method_label};
+
+/// Makes spans, named and labelled as OpenTelemetry's semantic conventions for HTTP have it.
+#[derive(Debug, Clone, Copy)]
+pub struct TraceLayer(Side);
+
+#[derive(Debug, Clone, Copy)]
+enum Side {
+    Server { route: &'static str },
+    Client,
+}
+
+impl TraceLayer {
+    /// Spans of the requests to `route`, below the span that their `traceparent` names.
+    #[must_use]
+    pub fn server(route: &'static str) -> Self {
+        Self(Side::Server { route })
+    }
+
+    /// Spans of the calls to the pretended dependency, below the span of the request that makes them.
+    #[must_use]
+    pub fn client() -> Self {
+        Self(Side::Client)
+    }
+}
+
+impl<S> Layer<S> for TraceLayer {
+    type Service = Trace<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Trace {
+            inner,
+            side: self.0,
+        }
+    }
+}
+
+/// The service made by [`TraceLayer`].
+#[derive(Debug, Clone)]
+pub struct Trace<S> {
+    inner: S,
+    side: Side,
+}
+
+impl<S, B, R> Service<Request<B>> for Trace<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Traced<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let span = match self.side {
+            Side::Server { route } => server_span(&request, route),
+            Side::Client => client_span(),
+        };
+        let inner = span.in_scope(|| self.inner.call(request));
+        let errors_from = match self.side {
+            // A server does not fail by refusing a bad request; a call that is refused has failed.
+            Side::Server { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Side::Client => StatusCode::BAD_REQUEST,
+        };
+        Traced {
+            inner,
+            span,
+            errors_from,
+        }
+    }
+}
+
+fn server_span<B>(request: &Request<B>, route: &'static str) -> Span {
+    let method = method_label(request.method());
+    let shown = if method == OTHER { "HTTP" } else { method };
+    let span = info_span!(
+        target: TARGET,
+        "request",
+        "otel.name" = format!("{shown} {route}"),
+        "otel.kind" = "server",
+        "http.request.method" = method,
+        "http.route" = route,
+        "url.path" = request.uri().path(),
+        "url.query" = request.uri().query(),
+        "url.scheme" = "http",
+        "http.response.status_code" = Empty,
+        "error.type" = Empty,
+        "otel.status_code" = Empty,
+    );
+    let none = opentelemetry::Context::new();
+    let headers = HeaderExtractor(request.headers());
+    let parent = TraceContextPropagator::new().extract_with_context(&none, &headers);
+    if parent.has_active_span() {
+        // It fails for a span that is not recorded, which needs no parent.
+        span.set_parent(parent).ok();
+    }
+    span
+}
+
+fn client_span() -> Span {
+    info_span!(
+        target: TARGET,
+        "call",
+        "otel.name" = "GET",
+        "otel.kind" = "client",
+        "http.request.method" = "GET",
+        "server.address" = DEPENDENCY,
+        "server.port" = 80,
+        "url.full" = format!("http://{DEPENDENCY}/"),
+        "http.response.status_code" = Empty,
+        "error.type" = Empty,
+        "otel.status_code" = Empty,
+    )
+}
+
+pin_project! {
+    /// A request under way. Its span ends with it: one whose client hangs up has no status.
+    #[derive(Debug)]
+    pub struct Traced<F> {
+        #[pin]
+        inner: F,
+        span: Span,
+        errors_from: StatusCode,
+    }
+}
+
+impl<F, R, E> Future for Traced<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let outcome = ready!(this.span.in_scope(|| this.inner.poll(cx)));
+        if let Ok(response) = &outcome {
+            let status = response.status();
+            let code = i64::from(status.as_u16());
+            this.span.record("http.response.status_code", code);
+            if status >= *this.errors_from {
+                this.span.record("error.type", status.as_str());
+                this.span.record("otel.status_code", "ERROR");
+            }
+        }
+        Poll::Ready(outcome)
+    }
+}

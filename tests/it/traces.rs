@@ -1,0 +1,385 @@
+//! A collector that takes OTLP over HTTP, or does not, beside a daemon that sends its spans there.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use mockserver::scenarios;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use prost::Message;
+use serde_json::{Map, Value, json};
+
+use crate::common::{Daemon, agent, free_port, send};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// A span that a caller has, as W3C's trace context writes it: its trace, itself, and whether it is recorded.
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const CALLER: &str = "00f067aa0ba902b7";
+/// What shows in `/proc` of the thread that sends spans.
+const THREAD: &str = "OpenTelemetry.T";
+
+/// What the collector does with a batch.
+#[derive(Clone, Copy, PartialEq)]
+enum Manner {
+    Takes,
+    /// Answers 503 once, then takes.
+    TakesTheSecond,
+    /// Accepts the connection and says nothing.
+    IsSilent,
+}
+
+struct Collector {
+    address: SocketAddr,
+    batches: Receiver<Vec<u8>>,
+    /// What has come so far.
+    all: Vec<ExportTraceServiceRequest>,
+}
+
+impl Collector {
+    fn start(manner: Manner) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let (sender, batches) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut refuses = manner == Manner::TakesTheSecond;
+            let mut silent = Vec::new();
+            for stream in listener.incoming() {
+                let mut stream = stream.expect("a connection");
+                if manner == Manner::IsSilent {
+                    silent.push(stream);
+                    continue;
+                }
+                let batch = batch_of(&mut stream);
+                let answer = if refuses { "503 Later" } else { "200 OK" };
+                let answer = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n");
+                stream.write_all(answer.as_bytes()).expect("room");
+                if !std::mem::take(&mut refuses) && sender.send(batch).is_err() {
+                    break;
+                }
+            }
+        });
+        Self {
+            address,
+            batches,
+            all: Vec::new(),
+        }
+    }
+
+    /// A daemon that sends its spans here, soon.
+    fn daemon(&self, yaml: &str) -> Daemon {
+        traced(self.address, yaml, "20")
+    }
+
+    /// Waits for the first `count` spans.
+    fn spans(&mut self, count: usize) -> Vec<Span> {
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            let spans = self.so_far();
+            if spans.len() >= count {
+                return spans;
+            }
+            let left = give_up.saturating_duration_since(Instant::now());
+            let batch = self.batches.recv_timeout(left);
+            let batch = batch.unwrap_or_else(|_| panic!("{count} spans never come: {spans:?}"));
+            self.keep(&batch);
+        }
+    }
+
+    /// All there are, once the daemon has ended.
+    fn at_the_end(&mut self) -> Vec<Span> {
+        while let Ok(batch) = self.batches.try_recv() {
+            self.keep(&batch);
+        }
+        self.so_far()
+    }
+
+    fn keep(&mut self, batch: &[u8]) {
+        let batch = ExportTraceServiceRequest::decode(batch);
+        self.all.push(batch.expect("OTLP in protobuf"));
+    }
+
+    fn so_far(&self) -> Vec<Span> {
+        let of_resources = self.all.iter().flat_map(|batch| &batch.resource_spans);
+        let of_scopes = of_resources.flat_map(|resource| &resource.scope_spans);
+        of_scopes.flat_map(|scope| scope.spans.clone()).collect()
+    }
+
+    fn resource(&self) -> Map<String, Value> {
+        let resource = self.all[0].resource_spans[0].resource.as_ref();
+        plain(&resource.expect("a resource").attributes)
+    }
+}
+
+/// The body of the one request of a connection.
+fn batch_of(stream: &mut TcpStream) -> Vec<u8> {
+    let mut reader = BufReader::new(stream);
+    let (mut length, mut is_protobuf, mut first) = (0, false, String::new());
+    reader.read_line(&mut first).expect("a request");
+    assert_eq!(first, "POST /v1/traces HTTP/1.1\r\n");
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).expect("a header");
+        let line = line.trim_end().to_ascii_lowercase();
+        match line.split_once(": ") {
+            Some(("content-length", value)) => length = value.parse().expect("a number"),
+            Some(("content-type", value)) => is_protobuf = value == "application/x-protobuf",
+            Some(_) => {}
+            None => break,
+        }
+    }
+    assert!(is_protobuf);
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).expect("a body");
+    body
+}
+
+/// Attributes as JSON.
+fn plain(attributes: &[KeyValue]) -> Map<String, Value> {
+    let value = |value: &Option<AnyValue>| match value.as_ref().and_then(|v| v.value.as_ref()) {
+        Some(Any::StringValue(text)) => json!(text),
+        Some(Any::IntValue(number)) => json!(number),
+        other => panic!("{other:?}"),
+    };
+    let members = attributes.iter().map(|a| (a.key.clone(), value(&a.value)));
+    members.collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn is_error(span: &Span) -> bool {
+    let status = span.status.as_ref().map(|status| status.code());
+    status == Some(StatusCode::Error)
+}
+
+/// A daemon whose spans go to `collector` every `every_ms`, 64 of them waiting at most.
+fn traced(collector: SocketAddr, yaml: &str, every_ms: &str) -> Daemon {
+    let env = [
+        ("MOCKSERVER_OTEL_ENDPOINT", &*format!("http://{collector}")),
+        ("OTEL_BSP_SCHEDULE_DELAY", every_ms),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "64"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "64"),
+    ];
+    Daemon::start_with(yaml, &env)
+}
+
+fn get_within(daemon: &Daemon, path: &str, traceparent: &str) {
+    let headers = [("traceparent", traceparent)];
+    let answer = send(&agent(), "GET", daemon.service, path, b"", &headers);
+    assert_eq!(answer.status(), 200);
+}
+
+/// Whether the thread that sends spans is there.
+fn has_thread(daemon: &Daemon) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).expect("it lives");
+    let names = tasks
+        .flatten()
+        .map(|t| std::fs::read_to_string(t.path().join("comm")));
+    names.flatten().any(|name| name.trim() == THREAD)
+}
+
+/// Sends SIGTERM and gives how long the end took.
+fn end(daemon: &mut Daemon) -> Duration {
+    let start = Instant::now();
+    daemon.signal("-TERM");
+    assert_eq!(daemon.ended().code(), Some(0));
+    start.elapsed()
+}
+
+#[test]
+fn a_span_tells_of_a_request_and_stands_below_the_callers() {
+    let mut collector = Collector::start(Manner::Takes);
+    let daemon = collector.daemon("Name: checkout\nVersion: 2.0.0-canary\n");
+    get_within(
+        &daemon,
+        "/healthz?deep=1",
+        &format!("00-{TRACE}-{CALLER}-01"),
+    );
+    let span = collector.spans(1).remove(0);
+    assert_eq!(span.name, "GET /healthz");
+    assert_eq!(span.kind(), SpanKind::Server);
+    assert_eq!(hex(&span.trace_id), TRACE);
+    assert_eq!(hex(&span.parent_span_id), CALLER);
+    assert!(span.end_time_unix_nano >= span.start_time_unix_nano);
+    assert!(!is_error(&span));
+    let told = json!({
+        "http.request.method": "GET",
+        "http.route": "/healthz",
+        "url.path": "/healthz",
+        "url.query": "deep=1",
+        "url.scheme": "http",
+        "http.response.status_code": 200,
+    });
+    assert_eq!(Value::Object(plain(&span.attributes)), told);
+    let resource = collector.resource();
+    assert_eq!(resource["service.name"], "checkout");
+    assert_eq!(resource["service.version"], "2.0.0-canary");
+
+    // Without a caller's span, or with one that is not well written, a trace begins here.
+    daemon.get("/ready");
+    get_within(&daemon, "/ready", "00-zz-zz-01");
+    let spans = collector.spans(3);
+    for span in &spans[1..] {
+        assert_eq!(span.name, "GET /ready");
+        assert!(span.parent_span_id.is_empty());
+        assert_ne!(hex(&span.trace_id), TRACE);
+    }
+    assert_ne!(spans[1].trace_id, spans[2].trace_id);
+}
+
+#[test]
+fn the_call_to_the_dependency_is_a_span_below_the_requests_and_both_fail_with_it() {
+    let mut collector = Collector::start(Manner::Takes);
+    let daemon = collector.daemon("");
+    assert_eq!(daemon.get("/api/v1/mock-service").status, 200);
+    daemon.started("dependency", json!({ "failure_type": "error" }));
+    assert_eq!(daemon.get("/api/v1/mock-service").status, 500);
+    daemon.started("health_check", json!({ "probes": ["ready"] }));
+    assert_eq!(daemon.get("/ready").status, 503);
+    // A span comes when it is over: the call's first.
+    let spans = collector.spans(5);
+    let [good_call, good, bad_call, bad, ready] = &spans[..] else {
+        panic!("{spans:?}");
+    };
+    for (call, request, status) in [(good_call, good, 200), (bad_call, bad, 500)] {
+        assert_eq!(
+            (call.kind(), request.kind()),
+            (SpanKind::Client, SpanKind::Server)
+        );
+        assert_eq!(call.parent_span_id, request.span_id);
+        assert_eq!(call.trace_id, request.trace_id);
+        assert_eq!(plain(&call.attributes)["server.address"], "inventory");
+        for span in [call, request] {
+            let told = plain(&span.attributes);
+            assert_eq!(told["http.response.status_code"], status);
+            assert_eq!(is_error(span), status == 500);
+            assert_eq!(
+                told.get("error.type"),
+                (status == 500).then(|| json!("500")).as_ref()
+            );
+        }
+    }
+    assert!(is_error(ready));
+    assert_eq!(plain(&ready.attributes)["error.type"], "503");
+}
+
+#[test]
+fn a_request_whose_caller_does_not_record_is_not_recorded() {
+    let mut collector = Collector::start(Manner::Takes);
+    let mut daemon = collector.daemon("");
+    get_within(&daemon, "/health", &format!("00-{TRACE}-{CALLER}-00"));
+    end(&mut daemon);
+    assert_eq!(collector.at_the_end(), []);
+}
+
+#[test]
+fn a_delay_is_in_the_span_and_nothing_names_a_fault() {
+    let mut collector = Collector::start(Manner::Takes);
+    let mut daemon = collector.daemon("Log: {Level: debug}\n");
+    daemon.started("network_latency", json!({ "latency_ms": 250 }));
+    daemon.get("/api/v1/test/sleep10ms");
+    let names: Vec<&str> = scenarios::ALL.iter().map(|plugin| plugin.name()).collect();
+    for name in &names {
+        daemon.get(&format!("/api/v1/scenarios/{name}"));
+        daemon.post(&format!("/api/v1/scenarios/{name}/stop"), "");
+        daemon.get(&format!("/api/v1/events?scenario={name}"));
+        daemon.get(&format!("/{name}"));
+    }
+    daemon.admin_get("/health");
+    daemon.get("/metrics");
+    end(&mut daemon);
+    let spans = collector.at_the_end();
+    let [span] = &spans[..] else {
+        panic!("only the one route is the service's own work: {spans:?}");
+    };
+    let took = Duration::from_nanos(span.end_time_unix_nano - span.start_time_unix_nano);
+    assert!(took >= Duration::from_millis(260), "{took:?}");
+    let told = format!("{:?}", collector.all);
+    for word in names
+        .into_iter()
+        .chain(["fault", "scenario", "session", "src/"])
+    {
+        assert!(!told.contains(word), "{word}");
+    }
+}
+
+#[test]
+fn a_signal_sends_what_waits() {
+    let mut collector = Collector::start(Manner::Takes);
+    let mut daemon = traced(collector.address, "", "600000");
+    for _ in 0..10 {
+        daemon.get("/health");
+    }
+    assert_eq!(
+        collector.batches.try_recv().err(),
+        Some(mpsc::TryRecvError::Empty)
+    );
+    let took = end(&mut daemon);
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert_eq!(collector.at_the_end().len(), 10);
+}
+
+#[test]
+fn a_collector_that_is_silent_or_not_there_keeps_nobody_waiting() {
+    let silent = Collector::start(Manner::IsSilent);
+    let gone = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    for (collector, is_gone) in [(silent.address, false), (gone, true)] {
+        let mut daemon = traced(collector, "", "1");
+        // Many more than may wait.
+        let mut slowest = Duration::ZERO;
+        for _ in 0..500 {
+            let start = Instant::now();
+            assert_eq!(daemon.get("/health").status, 200);
+            slowest = slowest.max(start.elapsed());
+        }
+        // Far below what the sending waits for.
+        assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+        if is_gone {
+            let line = daemon.logged("that spans are lost", |line| line["level"] == "WARN");
+            assert_eq!(line["message"], "Spans cannot be sent; some will be lost.");
+        }
+        let took = end(&mut daemon);
+        assert!(took < Duration::from_secs(2), "{took:?}");
+        assert_eq!(
+            silent.batches.recv_timeout(Duration::ZERO),
+            Err(RecvTimeoutError::Timeout)
+        );
+    }
+}
+
+#[test]
+fn a_batch_that_is_refused_for_now_is_sent_again() {
+    let mut collector = Collector::start(Manner::TakesTheSecond);
+    let daemon = collector.daemon("");
+    daemon.get("/health");
+    assert_eq!(collector.spans(1)[0].name, "GET /health");
+    let message = |text| move |line: &Value| line["message"] == text;
+    let lost = daemon.logged(
+        "the 503",
+        message("Spans cannot be sent; some will be lost."),
+    );
+    assert!(
+        lost["error"]
+            .as_str()
+            .is_some_and(|error| error.contains("answered 503"))
+    );
+    daemon.logged("the 200", message("Spans are sent again."));
+}
+
+#[test]
+fn without_an_endpoint_there_is_nothing_of_it() {
+    let collector = Collector::start(Manner::Takes);
+    assert!(has_thread(&collector.daemon("")));
+    let mut daemon = Daemon::start();
+    assert!(!has_thread(&daemon));
+    let headers = format!("00-{TRACE}-{CALLER}-01");
+    get_within(&daemon, "/health", &headers);
+    end(&mut daemon);
+}
