@@ -10,11 +10,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustix::process::Signal as FileSizeSignal;
+use serde_json::{Map, Value};
 use socket2::{Domain, Socket, Type};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::boot::profile::Boot;
+use crate::boot::{self, Booting};
 use crate::config::{Config, Loaded};
 use crate::fault::table::FaultTable;
 use crate::fault::timer::FineTimer;
@@ -29,8 +32,10 @@ use crate::listener::serve;
 use crate::manager::ScenarioManager;
 use crate::manager::session::SessionManager;
 use crate::metrics::Metrics;
+use crate::metrics::requests::Requests;
 use crate::plugin::Host;
 use crate::plugin::guard::Census;
+use crate::readiness::Readiness;
 use crate::scenarios;
 
 /// Connections that may wait to be accepted. The standard library's 128 would let a burst of clients wait
@@ -42,48 +47,38 @@ const EXIT_BY_SIGNAL: i32 = 128;
 /// Ends the process at once with the given exit code.
 pub type ExitHook = fn(i32);
 
-/// The daemon with its listeners bound, not serving yet.
+/// The daemon.
 #[derive(Debug)]
 pub struct App {
-    admin: Option<TcpListener>,
-    service: TcpListener,
-    config: Config,
+    loaded: Loaded,
 }
 
 impl App {
-    /// Binds the listeners, the admin one first.
-    ///
-    /// # Errors
-    /// An address cannot be taken; the message names it.
-    pub fn bind(loaded: Loaded) -> io::Result<Self> {
-        let config = loaded.config;
-        let admin = config
-            .admin
-            .port
-            .map(|port| bind("admin", (config.admin.host, port).into()));
-        let admin = admin.transpose()?;
-        let service = bind("service", (config.host, config.port).into())?;
-        match &loaded.file {
-            Some(file) => info!(file = %file.display(), "Configuration read."),
-            None => info!("No configuration file; the built-in defaults apply."),
-        }
-        Ok(Self {
-            admin,
-            service,
-            config,
-        })
+    /// The daemon that `loaded` tells of, which does nothing yet.
+    #[must_use]
+    pub fn new(loaded: Loaded) -> Self {
+        Self { loaded }
     }
 
-    /// Serves until SIGTERM or SIGINT, then stops every fault, drains and returns.
+    /// Does what the boot profile says, binds the listeners, the admin one first, and serves until
+    /// SIGTERM or SIGINT; then stops every fault, drains and returns.
     ///
     /// # Errors
-    /// A thread, a runtime or a signal handler cannot be had, or a listener fails.
+    /// An address cannot be taken, which the message names; a thread, a runtime or a signal handler
+    /// cannot be had, or a listener fails.
     pub fn run(self, exit: ExitHook) -> io::Result<()> {
-        let Self {
-            admin,
-            service,
+        let Loaded {
             config,
-        } = self;
+            file,
+            safe_boot,
+            effective,
+        } = self.loaded;
+        let profile = effective.get("Boot").and_then(Value::as_object);
+        let profile = profile.filter(|_| config.boot != Boot::default());
+        introduce(&config, file.as_deref(), safe_boot, profile);
+        if config.boot.hang {
+            boot::hang();
+        }
         let table = FaultTable::default();
         let timer = FineTimer::start()?;
         let runtimes = Runtimes::default();
@@ -97,23 +92,27 @@ impl App {
             timer,
             runtimes: runtimes.clone(),
             exit,
-            admin,
             connections,
+            boot_facts: BootFacts {
+                profile: profile.cloned(),
+                safe_boot,
+                ..BootFacts::default()
+            },
             config: config.clone(),
         };
         let root = control.root.clone();
-        let (hand_over, api) = std::sync::mpsc::channel();
+        let (hand_over, ready_to_serve) = std::sync::mpsc::channel();
         let control = std::thread::Builder::new()
             .name("control".to_owned())
             .spawn(move || control.run(&hand_over))?;
-        let Ok(api) = api.recv() else {
-            let early = io::Error::other("the control thread ended at its start");
-            return joined(control).and(Err(early));
+        let Ok((service, api)) = ready_to_serve.recv() else {
+            // It could not begin, or was told to end before.
+            return joined(control);
         };
 
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtimes.build_serving(builder.enable_all())?;
-        announce(&config, service.local_addr()?);
+        announce(&config, service.local_addr()?, &api);
         let router = service_router(api, &table);
         let served = runtime.block_on(serve(service, router, connections.service, root.clone()));
         // Nothing is left to wait for: what could be drained is drained.
@@ -138,28 +137,43 @@ struct Control {
     timer: FineTimer,
     runtimes: Runtimes,
     exit: ExitHook,
-    admin: Option<TcpListener>,
     connections: ConnectionBudget,
+    /// What the ledger is told of the boot profile.
+    boot_facts: BootFacts,
     config: Config,
 }
 
 impl Control {
-    /// The life of the control thread: hand the API over to the service listener, serve the admin
-    /// listener, and end the session at a signal.
-    fn run(self, hand_over: &std::sync::mpsc::Sender<Api>) -> io::Result<()> {
+    /// The life of the control thread: do what the boot profile says, bind the listeners, hand the
+    /// service listener and the API over, serve the admin listener, and end the session at a signal.
+    fn run(self, hand_over: &std::sync::mpsc::Sender<(TcpListener, Api)>) -> io::Result<()> {
         // However this thread ends, the rest must not go on without it.
         let _ends_all = self.root.clone().drop_guard();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let cgroup = Cgroup::system();
-        let ledger = open_ledger(&self.config.data_dir, &cgroup);
         let _counted = self.runtimes.enter(runtime.handle());
         runtime.block_on(async {
             let mut signals = Signals::new()?;
             // Unhandled, this one ends the process where a file size is limited; handled, the write
             // fails, and so does the run that wrote.
             let _file_size = signal(SignalKind::from_raw(FileSizeSignal::XFSZ.as_raw()))?;
+            let booting = Booting::begin(self.config.boot.clone(), &self.config.data_dir)?;
+            let ending = tokio::select! {
+                number = signals.next() => {
+                    info!(number, "Signal received before the start: exiting.");
+                    return Ok(());
+                }
+                ending = booting.before_listening() => ending,
+            };
+            if let Some(ending) = ending {
+                let ledger = self.open_ledger(&booting, &Cgroup::system());
+                (self.exit)(ending.told(&ledger).await);
+                return Ok(());
+            }
+            let (admin, service) = bind_both(&self.config)?;
+            let cgroup = Cgroup::system();
+            let ledger = self.open_ledger(&booting, &cgroup);
             // Whoever asks first hears of the boot.
             ledger.synced().await;
             let host = Arc::new(Host {
@@ -170,30 +184,65 @@ impl Control {
                 census: Census::default(),
                 ledger: ledger.clone(),
             });
-            let (sessions, actor) = SessionManager::spawn(host, self.table, self.root.clone());
-            let manager = ScenarioManager::new(scenarios::ALL, sessions);
-            let metrics = Metrics::new(&self.config, &self.runtimes, manager.clone());
+            let onsets = booting.onsets(&self.root);
+            let (sessions, actor) =
+                SessionManager::spawn(host, self.table, self.root.clone(), onsets.clone());
+            let manager = ScenarioManager::new(scenarios::ALL, sessions.clone());
+            let requests = Requests::default();
+            let metrics = Metrics::new(
+                &self.config,
+                &self.runtimes,
+                manager.clone(),
+                requests.clone(),
+            );
+            let readiness = Readiness::default();
+            if booting.is_ready_at_once() {
+                readiness.begin();
+            }
+            booting.start_first(&sessions).await;
             let token = self.config.auth.token.map(Arc::from);
             let api = Api::new(Parts {
                 manager,
                 metrics,
                 timer: self.timer,
-                ledger,
+                ledger: ledger.clone(),
                 end: self.root.clone(),
+                readiness: readiness.clone(),
                 token,
                 traced: self.config.otel.endpoint.is_some(),
             });
             hand_over
-                .send(api.clone())
+                .send((service, api.clone()))
                 .map_err(|_| io::Error::other("the main thread is gone"))?;
 
             let admin = async {
-                let Some(listener) = self.admin else {
+                let Some(listener) = admin else {
                     return Ok(());
                 };
                 let _ends_all = self.root.clone().drop_guard();
                 let most = self.connections.admin;
                 serve(listener, admin_router(api), most, self.root.clone()).await
+            };
+            let boot = async {
+                let turn_ready = async {
+                    booting.until_ready().await;
+                    if !booting.is_ready_at_once() {
+                        readiness.begin();
+                        info!("Ready.");
+                    }
+                };
+                let end = async {
+                    let exit_code = booting.while_listening().await.told(&ledger).await;
+                    (self.exit)(exit_code);
+                };
+                let carried_out = async {
+                    let late = booting.start_late(&sessions, &onsets, &readiness, &requests);
+                    tokio::join!(late, turn_ready, end)
+                };
+                tokio::select! {
+                    _ = carried_out => {}
+                    () = self.root.cancelled() => {}
+                }
             };
             let watch = async {
                 tokio::select! {
@@ -201,6 +250,7 @@ impl Control {
                     // Something that must go on has ended.
                     () = self.root.cancelled() => {}
                 }
+                readiness.end();
                 self.root.cancel();
                 tokio::spawn(async move {
                     let number = signals.next().await;
@@ -214,22 +264,23 @@ impl Control {
                 ended
             };
             let drained = self.drained.cancelled();
-            let (served, (), ended, ()) = tokio::join!(admin, watch, actor, drained);
+            let (served, (), (), ended, ()) = tokio::join!(admin, boot, watch, actor, drained);
             served.and(ended.map_err(io::Error::other))
         })
     }
-}
 
-/// The ledger under `data_dir`, or one in memory where nothing can be written there.
-fn open_ledger(data_dir: &Path, cgroup: &Cgroup) -> Ledger {
-    let facts = BootFacts {
-        version: env!("CARGO_PKG_VERSION").into(),
-        pid: std::process::id(),
-        memory_limit_bytes: memory_limit_bytes(cgroup),
-        oom_kills: cgroup.oom_kills(),
-        ..BootFacts::default()
-    };
-    Ledger::open(&data_dir.join("ledger"), facts)
+    /// The ledger under `DataDir`, or one in memory where nothing can be written there.
+    fn open_ledger(&self, booting: &Booting, cgroup: &Cgroup) -> Ledger {
+        let facts = BootFacts {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            memory_limit_bytes: memory_limit_bytes(cgroup),
+            oom_kills: cgroup.oom_kills(),
+            crashing_boot: booting.crashing_boot(),
+            ..self.boot_facts.clone()
+        };
+        Ledger::open(&self.config.data_dir.join("ledger"), facts)
+    }
 }
 
 /// SIGTERM and SIGINT. Handlers are installed even as PID 1, where the kernel has no default for them.
@@ -257,6 +308,17 @@ impl Signals {
     }
 }
 
+/// The admin listener, unless it is off, and the service listener.
+fn bind_both(config: &Config) -> io::Result<(Option<TcpListener>, TcpListener)> {
+    let admin = config
+        .admin
+        .port
+        .map(|port| bind("admin", (config.admin.host, port).into()));
+    let admin = admin.transpose()?;
+    let service = bind("service", (config.host, config.port).into())?;
+    Ok((admin, service))
+}
+
 fn bind(which: &str, address: SocketAddr) -> io::Result<TcpListener> {
     let bound = listen(address);
     let listener = bound.map_err(|error| {
@@ -279,12 +341,45 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn announce(config: &Config, address: SocketAddr) {
+/// The first lines of the log.
+fn introduce(
+    config: &Config,
+    file: Option<&Path>,
+    safe_boot: bool,
+    profile: Option<&Map<String, Value>>,
+) {
+    info!(
+        service = config.name,
+        version = config.version,
+        mockserver = env!("CARGO_PKG_VERSION"),
+        "Starting."
+    );
+    match file {
+        Some(file) => info!(file = %file.display(), "Configuration read."),
+        None => info!("No configuration file; the built-in defaults apply."),
+    }
+    if safe_boot {
+        warn!("Safe boot: a boot profile is ignored.");
+    } else if let Some(profile) = profile {
+        let profile = Value::Object(profile.clone());
+        // Limits are for the API's clients: who writes the configuration may do all.
+        warn!(
+            %profile,
+            "Boot profile: this version is bad by its configuration; Limits do not apply to it."
+        );
+    }
+}
+
+fn announce(config: &Config, address: SocketAddr, api: &Api) {
     let limit = Cgroup::system().cpu_limit();
+    let message = match api.readiness.is_ready() {
+        true => "Ready.",
+        false => "Serving, but not ready yet.",
+    };
     info!(
         service = config.name,
         cpu_limit_cores = limit.cores,
-        "Ready."
+        "{message}"
     );
     let open = |address: std::net::IpAddr| config.auth.token.is_none() && !address.is_loopback();
     if open(address.ip()) || (config.admin.port.is_some() && open(config.admin.host)) {

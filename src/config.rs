@@ -11,9 +11,11 @@ use std::path::{Path, PathBuf};
 use http::Uri;
 use serde_json::{Map, Value};
 
+use crate::boot::profile::Boot;
 use crate::client;
 use crate::fields::{FieldError, Fields};
 use crate::json::StrictValue;
+use crate::scenarios;
 
 /// The file that is read when none is named; it may be missing.
 pub const DEFAULT_FILE: &str = "etc/mockserver.yaml";
@@ -42,6 +44,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where traces go.
     pub otel: Otel,
+    /// How a version that is bad from birth behaves.
+    pub boot: Boot,
 }
 
 /// Where and how logs are written.
@@ -157,6 +161,8 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// The values as they would stand in a file, with the token hidden.
     pub effective: Map<String, Value>,
+    /// Whether the boot profile was to be ignored.
+    pub safe_boot: bool,
 }
 
 impl Loaded {
@@ -191,6 +197,11 @@ const VARIABLES: &[(&str, &[&str])] = &[
 /// The variables that set all there is of `Auth`.
 const TOKEN_VARIABLES: [&str; 2] = ["MOCKSERVER_AUTH_TOKEN", "MOCKSERVER_AUTH_TOKEN_FILE"];
 
+/// All there is of `Boot`, as JSON; it wins over the file as a whole.
+const BOOT: &str = "MOCKSERVER_BOOT";
+/// Ignores `Boot` from wherever it comes.
+const SAFE_BOOT: &str = "MOCKSERVER_SAFE_BOOT";
+
 impl Config {
     /// Reads file, environment and flags into one checked configuration.
     ///
@@ -224,16 +235,33 @@ impl Config {
                 set(&mut values, path, value.clone());
             }
         }
+        let mut faults = Vec::new();
+        let safe_boot = read_safe_boot(env).unwrap_or_else(|fault| {
+            faults.push((SAFE_BOOT, fault));
+            false
+        });
+        if safe_boot {
+            values.remove("Boot");
+        } else if let Some(text) = env.get(BOOT) {
+            match read_boot(&text) {
+                Ok(boot) => drop(values.insert("Boot".to_owned(), boot)),
+                Err(fault) => faults.push((BOOT, fault)),
+            }
+        }
         let from = file
             .as_ref()
             .map_or("built-in defaults".to_owned(), |f| f.display().to_string());
         let mut fields = Fields::new("", values);
+        for (variable, fault) in faults {
+            fields.reject(variable, fault);
+        }
         let config = Self::read(&mut fields);
         let effective = fields.finish().map_err(|errors| told(&from, &errors))?;
         Ok(Loaded {
             config,
             file,
             effective,
+            safe_boot,
         })
     }
 
@@ -338,6 +366,8 @@ impl Config {
                 endpoint: endpoint.flatten(),
             }
         });
+        let about = "How a version that is bad from birth behaves.";
+        let boot = fields.section("Boot", about, |boot| Boot::read(boot, scenarios::ALL));
         Self {
             name,
             version: version.unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned()),
@@ -348,6 +378,7 @@ impl Config {
             auth,
             data_dir,
             otel,
+            boot,
         }
     }
 }
@@ -397,6 +428,25 @@ fn read_bounded(file: &Path) -> std::io::Result<String> {
         ));
     }
     Ok(text)
+}
+
+/// An empty text is no profile, so that a template may leave it out.
+fn read_boot(text: &str) -> Result<Value, String> {
+    if text.trim().is_empty() {
+        return Ok(Value::Null);
+    }
+    match serde_json::from_str::<StrictValue>(text) {
+        Ok(StrictValue(value)) => Ok(value),
+        Err(error) => Err(format!("must be the members of Boot as JSON: {error}")),
+    }
+}
+
+fn read_safe_boot(env: &dyn Env) -> Result<bool, String> {
+    match env.get(SAFE_BOOT).as_deref() {
+        Some("1" | "true") => Ok(true),
+        None | Some("" | "0" | "false") => Ok(false),
+        Some(other) => Err(format!("must be 1 or 0, not {other:?}")),
+    }
 }
 
 /// Puts `value` at `path`, as a number where it is one, since the environment and flags know only text.
@@ -683,6 +733,39 @@ mod tests {
             let message = message.expect_err(bad);
             assert!(message.contains("Otel.Endpoint: must be"), "{message}");
         }
+    }
+
+    #[test]
+    fn the_boot_profile_of_the_environment_wins_over_the_file_as_a_whole() {
+        let yaml = "Boot: {ready_after: 5, start_delay: 1}\n";
+        let config = load(yaml, &[], Flags::default()).expect("good");
+        assert_eq!(config.boot.ready_after.as_secs(), 5);
+        let env = [(BOOT, r#"{"start_delay": 2}"#)];
+        let config = load(yaml, &env, Flags::default()).expect("good");
+        let boot = (config.boot.ready_after.as_secs(), config.boot.start_delay);
+        assert_eq!(boot, (0, std::time::Duration::from_secs(2)));
+        for text in ["", " "] {
+            let config = load(yaml, &[(BOOT, text)], Flags::default()).expect("good");
+            assert_eq!(config.boot, Boot::default());
+        }
+        let twice = [(BOOT, r#"{"hang": true, "hang": true}"#)];
+        assert!(load(yaml, &twice, Flags::default()).is_err());
+    }
+
+    #[test]
+    fn a_safe_boot_looks_at_no_profile() {
+        let yaml = "Boot: {colour: red}\n";
+        assert!(load(yaml, &[], Flags::default()).is_err());
+        for (value, ignored) in [("1", true), ("true", true), ("0", false), ("", false)] {
+            let env = [(SAFE_BOOT, value), (BOOT, "{")];
+            assert_eq!(
+                load(yaml, &env, Flags::default()).is_ok(),
+                ignored,
+                "{value}"
+            );
+        }
+        let message = load("", &[(SAFE_BOOT, "yes")], Flags::default()).expect_err("no");
+        assert!(message.contains("MOCKSERVER_SAFE_BOOT: must"), "{message}");
     }
 
     #[test]

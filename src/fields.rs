@@ -111,6 +111,51 @@ impl Fields {
         value
     }
 
+    /// The same for an object that may be absent and then means nothing at all.
+    pub fn optional_section<T>(
+        &mut self,
+        name: &'static str,
+        about: &'static str,
+        read: impl FnOnce(&mut Fields) -> T,
+    ) -> Option<T> {
+        let given = self.given.get(name).is_some_and(|value| !value.is_null());
+        let value = self.section(name, about, read);
+        if !given {
+            self.withdraw(name);
+        }
+        given.then_some(value)
+    }
+
+    /// Reads a list, empty by default, item by item: `read` is told where the item stands, and gives its
+    /// value and its effective form.
+    pub fn list<T>(
+        &mut self,
+        name: &'static str,
+        about: &'static str,
+        mut read: impl FnMut(&str, Value) -> Result<(T, Value), Vec<FieldError>>,
+    ) -> Vec<T> {
+        let schema = json!({ "type": "array", "default": [], "description": about });
+        self.properties.insert(name.to_owned(), schema);
+        let (mut values, mut shown) = (Vec::new(), Vec::new());
+        match self.given.remove(name) {
+            None | Some(Value::Null) => {}
+            Some(Value::Array(items)) => {
+                for (i, item) in items.into_iter().enumerate() {
+                    match read(&format!("{}/{i}", self.pointer_to(name)), item) {
+                        Ok((value, effective)) => {
+                            values.push(value);
+                            shown.push(effective);
+                        }
+                        Err(mut errors) => self.errors.append(&mut errors),
+                    }
+                }
+            }
+            Some(other) => self.reject(name, format!("must be a list, not {}", short(&other))),
+        }
+        self.effective.insert(name.to_owned(), shown.into());
+        values
+    }
+
     /// Whether the caller sent this member; true only until it is read.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
@@ -264,6 +309,19 @@ impl Field<'_> {
         })
     }
 
+    /// True or false.
+    pub fn flag(self, default: bool) -> bool {
+        let schema = json!({ "type": "boolean" });
+        let rule = "must be true or false";
+        self.read(
+            schema,
+            rule,
+            Some((default, default.into())),
+            Value::as_bool,
+        )
+        .unwrap_or(default)
+    }
+
     /// One of the named values; the first is the default.
     pub fn choice<T: Copy>(self, choices: &[(&'static str, T)]) -> T {
         let (default_name, default) = choices[0];
@@ -406,7 +464,7 @@ impl Field<'_> {
         }
         let detail = match secret {
             true => rule.to_owned(),
-            false => format!("{rule}, not {}", shown(&given)),
+            false => format!("{rule}, not {}", short(&given)),
         };
         fields.reject(name, detail);
         default
@@ -448,7 +506,7 @@ fn quoted(names: &[&str]) -> String {
 }
 
 /// The value as it goes into a message: whole when short, cut when long.
-fn shown(value: &Value) -> String {
+fn short(value: &Value) -> String {
     const LONGEST: usize = 60;
     let text = value.to_string();
     if text.chars().count() <= LONGEST {
@@ -584,6 +642,46 @@ mod tests {
             json!([1]),
         ] {
             assert_eq!(list(bad), Err(1));
+        }
+    }
+
+    #[test]
+    fn a_list_is_read_item_by_item_and_a_faulty_item_is_pointed_at() {
+        let read = |value: Value| {
+            let mut f = fields(json!({ "l": value }));
+            let even = |at: &str, item: Value| match item.as_i64() {
+                Some(n) if n % 2 == 0 => Ok((n, item)),
+                _ => Err(vec![FieldError::new(at, "must be even")]),
+            };
+            let values = f.list("l", "", even);
+            f.finish().map(|effective| (values, effective))
+        };
+        let (values, effective) = read(json!([2, 4])).expect("good");
+        assert_eq!((values, &effective["l"]), (vec![2, 4], &json!([2, 4])));
+        let errors = read(json!([1, 2, "x"])).expect_err("two faults");
+        let at: Vec<&str> = errors.iter().map(|e| e.pointer.as_str()).collect();
+        assert_eq!(at, ["/l/0", "/l/2"]);
+        assert!(read(json!({})).is_err());
+    }
+
+    #[test]
+    fn an_absent_section_may_mean_nothing_and_a_given_one_is_read() {
+        let read = |value: Value| {
+            let mut f = fields(value);
+            let flag = |inner: &mut Fields| inner.field("on", "").flag(true);
+            let value = f.optional_section("s", "", flag);
+            f.finish()
+                .map(|effective| (value, Value::Object(effective)))
+        };
+        assert_eq!(read(json!({})), Ok((None, json!({}))));
+        let given = read(json!({ "s": {} }));
+        assert_eq!(given, Ok((Some(true), json!({ "s": { "on": true } }))));
+        assert_eq!(
+            read(json!({ "s": { "on": false } })).expect("good").0,
+            Some(false)
+        );
+        for bad in [json!({ "s": 1 }), json!({ "s": { "on": "no" } })] {
+            assert!(read(bad).is_err());
         }
     }
 

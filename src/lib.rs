@@ -3,17 +3,20 @@
 //! - [`app`] puts the parts together: two listeners, two runtimes, one shut-down.
 //! - [`cli`] is the command line.
 //! - [`config`] and [`logging`] are read once at the start.
+//! - [`boot`] makes a version that is bad from birth.
 //! - [`http`] has the only list of routes; its handlers call the [`manager`].
 //! - [`listener`] accepts their connections, within bounds.
 //! - [`manager`] checks requests and runs the one live session.
 //! - [`ledger`] keeps what happened, over the death of the process too.
 //! - [`metrics`] tells how the process does, [`traces`] tells of each request.
+//! - [`readiness`] tells whether the service may get traffic.
 //! - [`plugin`] says what a fault is; [`scenarios`] are the faults, one file each.
 //! - [`fault`] puts faults before requests.
 //! - [`host`] tells what the machine or the container gives.
 //! - [`fields`] reads whatever comes from outside.
 
 pub mod app;
+pub mod boot;
 pub mod cli;
 pub mod client;
 pub mod config;
@@ -29,5 +32,6 @@ pub mod logging;
 pub mod manager;
 pub mod metrics;
 pub mod plugin;
+pub mod readiness;
 pub mod scenarios;
 pub mod traces;

@@ -44,7 +44,7 @@ fn main() -> ExitCode {
 fn serve(loaded: Loaded) -> io::Result<()> {
     let traces = Traces::start(&loaded.config)?;
     logging::init(&loaded.config.log, &traces)?;
-    let ran = App::bind(loaded).and_then(|app| app.run(exit));
+    let ran = App::new(loaded).run(exit);
     traces.finish();
     ran
 }

@@ -38,6 +38,7 @@ use crate::manager::ScenarioManager;
 use crate::metrics::Metrics;
 use crate::metrics::measure::MeasureLayer;
 use crate::metrics::requests::{CallMeter, Requests, RouteMeter};
+use crate::readiness::Readiness;
 use crate::traces::layer::TraceLayer;
 
 /// What the handlers work with. Every request clones it, so it is one pointer.
@@ -73,6 +74,8 @@ pub struct Parts {
     pub ledger: Ledger,
     /// Cancelled when the daemon ends, so that streams end too.
     pub end: CancellationToken,
+    /// Whether the service may get traffic.
+    pub readiness: Readiness,
     /// The token that every change must carry; none leaves the API open.
     pub token: Option<Arc<str>>,
     /// Whether requests to the service are traced.

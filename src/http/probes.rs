@@ -1,8 +1,14 @@
-//! The probe routes. They are always healthy; a fault answers in their place.
+//! The probe routes. They tell of the process's life alone; a fault answers in their place.
 
 use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Serialize;
+
+use super::Api;
+use super::route::{Either, Operation, Output};
 
 /// The body of a probe's answer.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -11,7 +17,35 @@ pub(super) struct Health {
     status: &'static str,
 }
 
-/// `GET /health`, `GET /ready` and their other names.
+/// The answer of a service that may not get traffic. It looks like that of the health_check fault, which
+/// is what the description tells of.
+#[derive(Debug)]
+pub(super) struct Unready;
+
+impl IntoResponse for Unready {
+    fn into_response(self) -> Response {
+        let body = Json(Health {
+            status: "unhealthy",
+        });
+        (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
+    }
+}
+
+impl Output for Unready {
+    fn describe(_: &mut Operation) {}
+}
+
+/// `GET /health`, `GET /startup` and their other names; `GET /ready` on the admin listener too, which
+/// neither a fault nor the boot profile touches.
 pub(super) async fn healthy() -> Json<Health> {
     Json(Health { status: "healthy" })
+}
+
+/// `GET /ready` and its other name: not before the boot profile allows it, nor after a signal to end.
+pub(super) async fn ready(State(api): State<Api>) -> Either<Json<Health>, Unready> {
+    if api.readiness.is_ready() {
+        Either::Usual(healthy().await)
+    } else {
+        Either::Other(Unready)
+    }
 }

@@ -295,7 +295,7 @@ fn of_probes() -> Vec<Route> {
         probe(route, Surface::Health, "/health")
     };
     let ready = |path, id, summary| {
-        let route = Route::get(path, id, summary, probes::healthy);
+        let route = Route::get(path, id, summary, probes::ready).on_admin(probes::healthy);
         probe(route, Surface::Ready, "/ready")
     };
     vec![

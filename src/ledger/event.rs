@@ -206,6 +206,15 @@ pub struct BootFacts {
     /// Lines of the journal that could not be read and were passed over.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unreadable_lines: u64,
+    /// The boot profile, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Map<String, Value>>,
+    /// Which boot of the profile's crash loop this is, from 1; none where it is not to crash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crashing_boot: Option<u32>,
+    /// The boot profile was to be ignored.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub safe_boot: bool,
     /// The process before; none when this is the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Previous>,

@@ -24,7 +24,7 @@ pub(super) fn told_by(events: &[(Event, usize)], oom_kills: Option<u64>) -> Opti
     let (end, because) = if find(Kind::Shutdown).is_some() {
         (LastEnd::Graceful, None)
     } else if let Some(intent) = find(Kind::ExitIntent) {
-        let name = intent.scenario.as_deref().unwrap_or("a run");
+        let name = intent.scenario.as_deref().unwrap_or("the boot profile");
         let code = intent.exit_code.unwrap_or_default();
         (
             LastEnd::Planned,

@@ -199,7 +199,8 @@ impl ScenarioManager {
             Some(Value::Array(entries)) if !entries.is_empty() => {
                 let mut seen = Vec::new();
                 for (i, entry) in entries.into_iter().enumerate() {
-                    match self.plan_entry(&format!("/scenarios/{i}"), entry, &mut seen) {
+                    let at = format!("/scenarios/{i}");
+                    match plan_entry(self.registry, &at, entry, &mut seen, &[]) {
                         Ok(run) => runs.push(run),
                         Err(mut found) => errors.append(&mut found),
                     }
@@ -216,63 +217,72 @@ impl ScenarioManager {
             Err(errors)
         }
     }
+}
 
-    fn plan_entry(
-        &self,
-        at: &str,
-        entry: Value,
-        seen: &mut Vec<&'static str>,
-    ) -> Result<PlannedRun, Vec<FieldError>> {
-        let Value::Object(mut entry) = entry else {
-            let rule = "must be an object with name, params and duration";
-            return Err(vec![FieldError::new(at, rule)]);
-        };
-        let duration = take_duration(at, &mut entry);
-        let given = match entry.remove("params") {
-            None => Ok(Map::new()),
-            Some(Value::Object(params)) => Ok(params),
-            Some(_) => Err(vec![FieldError::new(
-                format!("{at}/params"),
-                "must be an object",
-            )]),
-        };
-        let plugin = self.named_plugin(at, entry.remove("name"));
-        let once = match &plugin {
-            Ok(plugin) => once(at, plugin.name(), seen),
-            Err(_) => Ok(()),
-        };
-        let plan = both(plugin, given)
-            .and_then(|(plugin, given)| plugin.plan(&format!("{at}/params"), given));
-        let unknown: Vec<FieldError> = entry
-            .keys()
-            .map(|key| {
-                let detail = "unknown key; allowed here: name, params, duration";
-                FieldError::new(pointer_to(at, key), detail)
-            })
-            .collect();
-        let unknown = if unknown.is_empty() {
-            Ok(())
-        } else {
-            Err(unknown)
-        };
-        let ((duration, plan), ((), ())) = both(both(duration, plan), both(once, unknown))?;
-        Ok(PlannedRun { plan, duration })
-    }
+/// Checks one `entry` of a set, which stands at `at`, with the scenarios of `registry`; `seen` holds the
+/// names before it. `more` are keys that the caller has taken out already.
+///
+/// # Errors
+/// Every bad value.
+pub fn plan_entry(
+    registry: &[&'static dyn Plugin],
+    at: &str,
+    entry: Value,
+    seen: &mut Vec<&'static str>,
+    more: &[&str],
+) -> Result<PlannedRun, Vec<FieldError>> {
+    let Value::Object(mut entry) = entry else {
+        let rule = "must be an object with name, params and duration";
+        return Err(vec![FieldError::new(at, rule)]);
+    };
+    let duration = take_duration(at, &mut entry);
+    let given = match entry.remove("params") {
+        None => Ok(Map::new()),
+        Some(Value::Object(params)) => Ok(params),
+        Some(_) => Err(vec![FieldError::new(
+            format!("{at}/params"),
+            "must be an object",
+        )]),
+    };
+    let plugin = named_plugin(registry, at, entry.remove("name"));
+    let once = match &plugin {
+        Ok(plugin) => once(at, plugin.name(), seen),
+        Err(_) => Ok(()),
+    };
+    let plan =
+        both(plugin, given).and_then(|(plugin, given)| plugin.plan(&format!("{at}/params"), given));
+    let allowed = [&["name", "params", "duration"], more].concat().join(", ");
+    let unknown: Vec<FieldError> = entry
+        .keys()
+        .map(|key| {
+            let detail = format!("unknown key; allowed here: {allowed}");
+            FieldError::new(pointer_to(at, key), detail)
+        })
+        .collect();
+    let unknown = if unknown.is_empty() {
+        Ok(())
+    } else {
+        Err(unknown)
+    };
+    let ((duration, plan), ((), ())) = both(both(duration, plan), both(once, unknown))?;
+    Ok(PlannedRun { plan, duration })
+}
 
-    fn named_plugin(
-        &self,
-        at: &str,
-        name: Option<Value>,
-    ) -> Result<&'static dyn Plugin, Vec<FieldError>> {
-        let refuse = |detail: String| Err(vec![FieldError::new(format!("{at}/name"), detail)]);
-        let known = self.names().join(", ");
-        let Some(Value::String(name)) = name else {
-            return refuse(format!("must be the name of a scenario: {known}"));
-        };
-        match self.find(&name) {
-            Ok(plugin) => Ok(plugin),
-            Err(_) => refuse(format!("unknown scenario {name:?}; known: {known}")),
-        }
+fn named_plugin(
+    registry: &[&'static dyn Plugin],
+    at: &str,
+    name: Option<Value>,
+) -> Result<&'static dyn Plugin, Vec<FieldError>> {
+    let refuse = |detail: String| Err(vec![FieldError::new(format!("{at}/name"), detail)]);
+    let known: Vec<&str> = registry.iter().map(|plugin| plugin.name()).collect();
+    let known = known.join(", ");
+    let Some(Value::String(name)) = name else {
+        return refuse(format!("must be the name of a scenario: {known}"));
+    };
+    let found = registry.iter().find(|plugin| plugin.name() == name);
+    match found {
+        Some(plugin) => Ok(*plugin),
+        None => refuse(format!("unknown scenario {name:?}; known: {known}")),
     }
 }
 
@@ -318,7 +328,10 @@ fn read_duration(fields: &mut Fields) -> f64 {
 }
 
 /// Both values, or the errors of both.
-fn both<A, B>(
+///
+/// # Errors
+/// Those of both.
+pub fn both<A, B>(
     a: Result<A, Vec<FieldError>>,
     b: Result<B, Vec<FieldError>>,
 ) -> Result<(A, B), Vec<FieldError>> {

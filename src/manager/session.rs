@@ -75,6 +75,10 @@ pub enum SessionError {
     Closed,
 }
 
+/// Starts that are to come by themselves, by scenario. One is cancelled when a command ends or replaces
+/// what it would start; from then on it is refused.
+pub type Onsets = BTreeMap<&'static str, CancellationToken>;
+
 type StartReply = oneshot::Sender<Result<StartReport, SessionError>>;
 
 /// A command and who gave it, where that is known.
@@ -114,11 +118,13 @@ pub struct SessionManager {
 
 impl SessionManager {
     /// Starts the actor on the current runtime. It lives until `root` is cancelled; then it ends
-    /// every run, answers no more and completes the returned task.
+    /// every run, answers no more and completes the returned task. It cancels those of `onsets` that a
+    /// command makes pointless.
     pub fn spawn(
         host: Arc<Host>,
         table: FaultTable,
         root: CancellationToken,
+        onsets: Onsets,
     ) -> (Self, tokio::task::JoinHandle<()>) {
         let (commands, mailbox) = mpsc::channel(MAILBOX);
         let (publish, view) = watch::channel(Arc::new(View::default()));
@@ -126,6 +132,7 @@ impl SessionManager {
             host,
             table,
             root,
+            onsets,
             mailbox,
             backlog: VecDeque::new(),
             tasks: JoinSet::new(),
@@ -265,6 +272,7 @@ struct Actor {
     host: Arc<Host>,
     table: FaultTable,
     root: CancellationToken,
+    onsets: Onsets,
     mailbox: mpsc::Receiver<Order>,
     /// Commands that arrived while a start was under way, oldest first.
     backlog: VecDeque<Order>,
@@ -322,6 +330,10 @@ impl Actor {
     }
 
     async fn handle(&mut self, Order { by, command }: Order) {
+        if self.is_void(by, &command) {
+            // It was called off on its way here: the dropped reply says so.
+            return;
+        }
         let replaced = (EndReason::Replaced, by);
         let stopped = (EndReason::Stopped, by);
         match command {
@@ -356,6 +368,23 @@ impl Actor {
                 self.answer(reply, names);
             }
         }
+    }
+
+    /// Whether `command` is an onset that was called off; one of a client calls off those that it makes
+    /// pointless.
+    fn is_void(&self, by: Option<Asker>, command: &Command) -> bool {
+        if by != Some(Asker::Boot) {
+            let onsets = self.onsets.iter();
+            for (_, onset) in onsets.filter(|(name, _)| command.calls_off(name)) {
+                onset.cancel();
+            }
+            return false;
+        }
+        let Command::StartOne(run, _) = command else {
+            return false;
+        };
+        let onset = self.onsets.get(run.plan.name);
+        onset.is_some_and(CancellationToken::is_cancelled)
     }
 
     /// Answers as soon as the ledger has on disk what the answer tells of.

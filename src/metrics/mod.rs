@@ -6,6 +6,7 @@
 //! nothing is counted twice where both are scraped. What the system counts is read at each scrape, what
 //! only this process knows is counted as it happens.
 
+mod arrivals;
 mod histogram;
 pub mod measure;
 pub mod page;
@@ -43,10 +44,14 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Metrics of the service that `config` names, all of them zero as yet.
+    /// Metrics of the service that `config` names, with the counters of its `requests`.
     #[must_use]
-    pub fn new(config: &Config, runtimes: &Runtimes, manager: ScenarioManager) -> Self {
-        let requests = Requests::default();
+    pub fn new(
+        config: &Config,
+        runtimes: &Runtimes,
+        manager: ScenarioManager,
+        requests: Requests,
+    ) -> Self {
         let mut service = system(config, runtimes);
         service.register_collector(Box::new(requests.clone()));
         let mut admin = system(config, runtimes);

@@ -14,6 +14,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 
+use super::arrivals::Arrivals;
 use super::histogram::Histogram;
 use super::measure::Meter;
 use super::page;
@@ -44,6 +45,7 @@ pub struct Requests(Arc<Counters>);
 
 #[derive(Debug)]
 struct Counters {
+    arrivals: Arrivals,
     /// As in [`ROUTES`], then the other route.
     routes: Vec<RouteCounters>,
     spare: [Spare; SPARE],
@@ -79,6 +81,7 @@ impl Default for Requests {
         let others: (&'static str, &[u16]) = (OTHER_ROUTE, &[]);
         let routes = ROUTES.into_iter().chain([others]);
         Self(Arc::new(Counters {
+            arrivals: Arrivals::default(),
             routes: routes
                 .map(|(route, statuses)| RouteCounters {
                     route,
@@ -111,6 +114,20 @@ impl Requests {
         ROUTES.iter().any(|(known, _)| *known == route)
     }
 
+    /// How many requests have come, whatever they ask for.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.arrivals.count()
+    }
+
+    /// Waits until `count` requests have come, those before the call included.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn arrived(&self, count: u64) {
+        self.0.arrivals.reach(count).await;
+    }
+
     /// Measures the calls to the pretended dependency.
     #[must_use]
     pub fn calls(&self) -> CallMeter {
@@ -129,6 +146,7 @@ impl Meter for RouteMeter {
     fn begun(&self) {
         let route = &self.counters.routes[self.route];
         route.active.fetch_add(1, Ordering::Relaxed);
+        self.counters.arrivals.note();
     }
 
     fn ended(&self, method: &'static str, status: Option<StatusCode>, took: Duration) {
@@ -198,6 +216,7 @@ impl Collector for Requests {
             spare,
             rest,
             calls,
+            ..
         } = &*self.0;
         let mut family = encoder.encode_descriptor(
             "http_server_request_duration_seconds",

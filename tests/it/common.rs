@@ -97,7 +97,10 @@ impl Daemon {
                 Some("service") => service = address(),
                 Some("admin") => admin = address(),
                 // From here on it hears signals too.
-                _ => ready = line["message"] == "Ready.",
+                _ => {
+                    let message = line["message"].as_str().unwrap_or_default();
+                    ready = matches!(message, "Ready." | "Serving, but not ready yet.");
+                }
             }
         }
         let (service, admin) = (service.expect("an address"), admin.expect("an address"));

@@ -9,6 +9,9 @@ mod api;
 /// Every kind of bad input: what is answered, and that what ran before still runs.
 mod bad_input;
 
+/// The boot profile: versions that are bad by their configuration.
+mod boot;
+
 /// Clients that hold connections and give nothing, and what they cost everybody else.
 mod connections;
 

@@ -171,6 +171,10 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::with_onsets(Onsets::new())
+    }
+
+    fn with_onsets(onsets: Onsets) -> Self {
         let census = Census::default();
         let ledger = Ledger::in_memory("a test", BootFacts::default());
         let (exits, seen) = (Arc::new(Mutex::new(Vec::new())), ledger.clone());
@@ -190,7 +194,7 @@ impl Bench {
             ledger: ledger.clone(),
         });
         let (root, table) = (CancellationToken::new(), FaultTable::default());
-        let (sessions, actor) = SessionManager::spawn(host, table.clone(), root.clone());
+        let (sessions, actor) = SessionManager::spawn(host, table.clone(), root.clone(), onsets);
         Self {
             sessions,
             actor,
@@ -1032,4 +1036,64 @@ proptest! {
             .expect("a runtime");
         runtime.block_on(play(steps));
     }
+}
+
+// === Starts that come by themselves ===
+
+/// A bench with an onset of `a`.
+fn with_onset() -> (Bench, CancellationToken) {
+    let onset = CancellationToken::new();
+    let bench = Bench::with_onsets(Onsets::from([("a", onset.clone())]));
+    (bench, onset)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_onset_that_a_client_made_pointless_is_refused() {
+    let boot = Some(Asker::Boot);
+    let (bench, onset) = with_onset();
+    // Neither another scenario nor the profile itself calls it off.
+    let runs = vec![run('b', Act::Well, 0)];
+    bench.sessions.start_set(runs, boot).await.expect("a start");
+    bench.sessions.stop_one("b", BY).await.expect("an answer");
+    assert!(!onset.is_cancelled());
+    bench.sessions.stop_all(BY).await.expect("an answer");
+    assert!(onset.is_cancelled());
+    let late = bench.sessions.start_one(run('a', Act::Well, 0), boot).await;
+    assert_eq!(late, Err(SessionError::Closed));
+    assert!(bench.sessions.view().session.is_none());
+    // A client may start it all the same.
+    let started = bench.sessions.start_one(run('a', Act::Well, 0), BY).await;
+    started.expect("a start");
+
+    for by_client in ["set", "one"] {
+        let (bench, onset) = with_onset();
+        let started = match by_client {
+            "set" => {
+                bench
+                    .sessions
+                    .start_set(vec![run('b', Act::Well, 0)], BY)
+                    .await
+            }
+            _ => bench.sessions.start_one(run('a', Act::Well, 0), BY).await,
+        };
+        started.expect("a start");
+        assert!(onset.is_cancelled(), "{by_client}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_onset_joins_what_runs_and_the_ledger_knows_who_asked() {
+    let boot = Some(Asker::Boot);
+    let (bench, _onset) = with_onset();
+    let first = vec![run('b', Act::Well, 0)];
+    let first = bench
+        .sessions
+        .start_set(first, boot)
+        .await
+        .expect("a start");
+    let late = bench.sessions.start_one(run('a', Act::Well, 0), boot).await;
+    assert_eq!(late.expect("a start").session_id, first.session_id);
+    let events = bench.ledger.all();
+    let accepted: Vec<_> = events.iter().filter(|e| e.kind == Kind::Accepted).collect();
+    assert!(accepted.len() == 2 && accepted.iter().all(|event| event.by == boot));
 }

@@ -1,0 +1,169 @@
+//! What a profile may say, and when it ends the process.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::fields::{FieldError, Fields};
+
+fn read(profile: Value) -> Result<Boot, Vec<FieldError>> {
+    let Value::Object(given) = profile else {
+        panic!("the test gives an object")
+    };
+    let mut fields = Fields::new("/Boot", given);
+    let boot = Boot::read(&mut fields, scenarios::ALL);
+    fields.finish().map(|_| boot)
+}
+
+fn faults(profile: Value) -> Vec<String> {
+    let errors = read(profile).expect_err("a bad profile");
+    errors.into_iter().map(|error| error.pointer).collect()
+}
+
+#[test]
+fn nothing_is_a_good_version() {
+    assert_eq!(read(json!({})), Ok(Boot::default()));
+    let booting = Booting {
+        profile: Boot::default(),
+        began: Instant::now(),
+        crashing_boot: None,
+    };
+    assert!(booting.is_ready_at_once());
+}
+
+#[test]
+fn every_fault_of_a_profile_is_told_with_its_place() {
+    let profile = json!({
+        "scenarios": [
+            { "name": "no_such", "after": -1 },
+            { "name": "cpu_burner", "params": { "target_percent": 101 }, "when_ready": "yes" },
+            { "name": "cpu_burner", "soon": true },
+            5,
+        ],
+        "start_delay": "long",
+        "fail": { "exit_code": 256, "listening": 1, "message": "" },
+        "crash_loop": { "boots": 0, "sleep": 1 },
+        "colour": "red",
+    });
+    let mut found = faults(profile);
+    found.sort();
+    let expected = [
+        "/Boot/colour",
+        "/Boot/crash_loop/boots",
+        "/Boot/crash_loop/sleep",
+        "/Boot/fail/exit_code",
+        "/Boot/fail/listening",
+        "/Boot/fail/message",
+        "/Boot/scenarios/0/after",
+        "/Boot/scenarios/0/name",
+        "/Boot/scenarios/1/params/target_percent",
+        "/Boot/scenarios/1/when_ready",
+        "/Boot/scenarios/2/name",
+        "/Boot/scenarios/2/soon",
+        "/Boot/scenarios/3",
+        "/Boot/start_delay",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn what_could_never_happen_is_refused() {
+    for (profile, at) in [
+        (json!({ "hang": true, "ready_after": 1 }), "/Boot/hang"),
+        (
+            json!({ "never_ready": true, "ready_after": 1 }),
+            "/Boot/ready_after",
+        ),
+        (
+            json!({ "fail": {}, "never_ready": true }),
+            "/Boot/never_ready",
+        ),
+        (json!({ "fail": {}, "start_delay": 1 }), "/Boot/start_delay"),
+        (
+            json!({ "never_ready": true,
+                    "scenarios": [{ "name": "crash", "when_ready": true }] }),
+            "/Boot/scenarios/0/when_ready",
+        ),
+    ] {
+        assert_eq!(faults(profile.clone()), [at], "{profile}");
+    }
+    let good = json!({ "fail": { "listening": true }, "never_ready": true, "start_delay": 1 });
+    assert!(read(good).is_ok());
+}
+
+#[test]
+fn a_scenario_keeps_its_parameters_and_says_when_it_starts() {
+    let boot = read(json!({ "scenarios": [
+        { "name": "network_latency", "params": { "latency_ms": 7 }, "duration": 2 },
+        { "name": "crash", "after": 1.5, "after_requests": 10, "when_ready": true },
+    ] }))
+    .expect("good");
+    let [first, later] = &boot.scenarios[..] else {
+        panic!("two scenarios")
+    };
+    assert!(first.onset.is_at_once() && !later.onset.is_at_once());
+    let planned = first.plan(scenarios::ALL).expect("it was checked");
+    assert_eq!(planned.plan.params["latency_ms"], 7);
+    assert_eq!(planned.duration, Some(Duration::from_secs(2)));
+    let expected = profile::Onset {
+        after: Duration::from_millis(1500),
+        after_requests: 10,
+        when_ready: true,
+    };
+    assert_eq!(later.onset, expected);
+}
+
+fn booting(profile: Value) -> (tempfile::TempDir, Booting) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let profile = read(profile).expect("a good profile");
+    let booting = Booting::begin(profile, folder.path()).expect("a count");
+    (folder, booting)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_of_two_endings_comes_and_a_later_start_does_not() {
+    let both = json!({ "start_delay": 9, "fail": { "listening": true, "after": 20, "exit_code": 2 },
+                       "crash_loop": { "after": 5, "exit_code": 3 } });
+    let (_folder, booting) = booting(both);
+    let ending = booting.before_listening().await.expect("it crashes first");
+    assert_eq!(ending.exit_code, 3);
+    assert_eq!(booting.began.elapsed().as_secs(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listening_failure_counts_from_the_begin() {
+    let profile = json!({ "start_delay": 9, "fail": { "listening": true, "after": 20 } });
+    let (_folder, booting) = booting(profile);
+    assert_eq!(booting.before_listening().await, None);
+    assert_eq!(booting.began.elapsed().as_secs(), 9);
+    let ending = booting.while_listening().await;
+    assert_eq!((ending.exit_code, ending.message.as_str()), (1, FATAL));
+    assert_eq!(booting.began.elapsed().as_secs(), 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_onset_waits_for_all_that_it_names() {
+    let (readiness, requests) = (Readiness::default(), Requests::default());
+    let began = Instant::now();
+    let onset = profile::Onset {
+        after: Duration::from_secs(3),
+        after_requests: 0,
+        when_ready: true,
+    };
+    let ready_later = async {
+        sleep_until(began + Duration::from_secs(10)).await;
+        readiness.begin();
+    };
+    tokio::join!(onset.due(began, &readiness, &requests), ready_later);
+    // From the moment it was ready, not from the begin.
+    assert_eq!(began.elapsed().as_secs(), 13);
+    let waits_for_one = profile::Onset {
+        after_requests: 1,
+        ..profile::Onset::default()
+    };
+    let due = waits_for_one.due(began, &readiness, &requests);
+    assert!(
+        tokio::time::timeout(Duration::from_secs(60), due)
+            .await
+            .is_err()
+    );
+}
