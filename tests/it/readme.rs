@@ -86,12 +86,32 @@ const NOT_RUN_HERE: &[(&str, &str)] = &[
         "never ends by itself; for people",
     ),
     (
-        "kubectl apply -f mockserver-deployment.yaml",
-        "needs a cluster; the manifest is checked below",
+        "kubectl apply -k etc/kubernetes/overlays/good",
+        "needs a cluster; rendered, checked and run by tests/kubernetes, as are all the overlays",
+    ),
+    (
+        "kubectl scale deploy/mockserver --replicas=3",
+        "needs a cluster; for people",
     ),
     (
         "kubectl port-forward deploy/mockserver 8889",
         "needs a cluster; for people",
+    ),
+    (
+        "kubectl apply -k etc/kubernetes/every-pod",
+        "needs a cluster; its jobs are run by tests/kubernetes",
+    ),
+    (
+        "kubectl create job --from=cronjob/mockserver-start start-1",
+        "the same",
+    ),
+    (
+        "kubectl create job --from=cronjob/mockserver-stop stop-1",
+        "the same",
+    ),
+    (
+        "kubectl set env cronjob/mockserver-start PODS=mockserver-pods",
+        "the same",
     ),
 ];
 
@@ -377,29 +397,6 @@ fn the_configuration_shown_is_accepted() {
         });
         let yaml = yaml.expect("a configuration is shown").text;
         load(&yaml).unwrap_or_else(|error| panic!("{file}: {error}"));
-    }
-}
-
-#[test]
-fn the_probes_of_the_kubernetes_manifest_are_answered_on_its_port() {
-    let daemon = Daemon::start();
-    for (file, text) in BOTH {
-        let manifest = blocks(text)
-            .into_iter()
-            .filter(|block| block.language == "yaml")
-            .map(|block| yaml_documents(&block.text))
-            .find(|documents| documents[0]["kind"] == "Deployment")
-            .expect("a deployment is shown");
-        let container = &manifest[0]["spec"]["template"]["spec"]["containers"][0];
-        assert_eq!(container["image"], "mockserver:latest");
-        assert_eq!(manifest[1]["spec"]["ports"][0]["port"], 8888);
-        assert_eq!(container["ports"][0]["containerPort"], 8888);
-        for probe in ["livenessProbe", "readinessProbe"] {
-            let get = &container[probe]["httpGet"];
-            assert_eq!(get["port"], 8888, "{file}: {probe}");
-            let path = get["path"].as_str().expect("a path");
-            assert_eq!(daemon.get(path).status, 200, "{file}: {probe}");
-        }
     }
 }
 
