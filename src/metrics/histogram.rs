@@ -15,6 +15,23 @@ const BOUNDS: [f64; 17] = [
     60.0,
 ];
 
+/// Which of the bounds a page shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Resolution {
+    /// All of them.
+    Fine,
+    /// Half of them, for a page that must hold more than requests.
+    Coarse,
+}
+
+impl Resolution {
+    fn shows(self, bound: f64) -> bool {
+        /// Far enough apart for every default of a fault to lie between two of its own.
+        const COARSE: [f64; 9] = [0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0];
+        self == Self::Fine || COARSE.contains(&bound) || bound.is_infinite()
+    }
+}
+
 /// How often which duration was seen. The library's own histogram takes a lock for each record.
 #[derive(Debug, Default)]
 pub(super) struct Histogram {
@@ -39,15 +56,27 @@ impl Histogram {
         &self,
         family: &mut MetricEncoder<'_>,
         labels: &impl EncodeLabelSet,
+        resolution: Resolution,
     ) -> fmt::Result {
-        let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
-        let counts = self.buckets.iter().map(|n| n.load(Ordering::Relaxed));
-        let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
+        let buckets = self.buckets(resolution);
         // The count is the sum of these very buckets, so that the two agree in every scrape.
         let count = buckets.iter().map(|(_, n)| n).sum();
         let sum = Duration::from_nanos(self.nanos.load(Ordering::Relaxed)).as_secs_f64();
         let mut member = family.encode_family(labels)?;
         member.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+    }
+
+    /// The bounds that `resolution` shows, each with how many durations lie between it and the one before.
+    fn buckets(&self, resolution: Resolution) -> Vec<(f64, u64)> {
+        let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
+        let counts = self.buckets.iter().map(|n| n.load(Ordering::Relaxed));
+        let mut hidden = 0;
+        let shown = bounds.zip(counts).filter_map(|(bound, count)| {
+            hidden += count;
+            let is_shown = resolution.shows(bound);
+            is_shown.then(|| (bound, std::mem::take(&mut hidden)))
+        });
+        shown.collect()
     }
 
     /// How many durations were counted.
@@ -76,5 +105,21 @@ mod tests {
         assert_eq!((counts[16], counts[17]), (1, 1));
         assert_eq!(times.count(), 5);
         assert_eq!(times.nanos.load(Ordering::Relaxed), 120_012_000_000);
+    }
+
+    #[test]
+    fn a_coarse_histogram_has_fewer_bounds_and_loses_no_duration() {
+        let times = Histogram::default();
+        for ms in [5, 9, 11, 60, 120, 2_000, 3_000, 15_000, 70_000] {
+            times.record(Duration::from_millis(ms));
+        }
+        let coarse = times.buckets(Resolution::Coarse);
+        let (bounds, counts): (Vec<f64>, Vec<u64>) = coarse.into_iter().unzip();
+        let shown = [0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0];
+        assert_eq!(bounds[..9], shown);
+        assert!(shown.iter().all(|bound| BOUNDS.contains(bound)));
+        assert_eq!((bounds.len(), bounds[9]), (10, f64::INFINITY));
+        assert_eq!(counts, [1, 2, 1, 1, 0, 2, 0, 1, 0, 1]);
+        assert_eq!(times.buckets(Resolution::Fine).len(), BOUNDS.len() + 1);
     }
 }

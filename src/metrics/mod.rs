@@ -1,10 +1,10 @@
 //! The metrics of this process, in the names that dashboards and canary checks know.
 //!
 //! There are two pages. The service listener's shows what any service shows, and nothing that names a
-//! fault: whoever is tested must not read the answer there. The admin listener's shows the process too
-//! and beside it the truth about faults; the histograms of requests are on the first page only, so that
-//! nothing is counted twice where both are scraped. What the system counts is read at each scrape, what
-//! only this process knows is counted as it happens.
+//! fault: whoever is tested must not read the answer there. The admin listener's shows the same and the
+//! truth about faults beside it. So that both stay small, its histograms have half of the buckets; that
+//! leaves room there for some more scenarios. What the system counts is read at each scrape, what only
+//! this process knows is counted as it happens.
 
 mod arrivals;
 mod histogram;
@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::host::cgroup::Cgroup;
 use crate::host::runtimes::Runtimes;
 use crate::manager::ScenarioManager;
+use histogram::Resolution;
 use page::Format;
 use requests::Requests;
 
@@ -53,8 +54,16 @@ impl Metrics {
         requests: Requests,
     ) -> Self {
         let mut service = system(config, runtimes);
-        service.register_collector(Box::new(requests.clone()));
+        let shown = |resolution| {
+            let requests = requests.clone();
+            Box::new(requests::Shown {
+                requests,
+                resolution,
+            })
+        };
+        service.register_collector(shown(Resolution::Fine));
         let mut admin = system(config, runtimes);
+        admin.register_collector(shown(Resolution::Coarse));
         admin.register_collector(Box::new(truth::Truth(manager)));
         Self {
             service,

@@ -15,7 +15,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 
 use super::arrivals::Arrivals;
-use super::histogram::Histogram;
+use super::histogram::{Histogram, Resolution};
 use super::measure::Meter;
 use super::page;
 
@@ -28,7 +28,8 @@ const ROUTES: [(&str, &[u16]); 5] = [
     ("/api/v1/test/sleep10ms", &[200]),
     ("/api/v1/test/sleep30ms", &[200]),
 ];
-/// How many more statuses these routes may bring about, all together. Each costs twenty series.
+/// How many more statuses these routes may bring about, all together. Each costs twenty series, twelve on
+/// the admin page.
 const SPARE: usize = 2;
 /// The route of all other requests: the control API, the metrics, unknown paths.
 const OTHER_ROUTE: &str = "other";
@@ -209,15 +210,23 @@ pub(crate) fn method_label(method: &Method) -> &'static str {
     }
 }
 
-impl Collector for Requests {
+/// The counters as one page shows them.
+#[derive(Debug)]
+pub(super) struct Shown {
+    pub(super) requests: Requests,
+    pub(super) resolution: Resolution,
+}
+
+impl Collector for Shown {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let resolution = self.resolution;
         let Counters {
             routes,
             spare,
             rest,
             calls,
             ..
-        } = &*self.0;
+        } = &*self.requests.0;
         let mut family = encoder.encode_descriptor(
             "http_server_request_duration_seconds",
             "Time from a request's arrival to its answer",
@@ -233,15 +242,18 @@ impl Collector for Requests {
         };
         for RouteCounters { route, answers, .. } in routes {
             for (status, times) in answers {
-                times.encode(&mut family, &labels("GET", route, status.as_str()))?;
+                let labels = labels("GET", route, status.as_str());
+                times.encode(&mut family, &labels, resolution)?;
             }
         }
         for Spare { answer, times } in spare {
             if let Some((route, status)) = answer.get() {
-                times.encode(&mut family, &labels("GET", route, status.as_str()))?;
+                let labels = labels("GET", route, status.as_str());
+                times.encode(&mut family, &labels, resolution)?;
             }
         }
-        rest.encode(&mut family, &labels(OTHER, OTHER_ROUTE, OTHER))?;
+        let rest_labels = labels(OTHER, OTHER_ROUTE, OTHER);
+        rest.encode(&mut family, &rest_labels, resolution)?;
 
         let active = routes
             .iter()
@@ -265,7 +277,7 @@ impl Collector for Requests {
                 ("http_request_method", "GET"),
                 ("http_response_status_code", status),
             ];
-            times.encode(&mut family, &labels)?;
+            times.encode(&mut family, &labels, resolution)?;
         }
         Ok(())
     }

@@ -160,18 +160,22 @@ const OF_FAULTS: [&str; 5] = [
 #[test]
 fn both_pages_have_their_names_and_every_series_stands_at_its_zero_from_the_start() {
     let daemon = Daemon::start();
-    let (service, admin) = (Page::service(&daemon), Page::admin(&daemon));
+    // The scrape of the service listener is a request itself, so it comes last.
+    let (admin, service) = (Page::admin(&daemon), Page::service(&daemon));
     let both = OF_THE_PROCESS.iter().copied();
     assert_eq!(service.names(), both.clone().chain(OF_REQUESTS).collect());
-    assert_eq!(admin.names(), both.chain(OF_FAULTS).collect());
-    for (series, value) in service.series.iter().chain(&admin.series) {
-        let counted = series.starts_with("http_") || series.starts_with("mockserver_");
-        // The scrape itself is a request under way.
-        let itself = series == "http_server_active_requests{http_route=\"other\"}";
-        assert!(
-            !counted || *value == f64::from(u8::from(itself)),
-            "{series} {value}"
-        );
+    let all = both.chain(OF_REQUESTS).chain(OF_FAULTS);
+    assert_eq!(admin.names(), all.collect());
+    for page in [&admin, &service] {
+        for (series, value) in &page.series {
+            let counted = series.starts_with("http_") || series.starts_with("mockserver_");
+            let itself = series == "http_server_active_requests{http_route=\"other\"}"
+                && std::ptr::eq(page, &service);
+            assert!(
+                !counted || *value == f64::from(u8::from(itself)),
+                "{series} {value}"
+            );
+        }
     }
     for name in [
         "process_cpu_seconds_total",
@@ -215,6 +219,25 @@ fn no_page_ever_has_more_than_300_series() {
     assert_eq!(service.answers("/health", "500"), 1.0);
     assert!(service.series.len() <= 300, "{}", service.series.len());
     assert!(admin.series.len() <= 300, "{}", admin.series.len());
+    // They have them on the admin page too, with fewer buckets; those that it has say the same.
+    assert_eq!(admin.answers("/health", "500"), 1.0);
+    let of_requests = |page: &Page, part: &str| -> BTreeMap<String, f64> {
+        let series = page.series.iter().filter(|(series, _)| {
+            series.starts_with("http_") && series.contains(part) && !series.contains("\"other\"")
+        });
+        series.map(|(name, value)| (name.clone(), *value)).collect()
+    };
+    let fine = of_requests(&service, "");
+    for (series, value) in of_requests(&admin, "") {
+        assert_eq!(fine.get(&series), Some(&value), "{series}");
+    }
+    assert_eq!(
+        of_requests(&admin, "_count"),
+        of_requests(&service, "_count")
+    );
+    assert_eq!(of_requests(&admin, "_bucket").len(), 12 * 10);
+    // Room for three more scenarios, of eight series each, before the page is full.
+    assert!(admin.series.len() <= 300 - 3 * 8, "{}", admin.series.len());
     // None is lost: what has no series of its own is counted among the others.
     let (starts, scrapes) = (5.0, 1.0);
     assert_eq!(service.others(), 8.0 + 50.0 * 8.0 + starts + scrapes);
