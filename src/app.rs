@@ -200,7 +200,7 @@ impl Control {
                 readiness.begin();
             }
             booting.start_first(&sessions).await;
-            let token = self.config.auth.token.map(Arc::from);
+            let auth = self.config.auth;
             let api = Api::new(Parts {
                 manager,
                 metrics,
@@ -208,7 +208,9 @@ impl Control {
                 ledger: ledger.clone(),
                 end: self.root.clone(),
                 readiness: readiness.clone(),
-                token,
+                token: auth.token.map(Arc::from),
+                protect_reads: auth.protect_reads,
+                allowed_hosts: auth.allowed_hosts,
                 traced: self.config.otel.endpoint.is_some(),
             });
             hand_over

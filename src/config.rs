@@ -93,12 +93,18 @@ pub struct Admin {
 pub struct Auth {
     /// The bearer token that every change must carry; none leaves the API open.
     pub token: Option<String>,
+    /// Whether the control API's reads must carry it too.
+    pub protect_reads: bool,
+    /// Names, beside addresses and localhost, by which the browsers of people may know the daemon.
+    pub allowed_hosts: Vec<String>,
 }
 
 impl fmt::Debug for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Auth")
             .field("token", &self.token.as_ref().map(|_| "…"))
+            .field("protect_reads", &self.protect_reads)
+            .field("allowed_hosts", &self.allowed_hosts)
             .finish()
     }
 }
@@ -188,13 +194,15 @@ const VARIABLES: &[(&str, &[&str])] = &[
     ("MOCKSERVER_ADMIN_PORT", &["Admin", "Port"]),
     ("MOCKSERVER_AUTH_TOKEN", &["Auth", "Token"]),
     ("MOCKSERVER_AUTH_TOKEN_FILE", &["Auth", "TokenFile"]),
+    ("MOCKSERVER_AUTH_PROTECT_READS", &["Auth", "ProtectReads"]),
+    ("MOCKSERVER_AUTH_ALLOWED_HOSTS", &["Auth", "AllowedHosts"]),
     ("MOCKSERVER_DATA_DIR", &["DataDir"]),
     // The name that every OpenTelemetry SDK knows and that operators of Kubernetes set for all pods.
     ("OTEL_EXPORTER_OTLP_ENDPOINT", &["Otel", "Endpoint"]),
     ("MOCKSERVER_OTEL_ENDPOINT", &["Otel", "Endpoint"]),
 ];
 
-/// The variables that set all there is of `Auth`.
+/// The variables that set the token, in two ways.
 const TOKEN_VARIABLES: [&str; 2] = ["MOCKSERVER_AUTH_TOKEN", "MOCKSERVER_AUTH_TOKEN_FILE"];
 
 /// All there is of `Boot`, as JSON; it wins over the file as a whole.
@@ -209,12 +217,10 @@ impl Config {
     /// Every fault that was found, in one message.
     pub fn load(flags: &Flags, env: &dyn Env) -> Result<Loaded, ConfigError> {
         let (file, mut values) = read_file(flags.file.as_deref())?;
-        if TOKEN_VARIABLES
-            .iter()
-            .any(|variable| env.get(variable).is_some())
-        {
+        let token_is_set = TOKEN_VARIABLES.iter().any(|name| env.get(name).is_some());
+        if let Some(Value::Object(auth)) = values.get_mut("Auth").filter(|_| token_is_set) {
             // The file may name the token in the other of the two ways.
-            values.remove("Auth");
+            auth.retain(|key, _| !["Token", "TokenFile"].contains(&key.as_str()));
         }
         for (variable, path) in VARIABLES {
             // Kubernetes sets MOCKSERVER_PORT=tcp://… in every pod beside a Service of that name.
@@ -337,14 +343,27 @@ impl Config {
             let from_file = auth
                 .field("TokenFile", "A file that holds the token.")
                 .optional_text("must be a readable file that is not empty", |file| {
-                    let text = std::fs::read_to_string(file).ok()?;
+                    let text = read_bounded(Path::new(file)).ok()?;
                     any(text.trim())
                 });
             if both {
                 auth.reject("TokenFile", "give either Token or TokenFile, not both");
             }
+            let token = token.or(from_file);
+            let protect_reads = auth
+                .field("ProtectReads", "Whether reads must carry the token too.")
+                .flag(false);
+            if protect_reads && token.is_none() {
+                auth.reject("ProtectReads", "needs a Token or a TokenFile");
+            }
+            let allowed_hosts = auth.field("AllowedHosts", "Names that browsers may use.");
             Auth {
-                token: token.or(from_file),
+                token,
+                protect_reads,
+                allowed_hosts: allowed_hosts.texts("names of hosts without ports", |name| {
+                    let authority: http::uri::Authority = name.parse().ok()?;
+                    (authority.host() == name).then(|| name.to_owned())
+                }),
             }
         });
         let data_dir = fields.field("DataDir", "Where files may be written.").text(
@@ -449,7 +468,7 @@ fn read_safe_boot(env: &dyn Env) -> Result<bool, String> {
     }
 }
 
-/// Puts `value` at `path`, as a number where it is one, since the environment and flags know only text.
+/// Puts `value` at `path`.
 fn set(values: &mut Map<String, Value>, path: &[&str], value: String) {
     let [section @ .., key] = path else { return };
     let mut at = values;
@@ -463,12 +482,19 @@ fn set(values: &mut Map<String, Value>, path: &[&str], value: String) {
         let Value::Object(inner) = entry else { return };
         at = inner;
     }
-    let is_port = *key == "Port";
-    let number = value.parse::<u64>().ok().filter(|_| is_port);
-    at.insert(
-        (*key).to_owned(),
-        number.map_or(Value::String(value), Value::from),
-    );
+    at.insert((*key).to_owned(), typed(path, value));
+}
+
+/// The value as a file would hold it, since the environment and flags know only text. What is not what it
+/// should be stays a text, and is refused where it is read.
+fn typed(path: &[&str], value: String) -> Value {
+    let parsed = match path {
+        [.., "Port"] => value.parse::<u64>().ok().map(Value::from),
+        ["Auth", "ProtectReads"] => value.parse::<bool>().ok().map(Value::from),
+        ["Auth", "AllowedHosts"] => return value.split(',').map(str::trim).collect(),
+        _ => None,
+    };
+    parsed.unwrap_or(Value::String(value))
 }
 
 fn told(from: &str, errors: &[FieldError]) -> ConfigError {
@@ -766,6 +792,33 @@ mod tests {
         }
         let message = load("", &[(SAFE_BOOT, "yes")], Flags::default()).expect_err("no");
         assert!(message.contains("MOCKSERVER_SAFE_BOOT: must"), "{message}");
+    }
+
+    #[test]
+    fn reads_are_protected_by_a_token_or_not_at_all() {
+        let yaml = "Auth: {ProtectReads: true, AllowedHosts: [a.example]}";
+        let message = load(yaml, &[], Flags::default()).expect_err("no token");
+        assert!(message.contains("Auth.ProtectReads: needs"), "{message}");
+        let env = [("MOCKSERVER_AUTH_TOKEN", "t0ken")];
+        let auth = load(yaml, &env, Flags::default()).expect("good").auth;
+        assert!(auth.protect_reads);
+        assert_eq!(auth.allowed_hosts, ["a.example"]);
+    }
+
+    #[test]
+    fn the_environment_lists_hosts_by_commas() {
+        let hosts = |list| {
+            let env = [("MOCKSERVER_AUTH_ALLOWED_HOSTS", list)];
+            load("", &env, Flags::default()).map(|config| config.auth.allowed_hosts)
+        };
+        assert_eq!(
+            hosts("a.example, b").expect("good"),
+            ["a.example", "b"].map(str::to_owned)
+        );
+        for bad in ["a.example:80", "http://a.example", "a b", "", "a/"] {
+            let message = hosts(bad).expect_err(bad);
+            assert!(message.contains("Auth.AllowedHosts: must be"), "{message}");
+        }
     }
 
     #[test]

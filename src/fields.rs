@@ -393,6 +393,18 @@ impl Field<'_> {
         self.read(schema, rule, None, |given| given.as_str().and_then(&parse))
     }
 
+    /// A list of texts that `parse` accepts; `what` says what they are. Empty by default.
+    pub fn texts<T>(self, what: &str, parse: impl Fn(&str) -> Option<T>) -> Vec<T> {
+        let schema = json!({ "type": "array", "items": { "type": "string" } });
+        let rule = format!("must be a list of {what}");
+        let parse = |given: &Value| {
+            let items = given.as_array()?.iter();
+            items.map(|item| item.as_str().and_then(&parse)).collect()
+        };
+        self.read(schema, &rule, Some((Vec::new(), json!([]))), parse)
+            .unwrap_or_default()
+    }
+
     fn read_number(
         self,
         range: &impl RangeBounds<f64>,

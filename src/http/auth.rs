@@ -1,9 +1,9 @@
-//! The bearer token that every change must carry where one is configured.
+//! The bearer token that changes, and reads if told so, must carry where one is configured.
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 
 use super::Api;
 use super::problem::{Kind, Problem};
@@ -17,11 +17,7 @@ pub(super) async fn require_token(
     let Some(token) = &api.token else {
         return next.run(request).await;
     };
-    let given = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(bearer);
-    if given.is_some_and(|given| same(given, token.as_bytes())) {
+    if given(request.headers()).is_some_and(|given| same(given, token.as_bytes())) {
         return next.run(request).await;
     }
     let detail = "Send the token as \"Authorization: Bearer <token>\".";
@@ -31,6 +27,14 @@ pub(super) async fn require_token(
         .headers_mut()
         .insert(header::WWW_AUTHENTICATE, scheme);
     response
+}
+
+/// The token that a request carries; none where it carries two, of which somebody on the way may have
+/// looked at the other.
+fn given(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut all = headers.get_all(header::AUTHORIZATION).iter();
+    let one = all.next().filter(|_| all.next().is_none());
+    one.and_then(bearer)
 }
 
 fn bearer(value: &HeaderValue) -> Option<&[u8]> {
@@ -80,6 +84,16 @@ mod tests {
             let value = value.expect("good bytes");
             prop_assert_eq!(bearer(&value), Some(&bytes[..]));
         }
+    }
+
+    #[test]
+    fn a_request_with_two_tokens_has_none() {
+        let mut headers = HeaderMap::new();
+        let token = HeaderValue::from_static("Bearer abc");
+        headers.append(header::AUTHORIZATION, token.clone());
+        assert_eq!(given(&headers), Some(&b"abc"[..]));
+        headers.append(header::AUTHORIZATION, token);
+        assert_eq!(given(&headers), None);
     }
 
     #[test]

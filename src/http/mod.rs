@@ -4,6 +4,7 @@
 
 mod auth;
 mod body;
+mod browser;
 pub mod caller;
 mod composite;
 mod docs;
@@ -24,11 +25,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use http::Method;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use self::route::Access;
 use crate::fault::Surface;
 use crate::fault::layer::FaultLayer;
 use crate::fault::table::FaultTable;
@@ -78,6 +79,10 @@ pub struct Parts {
     pub readiness: Readiness,
     /// The token that every change must carry; none leaves the API open.
     pub token: Option<Arc<str>>,
+    /// Whether the control API's reads must carry it too.
+    pub protect_reads: bool,
+    /// Names by which the browsers of people may know the daemon, beside addresses and localhost.
+    pub allowed_hosts: Vec<String>,
     /// Whether requests to the service are traced.
     pub traced: bool,
 }
@@ -155,9 +160,13 @@ fn router(api: Api, front: Option<&Front>) -> Router {
             Some(handler) if front.is_none() => handler,
             _ => route.handler,
         };
-        if route.method == Method::POST {
+        if route.access == Access::Change || route.access == Access::Read && api.protect_reads {
             let token = from_fn_with_state(api.clone(), auth::require_token);
             handler = handler.route_layer(token);
+        }
+        if route.access != Access::Open {
+            let no_page = from_fn_with_state(api.clone(), browser::refuse_foreign_pages);
+            handler = handler.route_layer(no_page);
         }
         if route.surface == Surface::Dependency {
             // Not before the refusal of another method: then nothing is called.

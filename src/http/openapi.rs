@@ -9,13 +9,13 @@ use std::sync::LazyLock;
 
 use axum::body::Bytes;
 use axum::response::{IntoResponse, Response};
-use http::{Method, header};
+use http::header;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::problem::{Kind, Problem};
-use super::route::{Answer, Body, Operation, Output, Route};
+use super::route::{Access, Answer, Body, Operation, Output, Route};
 use super::routes;
 use crate::manager::schema;
 use crate::plugin::Plugin;
@@ -26,7 +26,9 @@ const ABOUT: &str = "An HTTP service that goes wrong on command, and stops when 
 - Bodies are JSON whatever the Content-Type says, and an absent body is `{}`. `80.0` is as good as `80`.
 - Errors are RFC 9457 problems on every path. All bad values are listed, and a request that is refused \
   has changed nothing.
-- Where a token is configured, every POST must carry it.
+- Where a token is configured, every POST must carry it, and with `Auth.ProtectReads` every read of the \
+  control API too. Probes, traffic and this description never need it.
+- Pages of other sites are refused: a browser may send only what our own pages ask for.
 - MB means MiB.";
 
 const JSON: &str = "application/json";
@@ -101,7 +103,8 @@ fn describe(registry: &[&dyn Plugin]) -> Value {
             "securitySchemes": { "token": {
                 "type": "http",
                 "scheme": "bearer",
-                "description": "Needed where one is configured.",
+                "description": "Needed where one is configured: by every POST, and by every read \
+                    of the control API too where Auth.ProtectReads is set.",
             } },
         },
     })
@@ -155,7 +158,7 @@ impl Writer<'_> {
         if let Some(body) = route.operation.body {
             operation["requestBody"] = self.body(body, only);
         }
-        if route.method == Method::POST {
+        if route.access != Access::Open {
             operation["security"] = json!([{ "token": [] }, {}]);
         }
         operation

@@ -25,6 +25,8 @@ pub enum Kind {
     MalformedPath,
     /// A token is configured and the request does not carry it.
     NoToken,
+    /// A browser sent it for a page that is none of ours.
+    RefusedOrigin,
     /// No scenario of the name in the path.
     UnknownScenario,
     /// No session of the id in the path.
@@ -59,6 +61,11 @@ impl Kind {
             ),
             Self::MalformedPath => (S::BAD_REQUEST, "malformed-path", "The path cannot be read."),
             Self::NoToken => (S::UNAUTHORIZED, "no-token", "A token is needed."),
+            Self::RefusedOrigin => (
+                S::FORBIDDEN,
+                "refused-origin",
+                "Pages of other sites are refused.",
+            ),
             Self::UnknownScenario => (
                 S::NOT_FOUND,
                 "unknown-scenario",

@@ -31,6 +31,8 @@ pub(super) struct Route {
     pub(super) handler: MethodRouter<Api>,
     /// What the admin listener serves in its place.
     pub(super) on_admin: Option<MethodRouter<Api>>,
+    /// Who may ask.
+    pub(super) access: Access,
     /// What faults are before it on the service listener.
     pub(super) surface: Surface,
     /// The route that the metrics count its requests for.
@@ -43,7 +45,7 @@ pub(super) struct Route {
 }
 
 impl Route {
-    /// A route that reads.
+    /// A route that reads, open to everybody.
     pub(super) fn get<H, T, A>(
         path: &'static str,
         id: &'static str,
@@ -59,6 +61,7 @@ impl Route {
             path,
             handler: routing::get(handler),
             on_admin: None,
+            access: Access::Open,
             counts_as: path,
             surface: Surface::Other,
             id,
@@ -84,13 +87,25 @@ impl Route {
             path,
             handler: routing::post(handler),
             on_admin: None,
+            access: Access::Change,
             counts_as: path,
             surface: Surface::Control,
             id,
             summary,
             operation: Operation::of::<H, A>(),
         };
-        route.problem(Kind::NoToken).problem(Kind::ShuttingDown)
+        route.guarded().problem(Kind::ShuttingDown)
+    }
+
+    /// Makes it a read of the control API: no page of another site may ask, and it needs the token where
+    /// the configuration says so.
+    pub(super) fn control(self) -> Self {
+        let access = Access::Read;
+        Self { access, ..self }.guarded()
+    }
+
+    fn guarded(self) -> Self {
+        self.problem(Kind::NoToken).problem(Kind::RefusedOrigin)
     }
 
     /// Puts the route under the faults of another surface.
@@ -152,6 +167,17 @@ impl Route {
         }
         self
     }
+}
+
+/// Who may ask a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Everybody: probes, traffic, the description.
+    Open,
+    /// Who may look at the control API.
+    Read,
+    /// Who may change what runs.
+    Change,
 }
 
 /// What a route takes and answers.

@@ -116,6 +116,7 @@ fn of_scenarios() -> Vec<Route> {
             "Lists all scenarios",
             scenarios::list,
         )
+        .control()
         .example(json!({ "scenarios": [latency] })),
         Route::get(
             "/api/v1/scenarios/{name}",
@@ -123,6 +124,7 @@ fn of_scenarios() -> Vec<Route> {
             "Tells what a scenario does and takes",
             scenarios::describe,
         )
+        .control()
         .problem(Kind::UnknownScenario)
         .example(described),
         Route::get(
@@ -131,6 +133,7 @@ fn of_scenarios() -> Vec<Route> {
             "Tells what a scenario does now, or did last",
             scenarios::status,
         )
+        .control()
         .problem(Kind::UnknownScenario)
         .example(running),
         Route::post(
@@ -194,6 +197,7 @@ fn of_sets() -> Vec<Route> {
             "Tells what runs now",
             composite::status,
         )
+        .control()
         .example(session),
     ]
 }
@@ -248,6 +252,7 @@ fn of_ledger() -> Vec<Route> {
             "Tells what happened, page by page",
             events::list,
         )
+        .control()
         .example(json!({
             "events": [event],
             "next": 2,
@@ -260,13 +265,15 @@ fn of_ledger() -> Vec<Route> {
             "event_stream",
             "Tells what happens as it happens",
             events::stream,
-        ),
+        )
+        .control(),
         Route::get(
             "/api/v1/sessions",
             "past_sessions",
             "Tells of past and present sessions, planned and measured",
             events::sessions,
         )
+        .control()
         .example(json!({ "sessions": [session] })),
         Route::get(
             "/api/v1/sessions/{id}",
@@ -274,6 +281,7 @@ fn of_ledger() -> Vec<Route> {
             "Tells of one of them",
             events::session,
         )
+        .control()
         .problem(Kind::UnknownSession)
         .example(session),
     ]
@@ -346,6 +354,7 @@ fn of_metrics() -> Route {
         "Tells what the process and its requests measure",
         metrics::service,
     )
+    .control()
     .on_admin(metrics::admin)
 }
 

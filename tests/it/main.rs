@@ -24,6 +24,9 @@ mod faults;
 /// Figures that noise cannot move, at twice the bar of the benchmark.
 mod fidelity;
 
+/// Who may ask what: the token, and the pages of other sites.
+mod guard;
+
 /// What happened, kept and told: on disk, page by page, as a stream and as sessions.
 mod ledger;
 

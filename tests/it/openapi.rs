@@ -328,15 +328,21 @@ fn every_documented_answer_is_given_and_every_answer_is_documented() {
     assert_eq!(all.ask("GET", "/metrics", "", &open_metrics).status, 200);
 
     // A daemon that wants a token, and whose disk cannot be written.
-    let mut locked = Described::start("DataDir: /proc\n", &[("MOCKSERVER_AUTH_TOKEN", "t")]);
+    let yaml = "DataDir: /proc\nAuth: {Token: t, ProtectReads: true}\n";
+    let mut locked = Described::start(yaml, &[]);
     let token = [("authorization", "Bearer t")];
-    let changes: Vec<String> = all
+    let foreign = [("sec-fetch-site", "cross-site")];
+    let guarded: Vec<(String, String)> = all
         .operations()
-        .filter(|(_, method, _)| method == "POST")
-        .map(|(path, _, _)| path.replace("{name}", "crash"))
+        .filter(|(_, _, operation)| operation["security"].is_array())
+        .map(|(path, method, _)| {
+            let path = path.replace("{name}", "crash").replace("{id}", "none");
+            (method, path)
+        })
         .collect();
-    for path in changes {
-        assert_eq!(locked.ask("POST", &path, "", &[]).status, 401);
+    for (method, path) in guarded {
+        assert_eq!(locked.ask(&method, &path, "", &[]).status, 401);
+        assert_eq!(locked.ask(&method, &path, "", &foreign).status, 403);
     }
     assert_eq!(locked.ask("POST", FAILING_START, "", &token).status, 500);
     let set = json!({ "scenarios": [{ "name": "disk_io" }] }).to_string();
