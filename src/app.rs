@@ -178,7 +178,7 @@ impl Control {
             ledger.synced().await;
             let host = Arc::new(Host {
                 exit: Box::new(self.exit),
-                cgroup,
+                cgroup: cgroup.clone(),
                 runtimes: self.runtimes.clone(),
                 data_dir: self.config.data_dir.clone(),
                 census: Census::default(),
@@ -187,7 +187,8 @@ impl Control {
             let onsets = booting.onsets(&self.root);
             let (sessions, actor) =
                 SessionManager::spawn(host, self.table, self.root.clone(), onsets.clone());
-            let manager = ScenarioManager::new(scenarios::ALL, sessions.clone());
+            let limits = self.config.limits.clone();
+            let manager = ScenarioManager::new(scenarios::ALL, sessions.clone(), limits, cgroup);
             let requests = Requests::default();
             let metrics = Metrics::new(
                 &self.config,

@@ -15,6 +15,7 @@ use crate::boot::profile::Boot;
 use crate::client;
 use crate::fields::{FieldError, Fields};
 use crate::json::StrictValue;
+use crate::limits::Limits;
 use crate::scenarios;
 
 /// The file that is read when none is named; it may be missing.
@@ -24,7 +25,7 @@ pub const DEFAULT_FILE: &str = "etc/mockserver.yaml";
 const LARGEST_FILE: u64 = 1024 * 1024;
 
 /// Everything that can be set.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The name of the service, in its logs and metrics.
     pub name: String,
@@ -46,6 +47,8 @@ pub struct Config {
     pub otel: Otel,
     /// How a version that is bad from birth behaves.
     pub boot: Boot,
+    /// What a request may ask for.
+    pub limits: Limits,
 }
 
 /// Where and how logs are written.
@@ -200,6 +203,32 @@ const VARIABLES: &[(&str, &[&str])] = &[
     // The name that every OpenTelemetry SDK knows and that operators of Kubernetes set for all pods.
     ("OTEL_EXPORTER_OTLP_ENDPOINT", &["Otel", "Endpoint"]),
     ("MOCKSERVER_OTEL_ENDPOINT", &["Otel", "Endpoint"]),
+    ("MOCKSERVER_LIMITS_CPU_PERCENT", &["Limits", "CpuPercent"]),
+    ("MOCKSERVER_LIMITS_CPU_CORES", &["Limits", "CpuCores"]),
+    ("MOCKSERVER_LIMITS_MEMORY_MB", &["Limits", "MemoryMb"]),
+    (
+        "MOCKSERVER_LIMITS_MEMORY_PERCENT",
+        &["Limits", "MemoryPercent"],
+    ),
+    (
+        "MOCKSERVER_LIMITS_DISK_MB_PER_SECOND",
+        &["Limits", "DiskMbPerSecond"],
+    ),
+    (
+        "MOCKSERVER_LIMITS_TASKS_PER_SECOND",
+        &["Limits", "TasksPerSecond"],
+    ),
+    ("MOCKSERVER_LIMITS_LATENCY_MS", &["Limits", "LatencyMs"]),
+    ("MOCKSERVER_LIMITS_MAX_DURATION", &["Limits", "MaxDuration"]),
+    (
+        "MOCKSERVER_LIMITS_DEFAULT_DURATION",
+        &["Limits", "DefaultDuration"],
+    ),
+    (
+        "MOCKSERVER_LIMITS_CONCURRENT_SCENARIOS",
+        &["Limits", "ConcurrentScenarios"],
+    ),
+    ("MOCKSERVER_LIMITS_SCENARIOS", &["Limits", "Scenarios"]),
 ];
 
 /// The variables that set the token, in two ways.
@@ -387,6 +416,10 @@ impl Config {
         });
         let about = "How a version that is bad from birth behaves.";
         let boot = fields.section("Boot", about, |boot| Boot::read(boot, scenarios::ALL));
+        let names: Vec<_> = scenarios::ALL.iter().map(|plugin| plugin.name()).collect();
+        let limits = fields.section("Limits", "What a request may ask for.", |limits| {
+            Limits::read(limits, &names)
+        });
         Self {
             name,
             version: version.unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned()),
@@ -398,6 +431,7 @@ impl Config {
             data_dir,
             otel,
             boot,
+            limits,
         }
     }
 }
@@ -491,7 +525,10 @@ fn typed(path: &[&str], value: String) -> Value {
     let parsed = match path {
         [.., "Port"] => value.parse::<u64>().ok().map(Value::from),
         ["Auth", "ProtectReads"] => value.parse::<bool>().ok().map(Value::from),
-        ["Auth", "AllowedHosts"] => return value.split(',').map(str::trim).collect(),
+        ["Auth", "AllowedHosts"] | ["Limits", "Scenarios"] => {
+            return value.split(',').map(str::trim).collect();
+        }
+        ["Limits", _] => value.parse::<f64>().ok().map(Value::from),
         _ => None,
     };
     parsed.unwrap_or(Value::String(value))

@@ -13,6 +13,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::limits::{Ceiling, Ceilings, Resource};
+
 /// One bad value: where it stands and what would have been allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FieldError {
@@ -53,6 +55,7 @@ pub struct Fields {
     properties: Map<String, Value>,
     /// Pairs of members that stand for the same thing.
     either: Vec<[&'static str; 2]>,
+    ceilings: Ceilings,
     errors: Vec<FieldError>,
 }
 
@@ -66,8 +69,22 @@ impl Fields {
             effective: Map::new(),
             properties: Map::new(),
             either: Vec::new(),
+            ceilings: Ceilings::default(),
             errors: Vec::new(),
         }
+    }
+
+    /// Ends the ranges of members that ask for something at what `ceilings` allow.
+    #[must_use]
+    pub fn below(mut self, ceilings: Ceilings) -> Self {
+        self.ceilings = ceilings;
+        self
+    }
+
+    /// Whether something ends the range of members that ask for `resource`.
+    #[must_use]
+    pub fn is_limited(&self, resource: Resource) -> bool {
+        self.ceilings.of(resource).is_some()
     }
 
     /// The next member to read: its name and one sentence on what it does.
@@ -78,6 +95,7 @@ impl Fields {
             about,
             unit: None,
             secret: false,
+            ceiling: None,
         }
     }
 
@@ -254,6 +272,7 @@ pub struct Field<'f> {
     about: &'static str,
     unit: Option<&'static str>,
     secret: bool,
+    ceiling: Option<Ceiling>,
 }
 
 impl Field<'_> {
@@ -269,13 +288,35 @@ impl Field<'_> {
         self
     }
 
+    /// Says what the number asks for: its range ends, and its default too, at what is allowed of that.
+    pub fn asks_for(mut self, resource: Resource) -> Self {
+        self.ceiling = self.fields.ceilings.of(resource);
+        self
+    }
+
+    /// The end of a range that is at most `high`, and in brackets who drew it there.
+    fn end_of_range(&self, high: f64) -> (f64, String) {
+        match self.ceiling.filter(|ceiling| ceiling.most < high) {
+            Some(ceiling) => (ceiling.most, format!(" ({})", ceiling.key)),
+            None => (high, String::new()),
+        }
+    }
+
     /// A whole number within `range`; `80.0` is as good as `80`.
     pub fn integer<T>(self, range: RangeInclusive<T>, default: T) -> T
     where
         T: Copy + Into<i64> + TryFrom<i64>,
     {
-        let (low, high) = ((*range.start()).into(), (*range.end()).into());
-        let rule = format!("must be an integer from {low} to {high}");
+        let (low, high): (i64, i64) = ((*range.start()).into(), (*range.end()).into());
+        let (end, limit) = self.end_of_range(high as f64);
+        // The cast saturates.
+        let high = high.min(end.floor() as i64);
+        if high < low {
+            let detail = format!("nothing is allowed{limit}; the least is {low}");
+            self.fields.reject(self.name, detail);
+        }
+        let default = T::try_from(default.into().min(high)).unwrap_or(default);
+        let rule = format!("must be an integer from {low} to {high}{limit}");
         let schema = json!({ "type": "integer", "minimum": low, "maximum": high });
         let parse = |value: &Value| {
             whole(value)
@@ -288,6 +329,7 @@ impl Field<'_> {
 
     /// A finite number within `range`.
     pub fn number(self, range: impl RangeBounds<f64>, default: f64) -> f64 {
+        let default = default.min(self.end_of_range(default).0);
         let shown_default = (default, plain(default));
         self.read_number(&range, Some(shown_default))
             .unwrap_or(default)
@@ -322,6 +364,11 @@ impl Field<'_> {
         .unwrap_or(default)
     }
 
+    /// A member of a form that its reader checks itself, as `schema` tells it; none when it is absent.
+    pub fn any(self, schema: Value) -> Option<Value> {
+        self.read(schema, "", None, |value| Some(value.clone()))
+    }
+
     /// One of the named values; the first is the default.
     pub fn choice<T: Copy>(self, choices: &[(&'static str, T)]) -> T {
         let (default_name, default) = choices[0];
@@ -345,6 +392,21 @@ impl Field<'_> {
     pub fn any_of<T: Copy>(self, choices: &[(&'static str, T)]) -> Vec<T> {
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
         let all: Vec<T> = choices.iter().map(|(_, value)| *value).collect();
+        self.read_list(choices, Some((all.clone(), json!(names))))
+            .unwrap_or(all)
+    }
+
+    /// The same, or none when the member is absent.
+    pub fn optional_any_of<T: Copy>(self, choices: &[(&'static str, T)]) -> Option<Vec<T>> {
+        self.read_list(choices, None)
+    }
+
+    fn read_list<T: Copy>(
+        self,
+        choices: &[(&'static str, T)],
+        default: Option<(Vec<T>, Value)>,
+    ) -> Option<Vec<T>> {
+        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
         let rule = format!(
             "must be a non-empty list without repeats of {}",
             quoted(&names)
@@ -353,7 +415,7 @@ impl Field<'_> {
             "type": "array", "items": { "type": "string", "enum": names },
             "minItems": 1, "uniqueItems": true,
         });
-        let parse = |value: &Value| {
+        self.read(schema, &rule, default, |value| {
             let list = value.as_array()?;
             let repeats = list
                 .iter()
@@ -363,9 +425,7 @@ impl Field<'_> {
                 return None;
             }
             list.iter().map(|item| named(choices, item)).collect()
-        };
-        self.read(schema, &rule, Some((all.clone(), json!(names))), parse)
-            .unwrap_or(all)
+        })
     }
 
     /// A text that `parse` accepts; `rule` says what that is.
@@ -423,13 +483,17 @@ impl Field<'_> {
             }
             Bound::Unbounded => {}
         }
+        let mut most = f64::INFINITY;
         if let Bound::Included(high) = range.end_bound() {
-            schema["maximum"] = plain(*high);
-            limits.push(format!("at most {high}"));
+            let (high, limit) = self.end_of_range(*high);
+            most = high;
+            schema["maximum"] = plain(high);
+            limits.push(format!("at most {high}{limit}"));
         }
         let rule = format!("must be a number {}", limits.join(" and "));
         self.read(schema, &rule, default, |value| {
-            value.as_f64().filter(|n| range.contains(n))
+            let number = value.as_f64()?;
+            (range.contains(&number) && number <= most).then_some(number)
         })
     }
 
@@ -448,6 +512,7 @@ impl Field<'_> {
             about,
             unit,
             secret,
+            ceiling: _,
         } = self;
         schema["description"] = about.into();
         if let Some(unit) = unit {
@@ -710,6 +775,59 @@ mod tests {
                     "unit": "MiB/s", "description": "How fast." })
         );
         assert_eq!(schema["additionalProperties"], json!(false));
+    }
+
+    #[test]
+    fn a_ceiling_ends_the_range_and_the_default_and_says_who_set_it() {
+        let mut limits = fields(json!({ "LatencyMs": 49.5, "DiskMbPerSecond": 2 }));
+        let set = crate::limits::Limits::read(&mut limits, &[]);
+        let cgroup = crate::host::cgroup::Cgroup::at("/no", "/no");
+        let read = |value: Value| {
+            let mut f = fields(value).below(set.ceilings(&cgroup));
+            let ms = f.field("ms", "").asks_for(Resource::LatencyMs);
+            let ms = ms.integer(0..=600_u32, 100);
+            let rate = f.field("rate", "").asks_for(Resource::DiskMbPerSecond);
+            let rate = rate.number(above(0.0, 100.0), 50.0);
+            let free = f.field("free", "").integer(0..=600_u32, 100);
+            (ms, rate, free, f)
+        };
+        let (ms, rate, free, f) = read(json!({}));
+        assert_eq!((ms, rate, free), (49, 2.0, 100));
+        assert_eq!(
+            Value::Object(f.finish().expect("good")),
+            json!({ "ms": 49, "rate": 2, "free": 100 })
+        );
+        let errors = read(json!({ "ms": 50, "rate": 2.5 })).3.finish();
+        let details: Vec<String> = errors
+            .expect_err("two")
+            .into_iter()
+            .map(|e| e.detail)
+            .collect();
+        assert_eq!(
+            details,
+            [
+                "must be an integer from 0 to 49 (Limits.LatencyMs), not 50",
+                "must be a number greater than 0 and at most 2 (Limits.DiskMbPerSecond), not 2.5",
+            ]
+        );
+        let schema = read(json!({})).3.schema();
+        assert_eq!(schema["properties"]["ms"]["maximum"], 49);
+        assert_eq!(schema["properties"]["rate"]["maximum"], 2);
+    }
+
+    #[test]
+    fn a_ceiling_below_the_least_value_leaves_nothing() {
+        let mut limits = fields(json!({ "MemoryMb": 0.5 }));
+        let set = crate::limits::Limits::read(&mut limits, &[]);
+        let cgroup = crate::host::cgroup::Cgroup::at("/no", "/no");
+        let mut f = fields(json!({})).below(set.ceilings(&cgroup));
+        let mb = f.field("mb", "").asks_for(Resource::MemoryMb);
+        mb.integer(1..=9_u32, 5);
+        let errors = f.finish().expect_err("nothing");
+        assert_eq!(
+            errors[0].detail,
+            "nothing is allowed (Limits.MemoryMb); the least is 1"
+        );
     }
 
     #[test]

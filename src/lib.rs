@@ -13,7 +13,7 @@
 //! - [`plugin`] says what a fault is; [`scenarios`] are the faults, one file each.
 //! - [`fault`] puts faults before requests.
 //! - [`host`] tells what the machine or the container gives.
-//! - [`fields`] reads whatever comes from outside.
+//! - [`fields`] reads whatever comes from outside; [`limits`] says how much of it is allowed.
 
 pub mod app;
 pub mod boot;
@@ -27,6 +27,7 @@ pub mod host;
 pub mod http;
 pub mod json;
 pub mod ledger;
+pub mod limits;
 pub mod listener;
 pub mod logging;
 pub mod manager;

@@ -85,5 +85,5 @@ pub(super) async fn start_when(
         return;
     };
     // What could not start is told in the log and in the session.
-    drop(sessions.start_one(planned, Some(Asker::Boot)).await);
+    drop(sessions.start_one(planned, None, Some(Asker::Boot)).await);
 }

@@ -58,6 +58,7 @@ impl BootRun {
         Some(PlannedRun {
             plan,
             duration: self.duration,
+            is_default_duration: false,
         })
     }
 }

@@ -9,7 +9,8 @@ use super::Api;
 use super::body::{JsonObject, NoParameters};
 use super::caller::Caller;
 use super::problem::Problem;
-use crate::manager::view::{Detail, SessionStatus, StartReport};
+use crate::manager::Started;
+use crate::manager::view::{Detail, SessionStatus};
 
 /// The answer to a stop of everything.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -47,7 +48,7 @@ pub(super) async fn start(
     State(api): State<Api>,
     Caller(by): Caller,
     JsonObject(body): JsonObject,
-) -> Result<Json<StartReport>, Problem> {
+) -> Result<Json<Started>, Problem> {
     Ok(Json(api.manager.start_set(body, by).await?))
 }
 

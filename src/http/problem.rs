@@ -27,6 +27,8 @@ pub enum Kind {
     NoToken,
     /// A browser sent it for a page that is none of ours.
     RefusedOrigin,
+    /// `Limits.Scenarios` does not name the scenario in the path.
+    ScenarioNotAllowed,
     /// No scenario of the name in the path.
     UnknownScenario,
     /// No session of the id in the path.
@@ -41,6 +43,8 @@ pub enum Kind {
     BodyTooLarge,
     /// JSON with bad values.
     InvalidParams,
+    /// As many scenarios run as `Limits.ConcurrentScenarios` allows.
+    TooManyScenarios,
     /// Not one of the scenarios could start.
     StartFailed,
     /// A defect.
@@ -65,6 +69,11 @@ impl Kind {
                 S::FORBIDDEN,
                 "refused-origin",
                 "Pages of other sites are refused.",
+            ),
+            Self::ScenarioNotAllowed => (
+                S::FORBIDDEN,
+                "scenario-not-allowed",
+                "The scenario is not allowed here.",
             ),
             Self::UnknownScenario => (
                 S::NOT_FOUND,
@@ -92,6 +101,11 @@ impl Kind {
                 S::UNPROCESSABLE_ENTITY,
                 "invalid-params",
                 "The request has bad values.",
+            ),
+            Self::TooManyScenarios => (
+                S::CONFLICT,
+                "too-many-scenarios",
+                "No more scenarios may run at once.",
             ),
             Self::StartFailed => (
                 S::INTERNAL_SERVER_ERROR,
@@ -127,7 +141,7 @@ impl Kind {
 }
 
 /// An answer that tells what went wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Problem {
     /// Names the kind of problem for machines.
     pub r#type: String,
@@ -201,7 +215,17 @@ impl From<ManagerError> for Problem {
                 Kind::UnknownScenario,
                 format!("{name:?} is not known; known: {}", known.join(", ")),
             ),
+            ManagerError::NotAllowed(name) => Self::new(
+                Kind::ScenarioNotAllowed,
+                format!("{name} is not among the scenarios of Limits.Scenarios."),
+            ),
             ManagerError::Invalid(errors) => Self::invalid(errors),
+            ManagerError::Session(SessionError::NoRoom(most)) => Self::new(
+                Kind::TooManyScenarios,
+                format!(
+                    "At most {most} may run at once (Limits.ConcurrentScenarios); stop one first."
+                ),
+            ),
             ManagerError::Session(SessionError::NothingStarted(report)) => {
                 let reasons: Vec<String> = report
                     .details
@@ -271,6 +295,16 @@ mod tests {
                 ManagerError::Invalid(vec![FieldError::new("/p", "bad")]),
                 422,
                 "invalid-params",
+            ),
+            (
+                ManagerError::NotAllowed("crash"),
+                403,
+                "scenario-not-allowed",
+            ),
+            (
+                ManagerError::Session(SessionError::NoRoom(1)),
+                409,
+                "too-many-scenarios",
             ),
             (
                 ManagerError::Session(SessionError::NothingStarted(report)),

@@ -143,6 +143,8 @@ fn of_scenarios() -> Vec<Route> {
             scenarios::start,
         )
         .takes(Body::Parameters)
+        .problem(Kind::ScenarioNotAllowed)
+        .problem(Kind::TooManyScenarios)
         .problem(Kind::StartFailed)
         .example(json!({
             "session_id": "session-1764000000000",

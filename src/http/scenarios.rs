@@ -9,8 +9,8 @@ use super::Api;
 use super::body::{JsonObject, Name, NoParameters};
 use super::caller::Caller;
 use super::problem::Problem;
-use crate::manager::ScenarioSummary;
-use crate::manager::view::{ScenarioStatus, StartReport};
+use crate::manager::view::ScenarioStatus;
+use crate::manager::{ScenarioSummary, Started};
 
 /// All scenarios.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -47,7 +47,7 @@ pub(super) async fn start(
     Name(name): Name,
     Caller(by): Caller,
     JsonObject(body): JsonObject,
-) -> Result<Json<StartReport>, Problem> {
+) -> Result<Json<Started>, Problem> {
     Ok(Json(api.manager.start_one(&name, body, by).await?))
 }
 

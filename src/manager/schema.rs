@@ -1,16 +1,20 @@
-//! JSON Schemas of what a start takes, made of what reads it: the scenarios' parameters and `duration`.
+//! JSON Schemas of what a start takes, made of what reads it: the scenarios' parameters, `duration` and the
+//! rest of the envelope.
 
 use serde_json::{Map, Value, json};
 
-use super::read_duration;
+use super::request::{Envelope, read_duration};
 use crate::fields::Fields;
 use crate::plugin::Plugin;
 
-/// The schema of the body of a single start: the parameters, flat, and `duration`.
+/// The schema of the body of a single start: the parameters, flat, `duration` and the rest.
 #[must_use]
 pub fn of_start(plugin: &dyn Plugin) -> Value {
     let mut schema = of_params(plugin);
     schema["properties"]["duration"] = of_duration();
+    for (name, of_one) in envelope() {
+        schema["properties"][name] = of_one;
+    }
     schema
 }
 
@@ -52,16 +56,28 @@ pub fn of_set(registry: &[&dyn Plugin], params: impl Fn(&dyn Plugin) -> Value) -
         "maxItems": registry.len(),
         "allOf": registry.iter().map(once).collect::<Vec<_>>(),
     });
+    let mut properties = Map::from_iter([("scenarios".to_owned(), scenarios)]);
+    properties.extend(envelope());
     json!({
         "type": "object",
-        "properties": { "scenarios": scenarios },
+        "properties": properties,
         "required": ["scenarios"],
         "additionalProperties": false,
     })
 }
 
+/// The members of a start beside what shall run.
+fn envelope() -> Map<String, Value> {
+    let mut fields = Fields::new("", Map::new());
+    Envelope::read(&mut fields);
+    match fields.schema()["properties"].take() {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    }
+}
+
 fn of_duration() -> Value {
     let mut fields = Fields::new("", Map::new());
-    read_duration(&mut fields);
+    read_duration(&mut fields, 0.0);
     fields.schema()["properties"]["duration"].take()
 }

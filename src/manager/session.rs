@@ -64,13 +64,17 @@ pub struct PlannedRun {
     pub plan: Plan,
     /// None means until stopped.
     pub duration: Option<Duration>,
+    /// Whether the duration is the configuration's and not the request's.
+    pub is_default_duration: bool,
 }
 
 /// Why a command got no answer of its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum SessionError {
     /// None of the scenarios could start; the report says why for each.
     NothingStarted(StartReport),
+    /// As many scenarios run as may at once.
+    NoRoom(usize),
     /// The daemon is ending.
     Closed,
 }
@@ -78,6 +82,21 @@ pub enum SessionError {
 /// Starts that are to come by themselves, by scenario. One is cancelled when a command ends or replaces
 /// what it would start; from then on it is refused.
 pub type Onsets = BTreeMap<&'static str, CancellationToken>;
+/// Whether `name` may start beside what is `running`, where `most` may run at once.
+///
+/// # Errors
+/// [`SessionError::NoRoom`].
+pub fn check_room(
+    running: impl Iterator<Item = &'static str>,
+    name: &str,
+    most: Option<usize>,
+) -> Result<(), SessionError> {
+    let others = running.filter(|running| *running != name).count();
+    match most {
+        Some(most) if others >= most => Err(SessionError::NoRoom(most)),
+        _ => Ok(()),
+    }
+}
 
 type StartReply = oneshot::Sender<Result<StartReport, SessionError>>;
 
@@ -92,8 +111,8 @@ struct Order {
 enum Command {
     /// Ends what runs, then starts these as a new session.
     StartSet(Vec<PlannedRun>, StartReply),
-    /// Adds one to what runs, in place of its own earlier run if there is one.
-    StartOne(Box<PlannedRun>, StartReply),
+    /// Adds one to what runs, in place of its own earlier run if there is one, unless so many run already.
+    StartOne(Box<PlannedRun>, Option<usize>, StartReply),
     StopOne(&'static str, oneshot::Sender<()>),
     StopAll(oneshot::Sender<Vec<&'static str>>),
 }
@@ -104,7 +123,7 @@ impl Command {
         match self {
             Self::StartSet(..) | Self::StopAll(_) => true,
             Self::StopOne(stopped, _) => *stopped == name,
-            Self::StartOne(run, _) => run.plan.name == name,
+            Self::StartOne(run, ..) => run.plan.name == name,
         }
     }
 }
@@ -167,13 +186,18 @@ impl SessionManager {
         self.ask(by, |reply| Command::StartSet(runs, reply)).await?
     }
 
-    /// Adds `run` to what runs. Errors and cancel safety as [`SessionManager::start_set`].
+    /// Adds `run` to what runs, of which there may be `most` then. Cancel safety as
+    /// [`SessionManager::start_set`].
+    ///
+    /// # Errors
+    /// As [`SessionManager::start_set`], and [`SessionError::NoRoom`].
     pub async fn start_one(
         &self,
         run: PlannedRun,
+        most: Option<usize>,
         by: Option<Asker>,
     ) -> Result<StartReport, SessionError> {
-        self.ask(by, |reply| Command::StartOne(Box::new(run), reply))
+        self.ask(by, |reply| Command::StartOne(Box::new(run), most, reply))
             .await?
     }
 
@@ -256,6 +280,7 @@ struct Launch {
     tag: RunTag,
     params: Map<String, Value>,
     duration: Option<Duration>,
+    is_default_duration: bool,
     task: AbortHandle,
     stop: CancellationToken,
     begun: CancellationToken,
@@ -343,8 +368,12 @@ impl Actor {
                 self.end_all(replaced, STOP_GRACE).await;
                 self.start(id, runs, reply).await;
             }
-            Command::StartOne(run, reply) => {
+            Command::StartOne(run, most, reply) => {
                 let name = run.plan.name;
+                let slots = self.session.iter().flat_map(|session| &session.slots);
+                if let Err(full) = check_room(slots.map(|slot| slot.run.name), name, most) {
+                    return self.answer(reply, Err(full));
+                }
                 let id = match &self.session {
                     Some(session) => session.id.clone(),
                     None => self.next_id(),
@@ -380,7 +409,7 @@ impl Actor {
             }
             return false;
         }
-        let Command::StartOne(run, _) = command else {
+        let Command::StartOne(run, ..) = command else {
             return false;
         };
         let onset = self.onsets.get(run.plan.name);
@@ -459,6 +488,9 @@ impl Actor {
                         success: true,
                         error: None,
                         warning: warning.clone(),
+                        duration_s: longest
+                            .filter(|_| launch.is_default_duration)
+                            .map(|longest| longest.as_secs_f64()),
                     });
                     let times = (began, longest);
                     let mut started = Draft::of(Kind::Started, &tag)
@@ -489,6 +521,7 @@ impl Actor {
                         success: false,
                         error: Some(reason),
                         warning: None,
+                        duration_s: None,
                     });
                 }
             }
@@ -503,7 +536,11 @@ impl Actor {
 
     /// Sets one plan going in a task of its own, which is the run from its start to its release.
     fn launch(&mut self, Accepted { tag, run }: Accepted) -> Launch {
-        let PlannedRun { plan, duration } = run;
+        let PlannedRun {
+            plan,
+            duration,
+            is_default_duration,
+        } = run;
         let (tell, ready) = oneshot::channel();
         let stop = self.root.child_token();
         let begun = CancellationToken::new();
@@ -521,6 +558,7 @@ impl Actor {
             tag,
             params,
             duration,
+            is_default_duration,
             task,
             stop,
             begun,

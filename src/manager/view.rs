@@ -56,7 +56,7 @@ impl Serialize for Timestamp {
 }
 
 /// The outcome of one scenario of a start.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Detail {
     /// The scenario.
     pub name: &'static str,
@@ -68,6 +68,9 @@ pub struct Detail {
     /// What will come in the effect's way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
+    /// After how many seconds it ends by itself, where the configuration says so and not the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_s: Option<f64>,
 }
 
 /// The outcome of a whole start.
@@ -81,7 +84,7 @@ pub enum Outcome {
 }
 
 /// The answer to a start.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct StartReport {
     /// The session that the started scenarios belong to.
     pub session_id: String,
@@ -117,7 +120,7 @@ impl StartReport {
 }
 
 /// The live session.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct SessionStatus {
     /// Id, scenarios that run now, status and details.
     #[serde(flatten)]
@@ -403,6 +406,7 @@ mod tests {
             success,
             error: None,
             warning: None,
+            duration_s: None,
         };
         let report = StartReport::new(
             "session-1".into(),

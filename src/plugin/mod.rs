@@ -300,13 +300,26 @@ pub trait Plugin: fmt::Debug + Send + Sync {
     fn name(&self) -> &'static str;
     /// One sentence for the list.
     fn summary(&self) -> &'static str;
-    /// JSON Schema 2020-12 of the parameters.
-    fn schema(&self) -> Value;
-    /// Checks `given`, which stands at `pointer` in the request, without any effect.
+    /// JSON Schema 2020-12 of the parameters, as `fields` without members read them.
+    fn schema_from(&self, fields: Fields) -> Value;
+    /// Checks the parameters that `fields` hold, without any effect.
     ///
     /// # Errors
     /// Every bad parameter.
-    fn plan(&self, pointer: &str, given: Map<String, Value>) -> Result<Plan, Vec<FieldError>>;
+    fn plan_from(&self, fields: Fields) -> Result<Plan, Vec<FieldError>>;
+
+    /// [`Plugin::schema_from`] where nothing is limited.
+    fn schema(&self) -> Value {
+        self.schema_from(Fields::new("", Map::new()))
+    }
+
+    /// [`Plugin::plan_from`] where nothing is limited; `given` stands at `pointer` in the request.
+    ///
+    /// # Errors
+    /// Every bad parameter.
+    fn plan(&self, pointer: &str, given: Map<String, Value>) -> Result<Plan, Vec<FieldError>> {
+        self.plan_from(Fields::new(pointer, given))
+    }
 }
 
 impl<S: Scenario> Plugin for S {
@@ -318,14 +331,12 @@ impl<S: Scenario> Plugin for S {
         S::SUMMARY
     }
 
-    fn schema(&self) -> Value {
-        let mut fields = Fields::new("", Map::new());
+    fn schema_from(&self, mut fields: Fields) -> Value {
         S::Params::read(&mut fields);
         fields.schema()
     }
 
-    fn plan(&self, pointer: &str, given: Map<String, Value>) -> Result<Plan, Vec<FieldError>> {
-        let mut fields = Fields::new(pointer, given);
+    fn plan_from(&self, mut fields: Fields) -> Result<Plan, Vec<FieldError>> {
         let params = S::Params::read(&mut fields);
         let effective = fields.finish()?;
         let start = Box::new(move |cx| Box::pin(S::start(params, cx)) as BoxFuture<_>);

@@ -16,6 +16,7 @@ use tokio::time::MissedTickBehavior;
 use crate::fields::{Fields, above};
 use crate::host::cgroup::Cgroup;
 use crate::host::{online_cpus, process};
+use crate::limits::Resource;
 use crate::plugin::gauge::Gauge;
 use crate::plugin::guard::{StopFlag, ThreadGroup};
 use crate::plugin::{Active, Params, Probe, Reading, RunContext, Scenario, Shortfall, StartError};
@@ -78,6 +79,7 @@ impl Params for CpuBurnerParams {
                 "Share of the CPU limit that the whole process shall use.",
             )
             .unit("percent of the CPU limit")
+            .asks_for(Resource::CpuPercent)
             .integer(0..=100_u8, 50);
         let cores = fields
             .field(
@@ -85,6 +87,7 @@ impl Params for CpuBurnerParams {
                 "CPU cores to use, instead of target_percent; may exceed the limit.",
             )
             .unit("cores")
+            .asks_for(Resource::CpuCores)
             .optional_number(above(0.0, 1024.0));
         let goal = match cores {
             Some(cores) => {

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 
 use super::MIB;
 use crate::fields::{Fields, above};
+use crate::limits::Resource;
 use crate::plugin::gauge::Gauge;
 use crate::plugin::guard::{StopFlag, ThreadGroup};
 use crate::plugin::pace::Pace;
@@ -59,7 +60,9 @@ impl Params for DiskIoParams {
         let about = "How much is written and synced in each second.";
         let field = fields.field("write_rate_mb", about).unit("MiB/s");
         Self {
-            write_rate_mb: field.number(above(0.0, 100_000.0), 50.0),
+            write_rate_mb: field
+                .asks_for(Resource::DiskMbPerSecond)
+                .number(above(0.0, 100_000.0), 50.0),
         }
     }
 }

@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::fields::{Fields, above};
+use crate::limits::Resource;
 use crate::plugin::guard::{StopFlag, ThreadGroup};
 use crate::plugin::pace::Pace;
 use crate::plugin::{Active, Params, Probe, Reading, RunContext, Scenario, Shortfall, StartError};
@@ -38,7 +39,9 @@ impl Params for GoroutineLeakParams {
         let about = "How many tasks that never end are created in each second.";
         let field = fields.field("goroutines_per_second", about).unit("tasks/s");
         Self {
-            per_second: field.number(above(0.0, 1_000_000.0), 100.0),
+            per_second: field
+                .asks_for(Resource::TasksPerSecond)
+                .number(above(0.0, 1_000_000.0), 100.0),
         }
     }
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::fault::{Reply, RequestFault, Surface, Tally, Verdict};
 use crate::fields::Fields;
+use crate::limits::Resource;
 use crate::plugin::{Active, Params, Probe, Reading, RunContext, Scenario, Shortfall, StartError};
 
 /// Makes the probe routes fail.
@@ -61,6 +62,7 @@ impl Params for HealthCheckParams {
                 "How long a probe waits for its answer (delayed).",
             )
             .unit("ms")
+            .asks_for(Resource::LatencyMs)
             .integer(0..=600_000_u32, 10_000);
         let probes = fields
             .field("probes", "Which probes are concerned.")

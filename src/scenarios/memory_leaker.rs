@@ -17,6 +17,7 @@ use super::MIB;
 use crate::fields::{Fields, above};
 use crate::host::process::Meter;
 use crate::host::{memory_headroom_bytes, memory_limit_bytes};
+use crate::limits::Resource;
 use crate::plugin::guard::{StopFlag, ThreadGroup};
 use crate::plugin::pace::Pace;
 use crate::plugin::{Active, Params, Probe, Reading, RunContext, Scenario, Shortfall, StartError};
@@ -57,6 +58,7 @@ impl Params for MemoryLeakerParams {
         let mb = fields
             .field("target_mb", "How far resident memory grows.")
             .unit("MiB")
+            .asks_for(Resource::MemoryMb)
             .integer(1..=1_048_576, 1024);
         let percent = fields
             .field(
@@ -64,6 +66,7 @@ impl Params for MemoryLeakerParams {
                 "The same as a share of the memory limit, instead of target_mb; may exceed it.",
             )
             .unit("percent of the memory limit")
+            .asks_for(Resource::MemoryPercent)
             .optional_number(above(0.0, 1000.0));
         let target = match percent {
             Some(percent) => {

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::fault::{RequestFault, Surface, Tally, Verdict};
 use crate::fields::Fields;
+use crate::limits::Resource;
 use crate::plugin::{Active, Params, Probe, Reading, RunContext, Scenario, Shortfall, StartError};
 
 /// Delays every request by a fixed time.
@@ -25,6 +26,7 @@ impl Params for LatencyParams {
             latency_ms: fields
                 .field("latency_ms", about)
                 .unit("ms")
+                .asks_for(Resource::LatencyMs)
                 .integer(0..=600_000, 100),
         }
     }

@@ -39,6 +39,9 @@ mod openapi;
 /// The process: its command line, its configuration, its logs and its signals.
 mod process;
 
+/// What an operator forbids, and what a request may only be told.
+mod rails;
+
 /// Both README files: their commands run, their tables agree with the code and with each other.
 mod readme;
 

@@ -248,6 +248,27 @@ fn ledger(described: &mut Described) {
     assert_eq!(described.get("/api/v1/sessions/%ff").status, 400);
 }
 
+/// What is met where an operator allows one scenario only, or one at a time.
+fn met_under_limits() -> BTreeSet<Met> {
+    let mut met = BTreeSet::new();
+    for one in ["dependency", "crash"] {
+        let only = format!("Limits: {{Scenarios: [{one}]}}\n");
+        let mut listed = Described::start(&only, &[]);
+        let mut single = Described::start("Limits: {ConcurrentScenarios: 1}\n", &[]);
+        let start = |name: &str| format!("/api/v1/scenarios/{name}/start");
+        assert_eq!(single.post(&start(one), harmless(one)).status, 200);
+        for other in names().filter(|name| *name != one) {
+            let refused = listed.post(&start(other), harmless(other));
+            assert_eq!(refused.status, 403);
+            let refused = single.post(&start(other), harmless(other));
+            assert_eq!(refused.status, 409);
+        }
+        met.extend(listed.met);
+        met.extend(single.met);
+    }
+    met
+}
+
 #[test]
 fn every_documented_answer_is_given_and_every_answer_is_documented() {
     let mut all = Described::start("", &[]);
@@ -349,6 +370,8 @@ fn every_documented_answer_is_given_and_every_answer_is_documented() {
     let failed = locked.ask("POST", "/api/v1/composite/start", &set, &token);
     assert_eq!(failed.status, 500);
 
+    let limited = met_under_limits();
+
     assert_eq!(locked.document, all.document);
     let out_of_reach = |(_, path, _, _, kind): &&Met| {
         OUT_OF_REACH
@@ -356,7 +379,10 @@ fn every_documented_answer_is_given_and_every_answer_is_documented() {
             .any(|(of, known, _)| kind == known && path.contains(of))
             || kind == "start-failed" && path.contains("scenarios") && path != FAILING_START
     };
-    let met: BTreeSet<Met> = all.met.union(&locked.met).cloned().collect();
+    let met: BTreeSet<Met> = [all.met.clone(), locked.met, limited]
+        .into_iter()
+        .flatten()
+        .collect();
     let documented = all.documented();
     let never: Vec<&Met> = documented
         .difference(&met)
@@ -496,6 +522,8 @@ fn the_schema_of_a_body_says_what_the_daemon_says() {
         check(&path, with("duration", json!(-1)), false);
         check(&path, with("duration", json!(31_536_001)), false);
         check(&path, with("duration", json!("1")), false);
+        check(&path, with("dry_run", json!(true)), true);
+        check(&path, with("dry_run", json!(1)), false);
         check(&path, with("unknown", json!(1)), false);
         check(&format!("/api/v1/scenarios/{name}/stop"), json!({}), true);
         check(
@@ -549,6 +577,12 @@ fn the_schema_of_a_body_says_what_the_daemon_says() {
         false,
     );
     check(set, json!({}), false);
+    check(
+        set,
+        json!({ "scenarios": [entry("dependency")], "dry_run": true }),
+        true,
+    );
+    check(set, json!({ "dry_run": true }), false);
     check(
         set,
         json!({ "scenarios": [entry("dependency")], "duration": 1 }),

@@ -269,6 +269,7 @@ fn run(name: char, act: Act, seconds: u64) -> PlannedRun {
     PlannedRun {
         plan: plan.expect("good parameters"),
         duration,
+        is_default_duration: false,
     }
 }
 
@@ -361,18 +362,18 @@ async fn replacing_the_only_run_keeps_the_session() {
     let bench = Bench::new();
     let first = bench
         .sessions
-        .start_one(run('a', Act::Well, 0), None)
+        .start_one(run('a', Act::Well, 0), None, None)
         .await
         .expect("a starts");
     let again = bench
         .sessions
-        .start_one(run('a', Act::Well, 0), None)
+        .start_one(run('a', Act::Well, 0), None, None)
         .await
         .expect("a starts anew");
     assert_eq!(first.session_id, again.session_id);
     let failed = bench
         .sessions
-        .start_one(run('a', Act::FailsToStart, 0), None)
+        .start_one(run('a', Act::FailsToStart, 0), None, None)
         .await;
     assert!(failed.is_err() && bench.sessions.view().session.is_none());
     bench.assert_consistent();
@@ -399,12 +400,12 @@ async fn a_single_start_joins_the_session_and_replaces_only_itself() {
     let bench = Bench::new();
     let first = bench
         .sessions
-        .start_one(run('a', Act::Well, 0), None)
+        .start_one(run('a', Act::Well, 0), None, None)
         .await
         .expect("a starts");
     let second = bench
         .sessions
-        .start_one(run('b', Act::Well, 0), None)
+        .start_one(run('b', Act::Well, 0), None, None)
         .await
         .expect("b starts");
     assert_eq!(first.session_id, second.session_id);
@@ -414,7 +415,7 @@ async fn a_single_start_joins_the_session_and_replaces_only_itself() {
     );
     bench
         .sessions
-        .start_one(run('a', Act::TakesASecondToStop, 0), None)
+        .start_one(run('a', Act::TakesASecondToStop, 0), None, None)
         .await
         .expect("a again");
     assert_eq!(bench.running(), ["b", "a"]);
@@ -562,18 +563,18 @@ async fn the_deadline_of_a_replaced_run_never_fires() {
     let bench = Bench::new();
     bench
         .sessions
-        .start_one(run('a', Act::Well, 10), None)
+        .start_one(run('a', Act::Well, 10), None, None)
         .await
         .expect("a starts");
     bench
         .sessions
-        .start_one(run('b', Act::Well, 0), None)
+        .start_one(run('b', Act::Well, 0), None, None)
         .await
         .expect("b starts");
     pass(5.0).await;
     bench
         .sessions
-        .start_one(run('a', Act::Well, 10), None)
+        .start_one(run('a', Act::Well, 10), None, None)
         .await
         .expect("a starts anew");
     pass(9.9).await;
@@ -667,6 +668,7 @@ async fn a_shut_down_in_the_middle_of_anything_ends_everything_in_time() {
                 let early = [Act::FailsToStart, Act::PanicsAtStart];
                 assert!(early.contains(&act), "{act:?}: {report:?}");
             }
+            Err(error) => panic!("{act:?}: {error:?}"),
         }
         assert_eq!(
             (bench.census.count(), bench.table.load().len()),
@@ -713,7 +715,7 @@ async fn a_run_is_told_from_its_acceptance_to_its_clearance() {
     growing.plan.params.insert("more".to_owned(), json!(1));
     let report = bench
         .sessions
-        .start_one(growing, BY)
+        .start_one(growing, None, BY)
         .await
         .expect("a starts");
     pass(15.0).await;
@@ -818,7 +820,7 @@ async fn a_replacement_is_told_between_its_acceptance_and_its_start() {
     );
     let again = bench
         .sessions
-        .start_one(run('a', Act::Well, 0), BY)
+        .start_one(run('a', Act::Well, 0), None, BY)
         .await
         .expect("a again");
     let order = ["accepted a", "replaced a", "cleared a", "started a"];
@@ -1001,7 +1003,7 @@ async fn play(steps: Vec<Step>) {
                 // The duration ends a quarter before the model's full second.
                 let mut run = run(*name, act(*good), *seconds);
                 run.duration = run.duration.map(|duration| duration - SECOND / 4);
-                drop(bench.sessions.start_one(run, None).await);
+                drop(bench.sessions.start_one(run, None, None).await);
             }
             Step::StopOne(name) => {
                 let name = ["a", "b", "c"][*name as usize - 'a' as usize];
@@ -1058,11 +1060,17 @@ async fn an_onset_that_a_client_made_pointless_is_refused() {
     assert!(!onset.is_cancelled());
     bench.sessions.stop_all(BY).await.expect("an answer");
     assert!(onset.is_cancelled());
-    let late = bench.sessions.start_one(run('a', Act::Well, 0), boot).await;
+    let late = bench
+        .sessions
+        .start_one(run('a', Act::Well, 0), None, boot)
+        .await;
     assert_eq!(late, Err(SessionError::Closed));
     assert!(bench.sessions.view().session.is_none());
     // A client may start it all the same.
-    let started = bench.sessions.start_one(run('a', Act::Well, 0), BY).await;
+    let started = bench
+        .sessions
+        .start_one(run('a', Act::Well, 0), None, BY)
+        .await;
     started.expect("a start");
 
     for by_client in ["set", "one"] {
@@ -1074,7 +1082,12 @@ async fn an_onset_that_a_client_made_pointless_is_refused() {
                     .start_set(vec![run('b', Act::Well, 0)], BY)
                     .await
             }
-            _ => bench.sessions.start_one(run('a', Act::Well, 0), BY).await,
+            _ => {
+                bench
+                    .sessions
+                    .start_one(run('a', Act::Well, 0), None, BY)
+                    .await
+            }
         };
         started.expect("a start");
         assert!(onset.is_cancelled(), "{by_client}");
@@ -1091,7 +1104,10 @@ async fn an_onset_joins_what_runs_and_the_ledger_knows_who_asked() {
         .start_set(first, boot)
         .await
         .expect("a start");
-    let late = bench.sessions.start_one(run('a', Act::Well, 0), boot).await;
+    let late = bench
+        .sessions
+        .start_one(run('a', Act::Well, 0), None, boot)
+        .await;
     assert_eq!(late.expect("a start").session_id, first.session_id);
     let events = bench.ledger.all();
     let accepted: Vec<_> = events.iter().filter(|e| e.kind == Kind::Accepted).collect();

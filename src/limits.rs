@@ -1,0 +1,290 @@
+//! The limits that an operator sets on what a request may ask for.
+//!
+//! A parameter says which [`Resource`] it asks for where it is read (`Field::asks_for`), and there its
+//! range ends at what is allowed: validation, default, message and schema follow by themselves. Nobody
+//! else compares figures, and a new scenario is limited by naming what it asks for.
+
+use crate::fields::{Fields, above};
+use crate::host::cgroup::Cgroup;
+use crate::host::memory_limit_bytes;
+
+/// The longest `duration` in seconds: a year.
+pub const LONGEST_DURATION_S: f64 = 31_536_000.0;
+
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// What a parameter asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource {
+    /// CPU in percent of the CPU limit.
+    CpuPercent,
+    /// CPU in cores.
+    CpuCores,
+    /// Memory in MiB.
+    MemoryMb,
+    /// Memory in percent of the memory limit.
+    MemoryPercent,
+    /// Written bytes in MiB a second.
+    DiskMbPerSecond,
+    /// Created tasks a second.
+    TasksPerSecond,
+    /// Delay of a request in ms.
+    LatencyMs,
+    /// Time that a run lasts in seconds.
+    DurationS,
+}
+
+/// A key of `Limits`: what it bounds, its name here and in messages, its meaning, unit and largest value.
+struct Key {
+    of: Resource,
+    name: &'static str,
+    full_name: &'static str,
+    about: &'static str,
+    unit: &'static str,
+    largest: f64,
+}
+
+const KEYS: [Key; 8] = [
+    Key {
+        of: Resource::CpuPercent,
+        name: "CpuPercent",
+        full_name: "Limits.CpuPercent",
+        about: "The most CPU that a request may ask for, in percent of the CPU limit.",
+        unit: "percent of the CPU limit",
+        largest: 102_400.0,
+    },
+    Key {
+        of: Resource::CpuCores,
+        name: "CpuCores",
+        full_name: "Limits.CpuCores",
+        about: "The same in cores.",
+        unit: "cores",
+        largest: 1024.0,
+    },
+    Key {
+        of: Resource::MemoryMb,
+        name: "MemoryMb",
+        full_name: "Limits.MemoryMb",
+        about: "The most memory that a request may ask for.",
+        unit: "MiB",
+        largest: 1_048_576.0,
+    },
+    Key {
+        of: Resource::MemoryPercent,
+        name: "MemoryPercent",
+        full_name: "Limits.MemoryPercent",
+        about: "The same in percent of the memory limit.",
+        unit: "percent of the memory limit",
+        largest: 1000.0,
+    },
+    Key {
+        of: Resource::DiskMbPerSecond,
+        name: "DiskMbPerSecond",
+        full_name: "Limits.DiskMbPerSecond",
+        about: "The most that may be written each second.",
+        unit: "MiB/s",
+        largest: 100_000.0,
+    },
+    Key {
+        of: Resource::TasksPerSecond,
+        name: "TasksPerSecond",
+        full_name: "Limits.TasksPerSecond",
+        about: "The most tasks that may be created each second.",
+        unit: "tasks/s",
+        largest: 1_000_000.0,
+    },
+    Key {
+        of: Resource::LatencyMs,
+        name: "LatencyMs",
+        full_name: "Limits.LatencyMs",
+        about: "The longest delay that may be put on a request.",
+        unit: "ms",
+        largest: 600_000.0,
+    },
+    Key {
+        of: Resource::DurationS,
+        name: "MaxDuration",
+        full_name: "Limits.MaxDuration",
+        about: "The longest that a run may last; none may then last until stopped.",
+        unit: "s",
+        largest: LONGEST_DURATION_S,
+    },
+];
+
+/// What the operator allows; nothing is limited by default.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Limits {
+    most: Vec<(Resource, f64)>,
+    /// The duration in seconds of a start that gives none; none means until stopped.
+    pub default_duration_s: Option<f64>,
+    /// How many scenarios may run at once.
+    pub concurrent_scenarios: Option<usize>,
+    /// The scenarios that may be started; none means all.
+    pub scenarios: Option<Vec<&'static str>>,
+}
+
+impl Limits {
+    /// Reads the section `Limits` of the configuration; `names` are those of all scenarios.
+    #[must_use]
+    pub fn read(fields: &mut Fields, names: &[&'static str]) -> Self {
+        let mut most = Vec::new();
+        for key in &KEYS {
+            let field = fields.field(key.name, key.about).unit(key.unit);
+            if let Some(value) = field.optional_number(above(0.0, key.largest)) {
+                most.push((key.of, value));
+            }
+        }
+        let about = "The duration of a start that gives none; MaxDuration where that is set and this is not.";
+        let default_duration_s = fields
+            .field("DefaultDuration", about)
+            .unit("s")
+            .optional_number(above(0.0, LONGEST_DURATION_S));
+        let longest = most.iter().find(|(of, _)| *of == Resource::DurationS);
+        let longest = longest.map(|(_, seconds)| *seconds);
+        if let (Some(default), Some(longest)) = (default_duration_s, longest)
+            && default > longest
+        {
+            let detail = format!("must be at most MaxDuration, which is {longest}");
+            fields.reject("DefaultDuration", detail);
+        }
+        let concurrent_scenarios = fields
+            .field("ConcurrentScenarios", "How many scenarios may run at once.")
+            .optional_integer(1..=1000);
+        let known: Vec<_> = names.iter().map(|name| (*name, *name)).collect();
+        let scenarios = fields
+            .field("Scenarios", "The scenarios that may be started.")
+            .optional_any_of(&known);
+        Self {
+            most,
+            default_duration_s: default_duration_s.or(longest),
+            concurrent_scenarios: concurrent_scenarios.map(|most| most as usize),
+            scenarios,
+        }
+    }
+
+    /// Whether the scenario `name` may be started.
+    #[must_use]
+    pub fn allows(&self, name: &str) -> bool {
+        let listed = self.scenarios.as_ref();
+        listed.is_none_or(|listed| listed.contains(&name))
+    }
+
+    /// What a request may ask for now, under the container's own limits as they are now.
+    #[must_use]
+    pub fn ceilings(&self, cgroup: &Cgroup) -> Ceilings {
+        use Resource as R;
+        let mut ceilings = Vec::new();
+        for (of, most) in &self.most {
+            ceilings.push((*of, *most, full_name(*of)));
+            // What may be asked for in two units is limited in both.
+            let (other, factor) = match of {
+                R::CpuPercent => (R::CpuCores, cgroup.cpu_limit().cores / 100.0),
+                R::CpuCores => (R::CpuPercent, 100.0 / cgroup.cpu_limit().cores),
+                R::MemoryPercent => (R::MemoryMb, memory_limit_mb(cgroup) / 100.0),
+                R::MemoryMb => (R::MemoryPercent, 100.0 / memory_limit_mb(cgroup)),
+                R::DiskMbPerSecond | R::TasksPerSecond | R::LatencyMs | R::DurationS => continue,
+            };
+            ceilings.push((other, most * factor, full_name(*of)));
+        }
+        Ceilings(ceilings)
+    }
+}
+
+fn memory_limit_mb(cgroup: &Cgroup) -> f64 {
+    memory_limit_bytes(cgroup) as f64 / MIB
+}
+
+fn full_name(of: Resource) -> &'static str {
+    let key = KEYS.iter().find(|key| key.of == of);
+    key.map_or("Limits", |key| key.full_name)
+}
+
+/// What may be asked for at one moment; by default everything.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ceilings(Vec<(Resource, f64, &'static str)>);
+
+impl Ceilings {
+    /// The most of `resource` that may be asked for, and the key that says so; none where nothing does.
+    #[must_use]
+    pub fn of(&self, resource: Resource) -> Option<Ceiling> {
+        let of_it = self.0.iter().filter(|(of, ..)| *of == resource);
+        of_it
+            .map(|(_, most, key)| Ceiling { most: *most, key })
+            .min_by(|a, b| a.most.total_cmp(&b.most))
+    }
+}
+
+/// The most that may be asked for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ceiling {
+    /// In the resource's own unit.
+    pub most: f64,
+    /// The key of the configuration that says so.
+    pub key: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn limits(value: Value) -> Result<Limits, Vec<String>> {
+        let Value::Object(given) = value else {
+            panic!("the test gives an object")
+        };
+        let mut fields = Fields::new("/Limits", given);
+        let limits = Limits::read(&mut fields, &["a", "b"]);
+        let read = fields.finish().map(|_| limits);
+        read.map_err(|errors| errors.into_iter().map(|error| error.pointer).collect())
+    }
+
+    #[test]
+    fn nothing_is_limited_by_default() {
+        let limits = limits(json!({})).expect("good");
+        assert_eq!(limits, Limits::default());
+        assert!(limits.allows("a"));
+        assert_eq!(
+            limits.ceilings(&Cgroup::at("/no", "/no")),
+            Ceilings::default()
+        );
+    }
+
+    #[test]
+    fn a_ceiling_holds_in_both_units_and_the_lower_one_counts() {
+        let root = tempfile::tempdir().expect("a folder");
+        std::fs::write(root.path().join("cpu.max"), "50000 100000\n").expect("a file");
+        std::fs::write(root.path().join("memory.max"), (200_u64 << 20).to_string())
+            .expect("a file");
+        let cgroup = Cgroup::at(root.path(), root.path());
+        let limits = limits(json!({ "CpuPercent": 40, "CpuCores": 0.1, "MemoryPercent": 50 }));
+        let ceilings = limits.expect("good").ceilings(&cgroup);
+        let of = |resource| ceilings.of(resource).map(|c| (c.most, c.key));
+        assert_eq!(of(Resource::CpuPercent), Some((20.0, "Limits.CpuCores")));
+        assert_eq!(of(Resource::CpuCores), Some((0.1, "Limits.CpuCores")));
+        assert_eq!(
+            of(Resource::MemoryMb),
+            Some((100.0, "Limits.MemoryPercent"))
+        );
+        assert_eq!(of(Resource::LatencyMs), None);
+    }
+
+    #[test]
+    fn a_longest_duration_is_the_default_one_too() {
+        let both = limits(json!({ "MaxDuration": 60, "DefaultDuration": 10 })).expect("good");
+        assert_eq!(both.default_duration_s, Some(10.0));
+        let one = limits(json!({ "MaxDuration": 60 })).expect("good");
+        assert_eq!(one.default_duration_s, Some(60.0));
+        let beyond = limits(json!({ "MaxDuration": 60, "DefaultDuration": 61 }));
+        assert_eq!(beyond, Err(vec!["/Limits/DefaultDuration".to_owned()]));
+    }
+
+    #[test]
+    fn bad_limits_are_all_told() {
+        let bad = json!({ "CpuPercent": 0, "Scenarios": ["c"], "ConcurrentScenarios": 0, "X": 1 });
+        let pointers = limits(bad).expect_err("four faults");
+        assert_eq!(pointers.len(), 4, "{pointers:?}");
+        let some = limits(json!({ "Scenarios": ["b"] })).expect("good");
+        assert!(some.allows("b") && !some.allows("a"));
+    }
+}

@@ -1,0 +1,55 @@
+//! What a start would do, told instead of done.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::session::PlannedRun;
+
+/// The answer to a start with `dry_run`.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct DryRun {
+    /// Always `dry_run`: nothing was done.
+    pub status: DryRunStatus,
+    /// What would be started.
+    pub plan: Vec<WouldRun>,
+    /// What runs now and would be ended first.
+    pub replaces: Vec<&'static str>,
+}
+
+/// Tells a dry run from a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DryRunStatus {
+    /// Nothing was done.
+    DryRun,
+}
+
+/// One scenario of a dry run.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct WouldRun {
+    /// The scenario.
+    pub name: &'static str,
+    /// The effective parameters, defaults filled in.
+    pub params: Map<String, Value>,
+    /// After how many seconds it would end by itself; null means until stopped.
+    pub duration_s: Option<f64>,
+}
+
+impl DryRun {
+    /// What starting `runs` together in the place of `replaces` would come to.
+    #[must_use]
+    pub fn of(runs: &[PlannedRun], replaces: Vec<&'static str>) -> Self {
+        let longest = runs.iter().filter_map(|run| run.duration).max();
+        let would_run = |run: &PlannedRun| WouldRun {
+            name: run.plan.name,
+            params: run.plan.params.clone(),
+            duration_s: longest.map(|longest| longest.as_secs_f64()),
+        };
+        Self {
+            status: DryRunStatus::DryRun,
+            plan: runs.iter().map(would_run).collect(),
+            replaces,
+        }
+    }
+}

@@ -1,0 +1,250 @@
+use serde_json::{Value, json};
+
+use crate::common::{Answer, Daemon};
+
+/// The end of a problem's type and what it says of its first bad value, or of itself.
+fn refusal(answer: &Answer) -> (u16, String, String, String) {
+    let of = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let kind = of(&answer.body["type"]);
+    let kind = kind.rsplit(':').next().unwrap_or_default().to_owned();
+    match answer.body["errors"].get(0) {
+        Some(error) => (
+            answer.status,
+            kind,
+            of(&error["pointer"]),
+            of(&error["detail"]),
+        ),
+        None => (
+            answer.status,
+            kind,
+            String::new(),
+            of(&answer.body["detail"]),
+        ),
+    }
+}
+
+fn start(daemon: &Daemon, name: &str, body: Value) -> Answer {
+    daemon.post(&format!("/api/v1/scenarios/{name}/start"), body.to_string())
+}
+
+fn start_set(daemon: &Daemon, body: Value) -> Answer {
+    daemon.post("/api/v1/composite/start", body.to_string())
+}
+
+// === Limits ===
+
+#[test]
+fn each_limit_refuses_what_is_beyond_it_by_its_key_and_allows_what_is_not() {
+    let table = [
+        (
+            "CpuPercent: 30",
+            "cpu_burner",
+            json!({ "target_percent": 1 }),
+            json!({ "target_percent": 31 }),
+        ),
+        (
+            "CpuCores: 0.1",
+            "cpu_burner",
+            json!({ "cores": 0.01 }),
+            json!({ "cores": 0.11 }),
+        ),
+        // What may be asked for in two units is limited in both.
+        (
+            "CpuPercent: 1",
+            "cpu_burner",
+            json!({ "cores": 0.001 }),
+            json!({ "cores": 1024 }),
+        ),
+        (
+            "MemoryMb: 64",
+            "memory_leaker",
+            json!({ "target_mb": 1 }),
+            json!({ "target_percent_of_limit": 1000 }),
+        ),
+        (
+            "MemoryPercent: 1",
+            "memory_leaker",
+            json!({ "target_mb": 1 }),
+            json!({ "target_percent_of_limit": 1.5 }),
+        ),
+        (
+            "DiskMbPerSecond: 2",
+            "disk_io",
+            json!({ "write_rate_mb": 1 }),
+            json!({ "write_rate_mb": 2.5 }),
+        ),
+        (
+            "TasksPerSecond: 10",
+            "goroutine_leak",
+            json!({ "goroutines_per_second": 10 }),
+            json!({ "goroutines_per_second": 11 }),
+        ),
+        (
+            "LatencyMs: 20",
+            "network_latency",
+            json!({ "latency_ms": 20 }),
+            json!({ "latency_ms": 21 }),
+        ),
+        (
+            "LatencyMs: 20",
+            "health_check",
+            json!({ "failure_mode": "delayed" }),
+            json!({ "failure_mode": "delayed", "delay_ms": 21 }),
+        ),
+        (
+            "MaxDuration: 60",
+            "dependency",
+            json!({ "duration": 60 }),
+            json!({ "duration": 61 }),
+        ),
+        (
+            "MaxDuration: 60",
+            "dependency",
+            json!({}),
+            json!({ "duration": 0 }),
+        ),
+    ];
+    for (limit, name, good, bad) in table {
+        let daemon = Daemon::start_with(&format!("Limits: {{{limit}}}\n"), &[]);
+        let key = format!("(Limits.{})", limit.split(':').next().expect("a key"));
+        let (status, kind, pointer, detail) = refusal(&start(&daemon, name, bad.clone()));
+        assert_eq!((status, kind.as_str()), (422, "invalid-params"), "{limit}");
+        assert!(detail.contains(&key), "{limit}: {detail}");
+        let set = json!({ "scenarios": [{ "name": name, "params": bad }] });
+        if !bad.as_object().expect("an object").contains_key("duration") {
+            let (status, _, in_set, detail) = refusal(&start_set(&daemon, set));
+            assert_eq!(
+                (status, in_set),
+                (422, format!("/scenarios/0/params{pointer}"))
+            );
+            assert!(detail.contains(&key), "{limit}: {detail}");
+        }
+        assert_eq!(daemon.session()["session_id"], "", "{limit}");
+        let answer = start(&daemon, name, good);
+        assert_eq!(answer.status, 200, "{limit}: {answer:?}");
+    }
+}
+
+#[test]
+fn a_limit_shows_in_the_schema_and_ends_the_default() {
+    let env = [("MOCKSERVER_LIMITS_LATENCY_MS", "40")];
+    let daemon = Daemon::start_with("", &env);
+    let schema = daemon.get("/api/v1/scenarios/network_latency").body;
+    let latency = &schema["params_schema"]["properties"]["latency_ms"];
+    assert_eq!(
+        (&latency["maximum"], &latency["default"]),
+        (&json!(40), &json!(40))
+    );
+    daemon.started("network_latency", json!({}));
+    assert_eq!(
+        daemon.status("network_latency")["params"],
+        json!({ "latency_ms": 40 })
+    );
+}
+
+#[test]
+fn a_start_without_a_duration_gets_the_default_one_and_hears_of_it() {
+    let daemon = Daemon::start_with("Limits: {DefaultDuration: 50}\n", &[]);
+    let report = daemon.started("dependency", json!({}));
+    assert_eq!(report["details"][0]["duration_s"], 50.0);
+    assert!(daemon.status("dependency")["expires_at"].is_string());
+    // What the request says counts, until stopped included.
+    for (duration, ends) in [(0, false), (70, true)] {
+        let report = daemon.started("dependency", json!({ "duration": duration }));
+        assert_eq!(report["details"][0].get("duration_s"), None);
+        let expires_at = &daemon.status("dependency")["expires_at"];
+        assert_eq!(expires_at.is_string(), ends);
+    }
+    let report = daemon.started_set(json!([{ "name": "dependency" }, { "name": "crash" }]));
+    assert_eq!(report["details"][1]["duration_s"], 50.0);
+    // One duration is enough for a set: all end together.
+    let set = json!([{ "name": "dependency", "duration": 5 }, { "name": "crash" }]);
+    let report = daemon.started_set(set);
+    assert_eq!(report["details"][1].get("duration_s"), None);
+}
+
+#[test]
+fn only_listed_scenarios_start_and_all_of_them_stop() {
+    let env = [("MOCKSERVER_LIMITS_SCENARIOS", "network_latency, dependency")];
+    let daemon = Daemon::start_with("", &env);
+    let (status, kind, _, detail) = refusal(&start(&daemon, "crash", json!({})));
+    assert_eq!((status, kind.as_str()), (403, "scenario-not-allowed"));
+    assert!(detail.contains("Limits.Scenarios"), "{detail}");
+    let set = json!({ "scenarios": [{ "name": "dependency" }, { "name": "crash" }] });
+    let (status, _, pointer, detail) = refusal(&start_set(&daemon, set));
+    assert_eq!((status, pointer.as_str()), (422, "/scenarios/1/name"));
+    assert!(detail.contains("(Limits.Scenarios)"), "{detail}");
+    daemon.started("dependency", json!({}));
+    daemon.stopped("crash");
+    daemon.stopped("dependency");
+}
+
+#[test]
+fn no_more_scenarios_run_at_once_than_are_allowed() {
+    let daemon = Daemon::start_with("Limits: {ConcurrentScenarios: 2}\n", &[]);
+    let three = ["dependency", "crash", "network_latency"];
+    let set = three.map(|name| json!({ "name": name }));
+    let (status, _, pointer, detail) = refusal(&start_set(&daemon, json!({ "scenarios": set })));
+    assert_eq!((status, pointer.as_str()), (422, "/scenarios"));
+    assert!(detail.contains("(Limits.ConcurrentScenarios)"), "{detail}");
+    daemon.started_set(json!(set[..2]));
+    for dry_run in [false, true] {
+        let third = json!({ "latency_ms": 1, "dry_run": dry_run });
+        let (status, kind, _, detail) = refusal(&start(&daemon, "network_latency", third));
+        assert_eq!((status, kind.as_str()), (409, "too-many-scenarios"));
+        assert!(detail.contains("(Limits.ConcurrentScenarios)"), "{detail}");
+    }
+    // One that runs may be replaced by itself.
+    daemon.started("dependency", json!({ "failure_type": "error" }));
+    daemon.stopped("dependency");
+    daemon.started("network_latency", json!({ "latency_ms": 1 }));
+}
+
+// === A start that is only told ===
+
+#[test]
+fn a_dry_run_tells_the_effective_plan_and_does_nothing() {
+    let daemon = Daemon::start();
+    daemon.started("dependency", json!({}));
+    let before = (daemon.session(), daemon.admin_get("/api/v1/events").body);
+    let answer = start(
+        &daemon,
+        "cpu_burner",
+        json!({ "dry_run": true, "duration": 5 }),
+    );
+    let plan = json!({
+        "status": "dry_run",
+        "plan": [{ "name": "cpu_burner", "params": { "target_percent": 50 }, "duration_s": 5.0 }],
+        "replaces": [],
+    });
+    assert_eq!((answer.status, answer.body), (200, plan));
+    let answer = start(&daemon, "dependency", json!({ "dry_run": true }));
+    assert_eq!(answer.body["replaces"], json!(["dependency"]));
+    let set = json!({ "dry_run": true, "scenarios": [
+        { "name": "crash", "duration": 5 },
+        { "name": "network_latency", "params": { "latency_ms": 7 }, "duration": 9 },
+    ] });
+    let answer = start_set(&daemon, set);
+    let plan = json!({
+        "status": "dry_run",
+        "plan": [
+            { "name": "crash", "params": { "crash_delay": 10, "exit_code": 1 }, "duration_s": 9.0 },
+            { "name": "network_latency", "params": { "latency_ms": 7 }, "duration_s": 9.0 },
+        ],
+        "replaces": ["dependency"],
+    });
+    assert_eq!((answer.status, answer.body), (200, plan));
+    // It is checked as the start would be.
+    let bad = start(
+        &daemon,
+        "cpu_burner",
+        json!({ "dry_run": true, "target_percent": 101 }),
+    );
+    assert_eq!(bad.status, 422);
+    let bad = start(&daemon, "cpu_burner", json!({ "dry_run": 1 }));
+    assert_eq!(refusal(&bad).2, "/dry_run");
+    assert_eq!(
+        (daemon.session(), daemon.admin_get("/api/v1/events").body),
+        before
+    );
+}
