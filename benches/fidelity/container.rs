@@ -13,7 +13,7 @@ const IMAGE: &str = "debian:bookworm-slim";
 pub(crate) struct Container {
     pub(crate) process: Process,
     id: String,
-    admin: SocketAddr,
+    pub(crate) admin: SocketAddr,
     agent: ureq::Agent,
 }
 

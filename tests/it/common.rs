@@ -248,7 +248,7 @@ impl Client {
 
 /// A process, as `/proc` shows it.
 #[derive(Clone, Copy)]
-pub(crate) struct Process(u32);
+pub(crate) struct Process(pub(crate) u32);
 
 impl Process {
     /// The process `pid`.

@@ -1,0 +1,303 @@
+//! The conditions: each fault at its worst, then all of them together.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::client::{Waiting, ask};
+use crate::common::eventually;
+use crate::container;
+use crate::freezer::Frozen;
+use crate::subject::Subject;
+use crate::table::Table;
+use crate::trial::{Held, ON_MACHINE_MS, Trial, UNDER_QUOTA_MS};
+
+type Group = (&'static str, fn(&mut Table));
+
+pub(crate) const GROUPS: &[Group] = &[
+    ("cpu", cpu),
+    ("quota", cpu_under_quota),
+    ("tasks", tasks),
+    ("latency", latency),
+    ("files", files),
+    ("workers", workers),
+    ("disk", disk),
+    ("memory", memory),
+    ("all", all),
+];
+
+const TASKS: f64 = 1e6;
+/// So slow that there are not many more by the end of the measurement.
+const TASKS_PER_SECOND: u32 = 100_000;
+const WAITING: usize = 5_000;
+
+/// A daemon whose `DataDir` is a small file system of its own.
+const ON_SMALL_DISK: &[&str] = &[
+    "unshare",
+    "--mount",
+    "sh",
+    "-c",
+    "mkdir -p data && mount -t tmpfs -o size=16m tmpfs data && exec \"$0\" \"$@\"",
+];
+
+fn cpu(table: &mut Table) {
+    let subject = Subject::on_machine(&["env"]);
+    on_machine(&subject).run(table, burn);
+}
+
+fn cpu_under_quota(table: &mut Table) {
+    let Some(subject) = contained(table, "the CPU quota", &["--cpus=0.25"]) else {
+        return;
+    };
+    let trial = Trial {
+        bar_ms: UNDER_QUOTA_MS,
+        ..on_machine(&subject)
+    };
+    trial.run(table, |subject| {
+        let (held, during) = burn(subject);
+        (held, format!("{during} of 0.25 CPU"))
+    });
+}
+
+fn burn(subject: &Subject) -> (Held, String) {
+    subject.start(&json!([burner()]));
+    let percent = subject.reached("cpu_burner", "current_cpu_percent", 90.0);
+    (Held::default(), format!("CPU at {percent:.0} %"))
+}
+
+fn tasks(table: &mut Table) {
+    let subject = Subject::on_machine(&["env"]);
+    on_machine(&subject).run(table, |subject| {
+        subject.start(&json!([leak()]));
+        let tasks = subject.reached("goroutine_leak", "current_goroutines", TASKS);
+        (
+            Held::default(),
+            format!("{tasks:.0} tasks are leaked and more come"),
+        )
+    });
+}
+
+fn latency(table: &mut Table) {
+    let subject = Subject::on_machine(&["env"]);
+    on_machine(&subject).run(table, |subject| {
+        subject.start(&json!([late()]));
+        let waiting = wait(subject, WAITING);
+        (waiting, format!("{WAITING} requests wait 60 s"))
+    });
+}
+
+fn files(table: &mut Table) {
+    const REQUESTS: usize = 100;
+    let subject = Subject::on_machine(&["env"]);
+    on_machine(&subject).run(table, |subject| {
+        subject.start(&json!([late()]));
+        let mut held = wait(subject, REQUESTS);
+        let open = subject.process.open_files();
+        held.others.push(Box::new(subject.without_more_files()));
+        (held, format!("all {open} file descriptors are taken"))
+    });
+}
+
+fn workers(table: &mut Table) {
+    let subject = Subject::on_machine(&["env"]);
+    if let Err(error) = Frozen::workers_of(subject.pid()) {
+        table.note(format!(
+            "blocked workers: no thread can be frozen here: {error}"
+        ));
+        return;
+    }
+    let trial = Trial {
+        service_answers: false,
+        ..on_machine(&subject)
+    };
+    trial.run(table, |subject| {
+        subject.start(&json!([late(), { "name": "health_check" }]));
+        let mut held = wait(subject, 100);
+        let during = freeze(subject, &mut held);
+        (held, during)
+    });
+    table.note("the service listener under blocked workers: nobody is there who could answer");
+}
+
+fn disk(table: &mut Table) {
+    let subject = Subject::on_machine(ON_SMALL_DISK);
+    on_machine(&subject).run(table, |subject| {
+        subject.start(&json!([{ "name": "health_check" }]));
+        let held = Held {
+            others: vec![
+                Box::new(fill_disk(subject)),
+                Box::new(KeepsWriting::begin(subject)),
+            ],
+            ..Held::default()
+        };
+        let failed = || {
+            let error = &subject.status("disk_io")["end"]["error"];
+            error
+                .as_str()
+                .is_some_and(|error| error.contains("disk"))
+                .then_some(())
+        };
+        eventually("the disk refuses", failed);
+        (
+            held,
+            "disk_io tries again and again on a full disk".to_owned(),
+        )
+    });
+}
+
+fn memory(table: &mut Table) {
+    let Some(subject) = contained(table, "memory at its limit", &["--memory=256m"]) else {
+        return;
+    };
+    on_machine(&subject).run(table, |subject| {
+        subject.start(&json!([{
+            "name": "memory_leaker",
+            "params": { "target_percent_of_limit": 92, "leak_rate_mb": 200 },
+        }]));
+        subject.reached("memory_leaker", "current_mb", 235.0);
+        let percent = subject.percent_of_memory_limit();
+        (
+            Held::default(),
+            format!("memory at {percent:.0} % of 256 MiB"),
+        )
+    });
+}
+
+fn all(table: &mut Table) {
+    let limits = [
+        "--memory=2g",
+        "--tmpfs=/data:size=16m",
+        "--env=MOCKSERVER_DATA_DIR=/data",
+    ];
+    let Some(subject) = contained(table, "all faults at once", &limits) else {
+        return;
+    };
+    let can_freeze = Frozen::workers_of(subject.pid()).is_ok();
+    let trial = Trial {
+        service_answers: !can_freeze,
+        ..on_machine(&subject)
+    };
+    trial.run(table, |subject| {
+        subject.start(&json!([
+            burner(), leak(), late(), { "name": "health_check" },
+            // With the tasks and the connections this comes to nearly all of the limit.
+            { "name": "memory_leaker", "params": { "target_mb": 1150, "leak_rate_mb": 300 } },
+        ]));
+        let mut held = wait(subject, WAITING);
+        subject.reached("goroutine_leak", "current_goroutines", TASKS);
+        held.others.push(Box::new(fill_disk(subject)));
+        held.others.push(Box::new(KeepsWriting::begin(subject)));
+        held.others.push(Box::new(subject.without_more_files()));
+        let mut during = format!(
+            "all at once: 100 % CPU, a million tasks, {WAITING} requests waiting, no file \
+             descriptor left, the disk full, memory at {:.0} % of 2 GiB",
+            subject.percent_of_memory_limit()
+        );
+        if can_freeze {
+            during = format!("{during}, {}", freeze(subject, &mut held));
+        }
+        (held, during)
+    });
+}
+
+// === What they are made of ===
+
+fn on_machine(subject: &Subject) -> Trial<'_> {
+    Trial {
+        subject,
+        bar_ms: ON_MACHINE_MS,
+        service_answers: true,
+    }
+}
+
+fn contained(table: &mut Table, what: &str, limits: &[&str]) -> Option<Subject> {
+    match container::missing() {
+        None => Some(Subject::in_container(limits)),
+        Some(reason) => {
+            table.note(format!("{what}: {reason}"));
+            None
+        }
+    }
+}
+
+fn burner() -> Value {
+    json!({ "name": "cpu_burner", "params": { "target_percent": 100 } })
+}
+
+fn leak() -> Value {
+    json!({ "name": "goroutine_leak", "params": { "goroutines_per_second": TASKS_PER_SECOND } })
+}
+
+fn late() -> Value {
+    json!({ "name": "network_latency", "params": { "latency_ms": 60_000 } })
+}
+
+/// Lets requests wait in a delay that is on.
+fn wait(subject: &Subject, many: usize) -> Held {
+    let waiting = Waiting::begin(subject.service, many);
+    subject.reached("network_latency", "delayed_requests", many as f64);
+    Held {
+        waiting: Some(waiting),
+        ..Held::default()
+    }
+}
+
+fn freeze(subject: &Subject, held: &mut Held) -> String {
+    let frozen = Frozen::workers_of(subject.pid()).expect("it could be done before");
+    let during = format!(
+        "all {} threads of the service runtime are blocked",
+        frozen.count()
+    );
+    held.frozen = Some(frozen);
+    during
+}
+
+/// Leaves no room in `DataDir` until it is dropped.
+fn fill_disk(subject: &Subject) -> impl Any + use<> {
+    struct Filler(String);
+    impl Drop for Filler {
+        fn drop(&mut self) {
+            std::fs::remove_file(&self.0).ok();
+        }
+    }
+    let filler = Filler(format!("{}/filler", subject.data_dir()));
+    // It ends with an error: that is what it is for.
+    std::fs::write(&filler.0, vec![1; 32 << 20]).expect_err("the disk is small");
+    filler
+}
+
+/// Starts `disk_io` over and over, until it is dropped.
+struct KeepsWriting {
+    end: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl KeepsWriting {
+    fn begin(subject: &Subject) -> Self {
+        let end = Arc::new(AtomicBool::new(false));
+        let (ended, admin) = (Arc::clone(&end), subject.admin);
+        let thread = std::thread::spawn(move || {
+            while !ended.load(Ordering::Relaxed) {
+                // Whether it starts and fails at once or does not start is its own affair.
+                ask(admin, "POST", "/api/v1/scenarios/disk_io/start", "").ok();
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        Self {
+            end,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for KeepsWriting {
+    fn drop(&mut self) {
+        self.end.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("it does not panic");
+        }
+    }
+}

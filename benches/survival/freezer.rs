@@ -1,0 +1,62 @@
+//! Stops single threads of a process with the kernel's freezer: blocked is what they are then.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::common::eventually;
+
+const ROOT: &str = "/sys/fs/cgroup/freezer";
+
+/// Threads that stand still until this is dropped.
+pub(crate) struct Frozen {
+    group: PathBuf,
+    threads: Vec<String>,
+}
+
+impl Frozen {
+    /// Freezes the threads of the runtime that serves requests: its workers, and the main thread.
+    pub(crate) fn workers_of(pid: u32) -> io::Result<Self> {
+        let mut threads = Vec::new();
+        for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let task = task?;
+            let name = fs::read_to_string(task.path().join("comm"))?;
+            let thread = task.file_name().to_string_lossy().into_owned();
+            if name.starts_with("tokio-") || thread == pid.to_string() {
+                threads.push(thread);
+            }
+        }
+        let group = Path::new(ROOT).join(format!("survival-{}", std::process::id()));
+        fs::create_dir(&group)?;
+        // From here on dropping it undoes what was done.
+        let frozen = Self { group, threads };
+        for thread in &frozen.threads {
+            fs::write(frozen.group.join("tasks"), thread)?;
+        }
+        fs::write(frozen.state(), "FROZEN")?;
+        eventually("the workers stand still", || {
+            let state = fs::read_to_string(frozen.state()).ok()?;
+            (state.trim() == "FROZEN").then_some(())
+        });
+        Ok(frozen)
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.threads.len()
+    }
+
+    fn state(&self) -> PathBuf {
+        self.group.join("freezer.state")
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // As far as it is there still; the threads may be gone with their process.
+        fs::write(self.state(), "THAWED").ok();
+        for thread in &self.threads {
+            fs::write(Path::new(ROOT).join("tasks"), thread).ok();
+        }
+        fs::remove_dir(&self.group).ok();
+    }
+}
