@@ -90,6 +90,22 @@ const NOT_RUN_HERE: &[(&str, &str)] = &[
         "needs a cluster; rendered, checked and run by tests/kubernetes, as are all the overlays",
     ),
     (
+        "kubectl apply -k etc/kubernetes/overlays/never-ready",
+        "the same",
+    ),
+    (
+        "kubectl apply -k etc/kubernetes/overlays/bad-canary-leak",
+        "the same",
+    ),
+    (
+        "kubectl rollout status deploy/mockserver --timeout=60s",
+        "needs a cluster; for people",
+    ),
+    (
+        "kubectl rollout undo deploy/mockserver",
+        "needs a cluster; for people",
+    ),
+    (
         "kubectl scale deploy/mockserver --replicas=3",
         "needs a cluster; for people",
     ),
@@ -112,6 +128,15 @@ const NOT_RUN_HERE: &[(&str, &str)] = &[
     (
         "kubectl set env cronjob/mockserver-start PODS=mockserver-pods",
         "the same",
+    ),
+    ("etc/ci/fault-injection", "needs the image; run by tests/ci"),
+    (
+        "pip install chaostoolkit",
+        "installs a program; done by tests/chaostoolkit",
+    ),
+    (
+        "chaos run etc/chaostoolkit/failing-dependency.json",
+        "needs the Chaos Toolkit; run by tests/chaostoolkit",
     ),
 ];
 
