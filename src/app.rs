@@ -8,17 +8,19 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::process::Signal as FileSizeSignal;
 use serde_json::{Map, Value};
 use socket2::{Domain, Socket, Type};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::boot::profile::Boot;
 use crate::boot::{self, Booting};
 use crate::config::{Config, Loaded};
+use crate::death::{Death, EXIT_BY_SIGNAL};
 use crate::fault::table::FaultTable;
 use crate::fault::timer::FineTimer;
 use crate::host::cgroup::Cgroup;
@@ -37,15 +39,16 @@ use crate::plugin::Host;
 use crate::plugin::guard::Census;
 use crate::readiness::Readiness;
 use crate::scenarios;
+use crate::shutdown::{Order, Shutdown, Signals};
 
 /// Connections that may wait to be accepted. The standard library's 128 would let a burst of clients wait
 /// a second for their second try.
 const BACKLOG: i32 = 4096;
-/// A process that a signal ended exits with this plus the signal's number, by the shells' convention.
-const EXIT_BY_SIGNAL: i32 = 128;
+/// How long what is cut off may take to notice.
+const CUT_OFF: Duration = Duration::from_millis(300);
 
-/// Ends the process at once with the given exit code.
-pub type ExitHook = fn(i32);
+/// Ends the process at once.
+pub type DeathHook = fn(Death);
 
 /// The daemon.
 #[derive(Debug)]
@@ -66,7 +69,7 @@ impl App {
     /// # Errors
     /// An address cannot be taken, which the message names; a thread, a runtime or a signal handler
     /// cannot be had, or a listener fails.
-    pub fn run(self, exit: ExitHook) -> io::Result<()> {
+    pub fn run(self, die: DeathHook) -> io::Result<()> {
         let Loaded {
             config,
             file,
@@ -82,7 +85,7 @@ impl App {
         let table = FaultTable::default();
         let timer = FineTimer::start()?;
         let runtimes = Runtimes::default();
-        let drained = CancellationToken::new();
+        let (drained, dropped) = (CancellationToken::new(), CancellationToken::new());
         let memory = memory_limit_bytes(&Cgroup::system());
         let connections = ConnectionBudget::of(raise_limit(), memory);
         let control = Control {
@@ -91,7 +94,8 @@ impl App {
             table: table.clone(),
             timer,
             runtimes: runtimes.clone(),
-            exit,
+            die,
+            dropped: dropped.clone(),
             connections,
             boot_facts: BootFacts {
                 profile: profile.cloned(),
@@ -114,9 +118,19 @@ impl App {
         let runtime = runtimes.build_serving(builder.enable_all())?;
         announce(&config, service.local_addr()?, &api);
         let router = service_router(api, &table);
-        let served = runtime.block_on(serve(service, router, connections.service, root.clone()));
-        // Nothing is left to wait for: what could be drained is drained.
-        runtime.shutdown_background();
+        let served = runtime.block_on(async {
+            tokio::select! {
+                served = serve(service, router, connections.service, root.clone()) => served,
+                () = dropped.cancelled() => Ok(()),
+            }
+        });
+        if dropped.is_cancelled() {
+            // Gone before the faults are: none of the requests that wait in one is let through.
+            runtime.shutdown_timeout(CUT_OFF);
+        } else {
+            // Nothing is left to wait for: what could be drained is drained.
+            runtime.shutdown_background();
+        }
         root.cancel();
         drained.cancel();
         served.and(joined(control))
@@ -136,7 +150,9 @@ struct Control {
     table: FaultTable,
     timer: FineTimer,
     runtimes: Runtimes,
-    exit: ExitHook,
+    die: DeathHook,
+    /// Cancelled when the service listener is to end at once and the rest after it.
+    dropped: CancellationToken,
     connections: ConnectionBudget,
     /// What the ledger is told of the boot profile.
     boot_facts: BootFacts,
@@ -168,7 +184,7 @@ impl Control {
             };
             if let Some(ending) = ending {
                 let ledger = self.open_ledger(&booting, &Cgroup::system());
-                (self.exit)(ending.told(&ledger).await);
+                (self.die)(Death::Exit(ending.told(&ledger).await));
                 return Ok(());
             }
             let (admin, service) = bind_both(&self.config)?;
@@ -176,20 +192,22 @@ impl Control {
             let ledger = self.open_ledger(&booting, &cgroup);
             // Whoever asks first hears of the boot.
             ledger.synced().await;
+            let (requests, shutdown) = (Requests::default(), Shutdown::default());
             let host = Arc::new(Host {
-                exit: Box::new(self.exit),
+                die: Box::new(self.die),
                 cgroup: cgroup.clone(),
                 runtimes: self.runtimes.clone(),
                 data_dir: self.config.data_dir.clone(),
                 census: Census::default(),
                 ledger: ledger.clone(),
+                requests: requests.clone(),
+                shutdown: shutdown.clone(),
             });
             let onsets = booting.onsets(&self.root);
             let (sessions, actor) =
                 SessionManager::spawn(host, self.table, self.root.clone(), onsets.clone());
             let limits = self.config.limits.clone();
             let manager = ScenarioManager::new(scenarios::ALL, sessions.clone(), limits, cgroup);
-            let requests = Requests::default();
             let metrics = Metrics::new(
                 &self.config,
                 &self.runtimes,
@@ -209,6 +227,8 @@ impl Control {
                 ledger: ledger.clone(),
                 end: self.root.clone(),
                 readiness: readiness.clone(),
+                name: self.config.name.clone(),
+                version: self.config.version.clone(),
                 token: auth.token.map(Arc::from),
                 protect_reads: auth.protect_reads,
                 allowed_hosts: auth.allowed_hosts,
@@ -236,7 +256,7 @@ impl Control {
                 };
                 let end = async {
                     let exit_code = booting.while_listening().await.told(&ledger).await;
-                    (self.exit)(exit_code);
+                    (self.die)(Death::Exit(exit_code));
                 };
                 let carried_out = async {
                     let late = booting.start_late(&sessions, &onsets, &readiness, &requests);
@@ -248,17 +268,21 @@ impl Control {
                 }
             };
             let watch = async {
-                tokio::select! {
-                    number = signals.next() => info!(number, "Signal received: shutting down."),
+                let order = tokio::select! {
+                    order = shutdown.order(&mut signals, &readiness) => order,
                     // Something that must go on has ended.
-                    () = self.root.cancelled() => {}
-                }
+                    () = self.root.cancelled() => Order::Drain,
+                };
                 readiness.end();
-                self.root.cancel();
+                match order {
+                    Order::Drain => self.root.cancel(),
+                    // The main thread does, when it is done.
+                    Order::Drop => self.dropped.cancel(),
+                    Order::AtOnce(number) => exit_by(self.die, number),
+                }
                 tokio::spawn(async move {
                     let number = signals.next().await;
-                    warn!(number, "Second signal received: exiting at once.");
-                    (self.exit)(EXIT_BY_SIGNAL + number);
+                    exit_by(self.die, number);
                 });
             };
             let actor = async {
@@ -286,29 +310,9 @@ impl Control {
     }
 }
 
-/// SIGTERM and SIGINT. Handlers are installed even as PID 1, where the kernel has no default for them.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        let terminate = signal(SignalKind::terminate())?;
-        let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Self {
-            terminate,
-            interrupt,
-        })
-    }
-
-    /// The number of the next signal.
-    async fn next(&mut self) -> i32 {
-        tokio::select! {
-            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
-            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
-        }
-    }
+fn exit_by(die: DeathHook, number: i32) {
+    warn!(number, "Second signal received: exiting at once.");
+    die(Death::Exit(EXIT_BY_SIGNAL + number));
 }
 
 /// The admin listener, unless it is off, and the service listener.

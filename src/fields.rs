@@ -388,12 +388,13 @@ impl Field<'_> {
         self.read(schema, &rule, None, |value| named(choices, value))
     }
 
-    /// A non-empty list of the named values without repeats; all of them by default.
-    pub fn any_of<T: Copy>(self, choices: &[(&'static str, T)]) -> Vec<T> {
-        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-        let all: Vec<T> = choices.iter().map(|(_, value)| *value).collect();
-        self.read_list(choices, Some((all.clone(), json!(names))))
-            .unwrap_or(all)
+    /// A non-empty list of the named values without repeats; those named in `default` by default.
+    pub fn any_of<T: Copy>(self, choices: &[(&'static str, T)], default: &[&str]) -> Vec<T> {
+        let by_default = choices.iter().filter(|(name, _)| default.contains(name));
+        let by_default: Vec<T> = by_default.map(|(_, value)| *value).collect();
+        let shown_default = (by_default.clone(), json!(default));
+        self.read_list(choices, Some(shown_default))
+            .unwrap_or(by_default)
     }
 
     /// The same, or none when the member is absent.
@@ -706,9 +707,14 @@ mod tests {
     fn a_list_of_choices_refuses_repeats_emptiness_and_strangers() {
         let list = |value: Value| {
             let mut f = fields(json!({ "l": value }));
-            let read = f.field("l", "").any_of(&[("a", 'a'), ("b", 'b')]);
+            let read = f.field("l", "").any_of(&[("a", 'a'), ("b", 'b')], &["a"]);
             f.finish().map(|_| read).map_err(|errors| errors.len())
         };
+        let mut absent = fields(json!({}));
+        let by_default = absent.field("l", "").any_of(&[("a", 1), ("b", 2)], &["b"]);
+        assert_eq!(by_default, [2]);
+        let effective = absent.finish().expect("good");
+        assert_eq!(effective["l"], json!(["b"]));
         assert_eq!(list(json!(["b"])), Ok(vec!['b']));
         assert_eq!(list(json!(["b", "a"])), Ok(vec!['b', 'a']));
         for bad in [

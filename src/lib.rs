@@ -10,6 +10,7 @@
 //! - [`ledger`] keeps what happened, over the death of the process too.
 //! - [`metrics`] tells how the process does, [`traces`] tells of each request.
 //! - [`readiness`] tells whether the service may get traffic.
+//! - [`shutdown`] takes the signals, [`death`] ends the process abruptly.
 //! - [`plugin`] says what a fault is; [`scenarios`] are the faults, one file each.
 //! - [`fault`] puts faults before requests.
 //! - [`host`] tells what the machine or the container gives.
@@ -20,6 +21,7 @@ pub mod boot;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod death;
 pub mod fault;
 pub mod fields;
 pub mod healthcheck;
@@ -35,4 +37,5 @@ pub mod metrics;
 pub mod plugin;
 pub mod readiness;
 pub mod scenarios;
+pub mod shutdown;
 pub mod traces;

@@ -7,6 +7,7 @@ use clap::Parser;
 use mockserver::app::App;
 use mockserver::cli::{Cli, Command};
 use mockserver::config::{Config, Loaded, ProcessEnv};
+use mockserver::death::Death;
 use mockserver::traces::Traces;
 use mockserver::{healthcheck, logging};
 
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
 fn serve(loaded: Loaded) -> io::Result<()> {
     let traces = Traces::start(&loaded.config)?;
     logging::init(&loaded.config.log, &traces)?;
-    let ran = App::new(loaded).run(exit);
+    let ran = App::new(loaded).run(die);
     traces.finish();
     ran
 }
@@ -54,11 +55,7 @@ fn fail(reason: &dyn std::fmt::Display, code: u8) -> ExitCode {
     code.into()
 }
 
-#[expect(
-    clippy::exit,
-    reason = "a crash and a second signal end the process without unwinding"
-)]
-fn exit(code: i32) {
+fn die(death: Death) {
     logging::finish();
-    std::process::exit(code);
+    death.carry_out();
 }

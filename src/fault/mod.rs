@@ -22,6 +22,8 @@ pub enum Surface {
     Health,
     /// The readiness probe.
     Ready,
+    /// The start-up probe.
+    Startup,
     /// The route that pretends to call a dependency.
     Dependency,
     /// The way out: the control API's POSTs. No delay is ever put on it.

@@ -19,6 +19,7 @@ mod route;
 mod routes;
 mod scenarios;
 mod testing;
+mod version;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -75,6 +76,10 @@ pub struct Parts {
     pub ledger: Ledger,
     /// Cancelled when the daemon ends, so that streams end too.
     pub end: CancellationToken,
+    /// The service's name.
+    pub name: String,
+    /// The service's version.
+    pub version: String,
     /// Whether the service may get traffic.
     pub readiness: Readiness,
     /// The token that every change must carry; none leaves the API open.

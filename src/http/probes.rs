@@ -1,4 +1,8 @@
 //! The probe routes. They tell of the process's life alone; a fault answers in their place.
+//!
+//! A service that answers has started, so its start-up probe is good from the first answer on: a start
+//! delay is the only wait that it sees, as a refused connection. What holds readiness holds no other
+//! probe, or an orchestrator would restart what is merely not ready.
 
 use axum::Json;
 use axum::extract::State;

@@ -6,7 +6,7 @@ use super::probes::Health;
 use super::problem::Kind;
 use super::route::{Body, Route};
 use super::testing::FailedCall;
-use super::{composite, docs, events, metrics, openapi, probes, scenarios, testing};
+use super::{composite, docs, events, metrics, openapi, probes, scenarios, testing, version};
 use crate::fault::Surface;
 
 /// A group of routes that belong together for a reader.
@@ -308,12 +308,18 @@ fn of_probes() -> Vec<Route> {
         let route = Route::get(path, id, summary, probes::ready).on_admin(probes::healthy);
         probe(route, Surface::Ready, "/ready")
     };
+    let startup = |path, id, summary| {
+        let route = Route::get(path, id, summary, probes::healthy);
+        probe(route, Surface::Startup, "/startup")
+    };
     vec![
         health("/health", "health", "Tells whether the service lives"),
         health("/healthz", "healthz", "Another name of /health"),
         health("/livez", "livez", "Another name of /health"),
         ready("/ready", "ready", "Tells whether it may get traffic"),
         ready("/readyz", "readyz", "Another name of /ready"),
+        startup("/startup", "startup", "Tells whether it has started"),
+        startup("/startupz", "startupz", "Another name of /startup"),
     ]
 }
 
@@ -370,5 +376,12 @@ fn of_description() -> Vec<Route> {
         )
         .example(json!({ "openapi": "3.1.0", "info": {}, "paths": {} })),
         Route::get("/docs", "docs", "This description, for people", docs::page),
+        Route::get(
+            "/version",
+            "version",
+            "Tells which service this is, in which version",
+            version::version,
+        )
+        .example(json!({ "name": "checkout", "version": "1.4.2-canary", "mockserver": "0.1.0" })),
     ]
 }

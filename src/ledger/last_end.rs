@@ -23,7 +23,7 @@ pub(super) fn told_by(events: &[(Event, usize)], oom_kills: Option<u64>) -> Opti
     let find = |kind| life.iter().find(|event| event.kind == kind);
     let (end, because) = if find(Kind::Shutdown).is_some() {
         (LastEnd::Graceful, None)
-    } else if let Some(intent) = find(Kind::ExitIntent) {
+    } else if let Some(intent) = intended(&life) {
         let name = intent.scenario.as_deref().unwrap_or("the boot profile");
         let code = intent.exit_code.unwrap_or_default();
         (
@@ -42,6 +42,14 @@ pub(super) fn told_by(events: &[(Event, usize)], oom_kills: Option<u64>) -> Opti
         because,
         last_seq: last.seq,
     })
+}
+
+/// The exit that was meant, unless its run was stopped before.
+fn intended<'e>(life: &[&'e Event]) -> Option<&'e Event> {
+    let at = life.iter().position(|e| e.kind == Kind::ExitIntent)?;
+    let (later, intent) = (&life[..at], life[at]);
+    let over = |event: &&Event| event.kind == Kind::Cleared && event.run_id == intent.run_id;
+    (intent.run_id.is_none() || !later.iter().any(over)).then_some(intent)
 }
 
 /// Why a process that vanished may have been out of memory; its events come newest first.
@@ -122,6 +130,13 @@ mod tests {
         );
         let events = vec![boot(100, 0), of(Kind::ExitIntent), of(Kind::Effective)];
         assert_eq!(end(events, 0), LastEnd::Planned);
+        let run = |kind| {
+            let mut event = of(kind);
+            event.run_id = Some(7);
+            event
+        };
+        let called_off = vec![boot(100, 0), run(Kind::ExitIntent), run(Kind::Cleared)];
+        assert_eq!(end(called_off, 0), LastEnd::Unclean);
         let mut later = boot(100, 0);
         later.boot_id = "another".into();
         assert_eq!(end(vec![of(Kind::Shutdown), later], 0), LastEnd::Unclean);

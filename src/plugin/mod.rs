@@ -14,18 +14,22 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
+use crate::death::Death;
 use crate::fault::{RequestFault, Tally};
 use crate::fields::{FieldError, Fields};
 use crate::host::cgroup::Cgroup;
 use crate::host::runtimes::Runtimes;
 use crate::ledger::Ledger;
 use crate::ledger::event::{Draft, Kind, RunTag};
+use crate::metrics::requests::Requests;
+use crate::shutdown::Shutdown;
 use guard::Census;
 
 /// A boxed future that may move between threads.
@@ -199,28 +203,35 @@ pub struct RunContext {
 }
 
 impl RunContext {
-    /// Ends the process with `exit_code`, once it is on disk that this was meant.
+    /// Ends the process by `death`, once it is on disk that this was meant, and `window` after that.
     ///
     /// A disk that does not answer cannot hold it up for long. It returns only when the run is told to
-    /// stop before it is up, and in tests.
-    pub async fn exit(&self, exit_code: i32) {
+    /// stop before the end, and in tests.
+    pub async fn die(&self, death: Death, window: Duration) {
         tokio::select! {
             biased;
             () = self.begun.cancelled() => {}
             () = self.stop.cancelled() => return,
         }
         let mut intent = Draft::of(Kind::ExitIntent, &self.tag);
-        intent.event.exit_code = Some(exit_code);
+        intent.event.exit_code = Some(death.exit_status());
         self.host.ledger.note(intent);
         self.host.ledger.synced().await;
-        (self.host.exit)(exit_code);
+        if !window.is_zero() {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(window) => {}
+            }
+        }
+        (self.host.die)(death);
     }
 }
 
 /// The surroundings of every run.
 pub struct Host {
-    /// Ends the process at once with an exit code; replaced in tests.
-    pub exit: Box<dyn Fn(i32) + Send + Sync>,
+    /// Ends the process at once; replaced in tests.
+    pub die: Box<dyn Fn(Death) + Send + Sync>,
     /// The limits that the process lives under.
     pub cgroup: Cgroup,
     /// The async runtimes that the process has; a run that makes its own enters it here.
@@ -231,6 +242,10 @@ pub struct Host {
     pub census: Census,
     /// Keeps what happens.
     pub ledger: Ledger,
+    /// What comes to the service listener.
+    pub requests: Requests,
+    /// How the daemon takes SIGTERM.
+    pub shutdown: Shutdown,
 }
 
 impl fmt::Debug for Host {

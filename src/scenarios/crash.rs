@@ -1,37 +1,97 @@
-//! `crash`: the process ends abruptly after a while.
+//! `crash`: the process ends abruptly after a while, or at a request.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::Instant;
 use tracing::warn;
 
+use crate::death::Death;
 use crate::fields::Fields;
+use crate::host::memory_limit_bytes;
 use crate::plugin::{Active, Exit, Params, Probe, Reading, RunContext, Scenario, StartError};
+
+/// How much more than the memory limit a crash in mode `oom` takes before it gives up: where swap does
+/// not count against the limit, the container may have that much.
+const OVER_THE_LIMIT: u64 = 4;
 
 /// Ends the process without draining or cleaning up.
 #[derive(Debug)]
 pub(super) struct Crash;
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Exit,
+    Panic,
+    Abort,
+    Segfault,
+    Kill,
+    StackOverflow,
+    Oom,
+}
+
 #[derive(Debug)]
 pub(super) struct CrashParams {
-    delay: Duration,
+    mode: Mode,
+    /// None where only requests count.
+    delay: Option<Duration>,
+    after_requests: Option<u32>,
     exit_code: u8,
+    scrape_window: Duration,
 }
 
 impl Params for CrashParams {
     fn read(fields: &mut Fields) -> Self {
-        let about = "How long until the process ends.";
+        let about = "How the process ends; each as the real thing does.";
+        let mode = fields.field("mode", about).choice(&[
+            ("exit", Mode::Exit),
+            ("panic", Mode::Panic),
+            ("abort", Mode::Abort),
+            ("segfault", Mode::Segfault),
+            ("kill", Mode::Kill),
+            ("stack_overflow", Mode::StackOverflow),
+            ("oom", Mode::Oom),
+        ]);
+        let waits = fields.has("crash_delay");
+        let about =
+            "How long until the process ends; without a bound where only after_requests is given.";
         let delay = fields
             .field("crash_delay", about)
             .unit("s")
             .number(0.0..=86_400.0, 10.0);
-        let about = "The exit status of the process.";
+        let about = "Ends the process at this request on the service listener, counted from the start \
+                     of the fault; with crash_delay, whichever comes first.";
+        let after_requests = fields.field("after_requests", about);
+        let after_requests = after_requests.optional_integer(1..=u32::MAX);
+        let counts_only = after_requests.is_some() && !waits;
+        if counts_only {
+            fields.withdraw("crash_delay");
+        }
+        let codes = fields.has("exit_code");
+        let about = "The exit status of the process (exit).";
         let exit_code = fields.field("exit_code", about).integer(0..=255, 1);
+        if mode != Mode::Exit {
+            if codes {
+                let detail =
+                    "is for the mode exit: the other modes have the status of the real thing";
+                fields.reject("exit_code", detail);
+            }
+            fields.withdraw("exit_code");
+        }
+        let about = "How long the process lives on, and can be scraped, after the crash is told in the \
+                     metrics and the ledger.";
+        let window = fields
+            .field("scrape_window", about)
+            .unit("s")
+            .number(0.0..=3600.0, 0.0);
         Self {
-            delay: Duration::from_secs_f64(delay),
+            mode,
+            delay: (!counts_only).then(|| Duration::from_secs_f64(delay)),
+            after_requests,
             exit_code,
+            scrape_window: Duration::from_secs_f64(window),
         }
     }
 }
@@ -42,35 +102,83 @@ impl Scenario for Crash {
     type Params = CrashParams;
 
     async fn start(params: CrashParams, cx: RunContext) -> Result<Active, StartError> {
-        let at = Instant::now() + params.delay;
+        let death = params.death(&cx)?;
+        let requests = cx.host.requests.clone();
+        let at_request = params
+            .after_requests
+            .map(|more| requests.count() + u64::from(more));
+        let probe = Arc::new(CrashProbe {
+            at: params.delay.map(|delay| Instant::now() + delay),
+            crashes: AtomicBool::new(false),
+        });
+        let shown = Arc::clone(&probe);
         let body = async move {
-            tokio::select! {
-                () = cx.stop.cancelled() => {}
-                () = tokio::time::sleep_until(at) => {
-                    warn!(exit_code = params.exit_code, "Crashing as told.");
-                    cx.exit(params.exit_code.into()).await;
+            let in_time = async {
+                match shown.at {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
                 }
+            };
+            let by_count = async {
+                match at_request {
+                    Some(count) => requests.arrived(count).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = cx.stop.cancelled() => return Exit::Stopped,
+                () = in_time => {}
+                () = by_count => {}
             }
+            shown.crashes.store(true, Ordering::Relaxed);
+            warn!(exit_code = death.exit_status(), ?death, "Crashing as told.");
+            cx.die(death, params.scrape_window).await;
             Exit::Stopped
         };
-        Ok(Active::new(Arc::new(CrashProbe { at }), body))
+        Ok(Active::new(probe, body))
     }
 }
 
+impl CrashParams {
+    fn death(&self, cx: &RunContext) -> Result<Death, StartError> {
+        Ok(match self.mode {
+            Mode::Exit => Death::Exit(self.exit_code.into()),
+            Mode::Panic => Death::Panic,
+            Mode::Abort => Death::Abort,
+            Mode::Segfault => Death::Segfault,
+            Mode::Kill => Death::Kill,
+            Mode::StackOverflow => Death::StackOverflow,
+            Mode::Oom => {
+                let limit = cx.host.cgroup.memory_limit();
+                // One that is no less than the machine's memory protects nobody.
+                let machine = memory_limit_bytes(&cx.host.cgroup);
+                match limit.filter(|limit| *limit <= machine) {
+                    Some(limit) => Death::OutOfMemory(limit.saturating_mul(OVER_THE_LIMIT)),
+                    None => return Err(StartError::new(NO_LIMIT)),
+                }
+            }
+        })
+    }
+}
+
+const NO_LIMIT: &str = "the mode oom needs a container with a memory limit below the machine's memory: \
+                        without one it would take all that the machine has";
+
 struct CrashProbe {
-    at: Instant,
+    at: Option<Instant>,
+    crashes: AtomicBool,
 }
 
 impl Probe for CrashProbe {
     fn read(&self) -> Reading {
-        let left = self.at.saturating_duration_since(Instant::now());
+        let left = |at: Instant| at.saturating_duration_since(Instant::now()).as_secs_f64();
+        let crashes = self.crashes.load(Ordering::Relaxed);
         Reading {
             asked: 1.0,
-            // Whoever could read it after the crash would read nothing.
-            achieved: Some(0.0),
+            achieved: Some(f64::from(u8::from(crashes))),
             unit: "crashes",
             shortfall: None,
-            metrics: super::object(json!({ "seconds_left": left.as_secs_f64() })),
+            metrics: super::object(json!({ "seconds_left": self.at.map(left) })),
         }
     }
 }

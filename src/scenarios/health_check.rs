@@ -66,7 +66,14 @@ impl Params for HealthCheckParams {
             .integer(0..=600_000_u32, 10_000);
         let probes = fields
             .field("probes", "Which probes are concerned.")
-            .any_of(&[("health", Surface::Health), ("ready", Surface::Ready)]);
+            .any_of(
+                &[
+                    ("health", Surface::Health),
+                    ("ready", Surface::Ready),
+                    ("startup", Surface::Startup),
+                ],
+                &["health", "ready"],
+            );
         let seed = fields
             .field(
                 "seed",

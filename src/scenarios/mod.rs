@@ -8,6 +8,7 @@ mod goroutine_leak;
 mod health_check;
 mod memory_leaker;
 mod network_latency;
+mod shutdown_hang;
 
 use serde_json::{Map, Value};
 
@@ -23,6 +24,7 @@ pub static ALL: &[&dyn Plugin] = &[
     &disk_io::DiskIo,
     &crash::Crash,
     &dependency::Dependency,
+    &shutdown_hang::ShutdownHang,
 ];
 
 /// Bytes in the MB of parameters and metrics: a mebibyte.
@@ -113,6 +115,7 @@ mod tests {
                 "disk_io",
                 "crash",
                 "dependency",
+                "shutdown_hang",
             ]
         );
         assert!(ALL.iter().all(|plugin| !plugin.summary().is_empty()));
@@ -128,8 +131,9 @@ mod tests {
                     "delay_ms": 10000, "probes": ["health", "ready"] }),
             json!({ "goroutines_per_second": 100 }),
             json!({ "write_rate_mb": 50 }),
-            json!({ "crash_delay": 10, "exit_code": 1 }),
+            json!({ "mode": "exit", "crash_delay": 10, "exit_code": 1, "scrape_window": 0 }),
             json!({ "failure_type": "timeout" }),
+            json!({ "mode": "ignore", "drain_seconds": 30 }),
         ];
         for (plugin, expected) in ALL.iter().zip(documented) {
             let plan = plugin.plan("", Map::new()).expect("the defaults are good");
@@ -142,12 +146,14 @@ mod tests {
     async fn the_smallest_and_the_largest_values_start_and_stop() {
         let folder = tempfile::tempdir().expect("a folder");
         let host = std::sync::Arc::new(crate::plugin::Host {
-            exit: Box::new(|_| {}),
+            die: Box::new(|_| {}),
             cgroup: crate::host::cgroup::Cgroup::system(),
             runtimes: crate::host::runtimes::Runtimes::default(),
             data_dir: folder.path().into(),
             census: crate::plugin::guard::Census::default(),
             ledger: crate::ledger::Ledger::in_memory("a test", Default::default()),
+            requests: Default::default(),
+            shutdown: Default::default(),
         });
         for (name, params) in [
             (

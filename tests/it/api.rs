@@ -5,7 +5,7 @@ use time::{Date, Month, OffsetDateTime};
 
 use crate::common::{Daemon, agent, alone, answer, eventually, send};
 
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 9] = [
     "cpu_burner",
     "memory_leaker",
     "network_latency",
@@ -14,6 +14,7 @@ const NAMES: [&str; 8] = [
     "disk_io",
     "crash",
     "dependency",
+    "shutdown_hang",
 ];
 
 /// Every body that the document posts to a single start, as printed.
@@ -246,6 +247,8 @@ fn the_reads_of_the_document_answer_200_on_both_listeners() {
         "/api/v1/scenarios/cpu_burner/status",
         "/health",
         "/ready",
+        "/startup",
+        "/version",
         "/api/v1/mock-service",
         "/api/v1/test/sleep10ms",
         "/api/v1/test/sleep30ms",
@@ -265,7 +268,15 @@ fn the_reads_of_the_document_answer_200_on_both_listeners() {
 #[test]
 fn probes_answer_healthy_under_all_their_names_on_both_listeners() {
     let daemon = Daemon::start();
-    for path in ["/health", "/healthz", "/livez", "/ready", "/readyz"] {
+    for path in [
+        "/health",
+        "/healthz",
+        "/livez",
+        "/ready",
+        "/readyz",
+        "/startup",
+        "/startupz",
+    ] {
         for answer in [daemon.get(path), daemon.admin_get(path)] {
             assert_eq!(
                 (answer.status, answer.body),
@@ -274,6 +285,20 @@ fn probes_answer_healthy_under_all_their_names_on_both_listeners() {
             );
         }
     }
+}
+
+#[test]
+fn the_version_is_that_of_the_configuration_beside_the_program_s() {
+    let yaml = "Name: checkout\nVersion: 1.4.2-canary\n";
+    let answer = Daemon::start_with(yaml, &[]).get("/version");
+    let program = env!("CARGO_PKG_VERSION");
+    let expected = json!({ "name": "checkout", "version": "1.4.2-canary", "mockserver": program });
+    assert_eq!((answer.status, answer.body), (200, expected));
+    let default = Daemon::start().get("/version").body;
+    assert_eq!(
+        (&default["name"], &default["version"]),
+        (&json!("mockserver"), &json!(program))
+    );
 }
 
 #[test]
@@ -368,7 +393,10 @@ fn describe_gives_the_json_schema_of_every_scenario() {
             }),
             "goroutine_leak" => json!({ "goroutines_per_second": 100 }),
             "disk_io" => json!({ "write_rate_mb": 50 }),
-            "crash" => json!({ "crash_delay": 10, "exit_code": 1 }),
+            "crash" => {
+                json!({ "mode": "exit", "crash_delay": 10, "exit_code": 1, "scrape_window": 0 })
+            }
+            "shutdown_hang" => json!({ "mode": "ignore", "drain_seconds": 30 }),
             _ => json!({ "failure_type": "timeout" }),
         };
         assert_eq!(effective, expected, "{name}");

@@ -7,7 +7,7 @@ use crate::common::{Answer, Daemon, agent, answer, header_of, send, send_raw};
 
 const COMPOSITE: &str = "/api/v1/composite/start";
 const NAMES: &str = "cpu_burner, memory_leaker, network_latency, health_check, goroutine_leak, disk_io, \
-                     crash, dependency";
+                     crash, dependency, shutdown_hang";
 
 /// A daemon on which two faults run that nothing refused may touch.
 struct Busy {
@@ -185,6 +185,12 @@ fn every_parameter_of_every_scenario_refuses_what_lies_outside_its_range() {
         ("crash", json!({ "crash_delay": -1 })),
         ("crash", json!({ "crash_delay": 86_401 })),
         ("crash", json!({ "exit_code": 256 })),
+        ("crash", json!({ "exit_code": 3, "mode": "panic" })),
+        ("crash", json!({ "after_requests": 0 })),
+        ("crash", json!({ "mode": "sigsegv" })),
+        ("crash", json!({ "scrape_window": 3_601 })),
+        ("shutdown_hang", json!({ "mode": "" })),
+        ("shutdown_hang", json!({ "drain_seconds": -1 })),
         ("dependency", json!({ "failure_type": "" })),
         ("dependency", json!({ "failure_type": 1 })),
     ] {
@@ -527,7 +533,15 @@ fn a_wrong_method_is_405_and_the_allow_header_names_the_right_ones() {
             }
         }
     }
-    for probe in ["/health", "/healthz", "/livez", "/ready", "/readyz"] {
+    for probe in [
+        "/health",
+        "/healthz",
+        "/livez",
+        "/ready",
+        "/readyz",
+        "/startup",
+        "/startupz",
+    ] {
         let response = send(&agent, "POST", busy.daemon.admin, probe, b"", &[]);
         assert_eq!(header_of(&response, "allow"), "GET,HEAD", "{probe}");
         problem(answer(response), 405, "method-not-allowed");

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::common::{Answer, Client, Daemon, PATIENCE, alone, eventually};
+use crate::common::{Answer, Client, Daemon, PATIENCE, agent, alone, eventually};
 
 /// Slack of a time that a busy machine may lengthen.
 const SLACK: Duration = Duration::from_secs(1);
@@ -41,6 +41,8 @@ fn latency_is_on_every_read_of_the_service_listener_and_nowhere_else() {
         "/livez",
         "/ready",
         "/readyz",
+        "/startup",
+        "/version",
         "/api/v1/scenarios",
         "/api/v1/scenarios/crash",
         "/api/v1/scenarios/crash/status",
@@ -55,7 +57,7 @@ fn latency_is_on_every_read_of_the_service_listener_and_nowhere_else() {
         let expected = if path.starts_with("/no") { 404 } else { 200 };
         assert_eq!(answer.status, expected, "{path}");
     }
-    // Were they delayed, these would take thirteen and three times the latency.
+    // Were they delayed, these would take fifteen and three times the latency.
     let start = Instant::now();
     for path in reads {
         daemon.admin_get(path);
@@ -139,10 +141,11 @@ fn always_fails_every_probe_with_the_status_that_was_asked() {
 #[test]
 fn only_the_chosen_probes_fail() {
     let daemon = Daemon::start();
-    for (probes, health, ready) in [
-        (json!(["health"]), 503, 200),
-        (json!(["ready"]), 200, 503),
-        (json!(["ready", "health"]), 503, 503),
+    for (probes, health, ready, startup) in [
+        (json!(["health"]), 503, 200, 200),
+        (json!(["ready"]), 200, 503, 200),
+        (json!(["ready", "health"]), 503, 503, 200),
+        (json!(["startup"]), 200, 200, 503),
     ] {
         daemon.started("health_check", json!({ "probes": probes }));
         for path in ["/health", "/healthz", "/livez"] {
@@ -150,6 +153,9 @@ fn only_the_chosen_probes_fail() {
         }
         for path in ["/ready", "/readyz"] {
             assert_eq!(daemon.get(path).status, ready, "{probes} {path}");
+        }
+        for path in ["/startup", "/startupz"] {
+            assert_eq!(daemon.get(path).status, startup, "{probes} {path}");
         }
     }
 }
@@ -508,6 +514,148 @@ fn a_crash_that_is_stopped_in_time_does_not_happen() {
     assert_eq!(daemon.get("/health").status, 200);
 }
 
+/// Ends a daemon by a crash in this mode; its status and what it said on standard error.
+fn crashed(mode: &str) -> (std::process::ExitStatus, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let errors = folder.path().join("errors");
+    let to_file = format!("exec \"$@\" 2>{}", errors.display());
+    let mut daemon = Daemon::start_under(&["sh", "-c", &to_file, "sh"], "", &[]);
+    daemon.started("crash", json!({ "mode": mode, "crash_delay": 0.1 }));
+    let status = daemon.ended();
+    let said = std::fs::read_to_string(errors).expect("a file");
+
+    let again = Daemon::start_in(daemon.folder.clone(), &[]);
+    let events = again
+        .admin_get("/api/v1/events?limit=100&scenario=crash")
+        .body;
+    let events = events["events"].as_array().expect("a list");
+    let intent = events.iter().find(|event| event["kind"] == "exit_intent");
+    let told = intent.expect("it is on disk")["exit_code"].as_i64();
+    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+    let shells_say = status.code().or(signal.map(|number| 128 + number));
+    assert_eq!(told, shells_say.map(i64::from), "{mode}");
+    (status, said)
+}
+
+#[test]
+fn each_mode_of_a_crash_ends_as_the_real_thing_does() {
+    let panic = crashed("panic");
+    assert_eq!(panic.0.code(), Some(101));
+    let said = "thread 'main'";
+    assert!(
+        panic.1.contains(said) && panic.1.contains("index out of bounds"),
+        "{}",
+        panic.1
+    );
+    for (mode, signal, said) in [
+        ("abort", 6, ""),
+        ("segfault", 11, ""),
+        ("kill", 9, ""),
+        ("stack_overflow", 6, "thread 'main'"),
+    ] {
+        let (status, errors) = crashed(mode);
+        let by = std::os::unix::process::ExitStatusExt::signal(&status);
+        assert_eq!(by, Some(signal), "{mode}");
+        match said {
+            "" => assert_eq!(errors, "", "{mode}"),
+            said => assert!(
+                errors.contains(said) && errors.contains("has overflowed its stack"),
+                "{errors}"
+            ),
+        }
+    }
+}
+
+#[test]
+fn a_crash_comes_at_its_request_and_not_by_itself() {
+    let mut daemon = Daemon::start();
+    daemon.get("/health");
+    daemon.started("crash", json!({ "after_requests": 3, "exit_code": 5 }));
+    let status = daemon.status("crash");
+    assert_eq!(status["params"].get("crash_delay"), None);
+    for _ in 0..2 {
+        assert_eq!(daemon.get("/health").status, 200);
+    }
+    // The admin listener's do not count.
+    for _ in 0..3 {
+        assert_eq!(daemon.status("crash")["running"], true);
+    }
+    // It may come before the answer.
+    let last = format!("http://{}/health", daemon.service);
+    drop(agent().get(last).call());
+    assert_eq!(daemon.ended().code(), Some(5));
+}
+
+#[test]
+fn a_crash_can_be_scraped_in_its_window_and_stopped_even_then() {
+    let crashes = |daemon: &Daemon| {
+        eventually("the crash is told", || {
+            let page = daemon.admin_get("/metrics").body;
+            let told = "mockserver_fault_achieved{scenario=\"crash\"} 1";
+            page.as_str().expect("a text").contains(told).then_some(())
+        });
+    };
+    let params = json!({ "crash_delay": 0, "scrape_window": 1.5, "mode": "kill" });
+    let mut daemon = Daemon::start();
+    let start = Instant::now();
+    daemon.started("crash", params.clone());
+    crashes(&daemon);
+    let events = daemon
+        .admin_get("/api/v1/events?limit=100")
+        .body
+        .to_string();
+    assert!(events.contains("exit_intent"), "{events}");
+    assert_eq!(daemon.get("/health").status, 200);
+    let status = daemon.ended();
+    assert_eq!(
+        std::os::unix::process::ExitStatusExt::signal(&status),
+        Some(9)
+    );
+    assert!(start.elapsed() >= Duration::from_millis(1500));
+
+    let mut spared = Daemon::start();
+    spared.started("crash", json!({ "crash_delay": 0, "scrape_window": 3600 }));
+    crashes(&spared);
+    spared.stopped("crash");
+    assert_eq!(spared.get("/health").status, 200);
+    spared.signal("-KILL");
+    spared.ended();
+    let again = Daemon::start_in(spared.folder.clone(), &[]);
+    let boots = again.admin_get("/api/v1/events?limit=100").body;
+    let boots = boots["events"].as_array().expect("a list");
+    let last = boots
+        .iter()
+        .rfind(|event| event["kind"] == "boot")
+        .expect("a boot");
+    assert_eq!(
+        last["boot"]["previous"]["end"], "unclean",
+        "it was called off"
+    );
+}
+
+#[test]
+fn a_crash_for_want_of_memory_needs_a_limit() {
+    let daemon = Daemon::start();
+    let limited = daemon.admin_get("/metrics").body;
+    let limited = limited.as_str().expect("a text").lines().any(|line| {
+        let bytes = line.strip_prefix("container_spec_memory_limit_bytes ");
+        bytes.is_some_and(|bytes| bytes.parse::<f64>().is_ok_and(|bytes| bytes > 0.0))
+    });
+    if limited {
+        // It would be real here; tests/container lets it happen.
+        return;
+    }
+    let answer = daemon.post("/api/v1/scenarios/crash/start", "{\"mode\": \"oom\"}");
+    assert_eq!(answer.status, 500, "{answer:?}");
+    assert!(
+        answer.body["detail"]
+            .as_str()
+            .expect("a text")
+            .contains("memory limit")
+    );
+    assert_eq!(daemon.get("/health").status, 200);
+}
+
 // === What all have in common ===
 
 #[test]
@@ -523,6 +671,7 @@ fn every_effect_reports_asked_beside_achieved() {
         { "name": "disk_io", "params": { "write_rate_mb": 1 } },
         { "name": "crash", "params": { "crash_delay": 3600 } },
         { "name": "dependency", "params": { "failure_type": "error" } },
+        { "name": "shutdown_hang" },
     ]));
     for path in ["/health", "/api/v1/mock-service"] {
         daemon.get(path);
@@ -536,6 +685,7 @@ fn every_effect_reports_asked_beside_achieved() {
         "disk_io",
         "crash",
         "dependency",
+        "shutdown_hang",
     ] {
         let effect: Value = eventually(&format!("{name} achieves something"), || {
             let effect = daemon.status(name)["effect"].take();

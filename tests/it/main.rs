@@ -48,6 +48,9 @@ mod readme;
 /// What a stop gives back: threads, files, memory, the way in.
 mod release;
 
+/// How SIGTERM is taken, and what a fault makes of it.
+mod shutdown;
+
 /// What runs together, what takes whose place, and who ends whom.
 mod sessions;
 

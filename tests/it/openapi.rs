@@ -273,8 +273,16 @@ fn met_under_limits() -> BTreeSet<Met> {
 fn every_documented_answer_is_given_and_every_answer_is_documented() {
     let mut all = Described::start("", &[]);
     let reads = ["/api/v1/scenarios", "/api/v1/composite/status"];
-    let still = ["/openapi.json", "/docs", "/api/v1/mock-service"];
-    let probes = ["/health", "/healthz", "/livez", "/ready", "/readyz"];
+    let still = ["/openapi.json", "/docs", "/version", "/api/v1/mock-service"];
+    let probes = [
+        "/health",
+        "/healthz",
+        "/livez",
+        "/ready",
+        "/readyz",
+        "/startup",
+        "/startupz",
+    ];
     let sleeps = ["/api/v1/test/sleep10ms", "/api/v1/test/sleep30ms"];
     for path in reads.iter().chain(&still).chain(&probes).chain(&sleeps) {
         assert_eq!(all.get(path).status, 200);
@@ -326,7 +334,7 @@ fn every_documented_answer_is_given_and_every_answer_is_documented() {
     assert_eq!(all.post("/api/v1/composite/stop", json!({})).status, 200);
 
     for status in [418, 503] {
-        let fails = json!({ "status_code": status });
+        let fails = json!({ "status_code": status, "probes": ["health", "ready", "startup"] });
         assert_eq!(
             all.post("/api/v1/scenarios/health_check/start", fails)
                 .status,

@@ -78,6 +78,22 @@ const NOT_RUN_HERE: &[(&str, &str)] = &[
         "needs Prometheus and never ends; run by tests/prometheus",
     ),
     (
+        "docker run -d --name leak --memory=256m -e MOCKSERVER_BOOT='{\"scenarios\": [{\"name\": \"memory_leaker\", \"params\": {\"leak_rate_mb\": 20}, \"when_ready\": true, \"after\": 10}]}' mockserver:latest",
+        "needs the image; run by tests/run",
+    ),
+    (
+        "docker run -d --name loop --restart=on-failure -e MOCKSERVER_BOOT='{\"crash_loop\": {\"boots\": 3, \"after\": 5}}' mockserver:latest",
+        "as above",
+    ),
+    (
+        "docker run -d --name slow -e MOCKSERVER_BOOT='{\"start_delay\": 20}' mockserver:latest",
+        "as above",
+    ),
+    (
+        "watch -n 1 docker ps -a",
+        "never ends by itself; for people",
+    ),
+    (
         "docker stats",
         "looks at a running container and never ends; for people",
     ),
@@ -297,7 +313,7 @@ fn run(daemon: &Daemon, command: &str, expected: Option<u16>, place: &str) -> Va
         None => assert!(status < 400, "{place}: {command} gave {status} {body}"),
     }
     let body: Value = serde_json::from_str(&body).unwrap_or_default();
-    if expected.is_none() && command.contains("/start") {
+    if expected.is_none() && command.contains("/start") && !command.ends_with("/startup") {
         let dry_run = command.contains("\"dry_run\": true");
         let done = if dry_run { "dry_run" } else { "success" };
         assert_eq!(body["status"], done, "{place}: {command} gave {body}");

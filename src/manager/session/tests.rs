@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::death::Death;
 use crate::fault::{RequestFault, Surface, Tally, Verdict};
 use crate::fields::Fields;
 use crate::host::cgroup::Cgroup;
@@ -33,6 +34,8 @@ enum Act {
     /// Its effect grows to 10 within ten seconds, is gone from the 20th to the 22nd, and is back then.
     GrowsAndFades,
     ExitsAtOnce,
+    /// It says so at once.
+    ExitsAfterASecond,
 }
 
 const ACTS: &[(&str, Act)] = &[
@@ -46,6 +49,7 @@ const ACTS: &[(&str, Act)] = &[
     ("TakesASecondToStop", Act::TakesASecondToStop),
     ("GrowsAndFades", Act::GrowsAndFades),
     ("ExitsAtOnce", Act::ExitsAtOnce),
+    ("ExitsAfterASecond", Act::ExitsAfterASecond),
 ];
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -93,7 +97,8 @@ impl<const LETTER: char> Scenario for Fake<LETTER> {
                     panic!("in the middle");
                 }
                 Act::IgnoresItsStop => std::future::pending().await,
-                Act::ExitsAtOnce => cx.exit(3).await,
+                Act::ExitsAtOnce => cx.die(Death::Exit(3), Duration::ZERO).await,
+                Act::ExitsAfterASecond => cx.die(Death::Kill, SECOND).await,
                 _ => cx.stop.cancelled().await,
             }
             if act == Act::TakesASecondToStop {
@@ -179,19 +184,21 @@ impl Bench {
         let ledger = Ledger::in_memory("a test", BootFacts::default());
         let (exits, seen) = (Arc::new(Mutex::new(Vec::new())), ledger.clone());
         let exited = Arc::clone(&exits);
-        let exit = move |code| {
+        let die = move |death: Death| {
             exited
                 .lock()
                 .expect("no panic")
-                .push((code, seen.all().len()))
+                .push((death.exit_status(), seen.all().len()))
         };
         let host = Arc::new(Host {
-            exit: Box::new(exit),
+            die: Box::new(die),
             cgroup: Cgroup::at("/nowhere", "/nowhere"),
             data_dir: "/nowhere".into(),
             runtimes: Runtimes::default(),
             census: census.clone(),
             ledger: ledger.clone(),
+            requests: Default::default(),
+            shutdown: Default::default(),
         });
         let (root, table) = (CancellationToken::new(), FaultTable::default());
         let (sessions, actor) = SessionManager::spawn(host, table.clone(), root.clone(), onsets);
