@@ -21,6 +21,10 @@ use crate::plugin::guard::panic_text;
 pub enum Kind {
     /// The body is not JSON, or repeats a key, or did not come whole.
     MalformedBody,
+    /// The request line or a header is no HTTP.
+    MalformedRequest,
+    /// The request line and the headers are more than is read.
+    HeadTooLarge,
     /// The path is not text.
     MalformedPath,
     /// A token is configured and the request does not carry it.
@@ -62,6 +66,16 @@ impl Kind {
                 S::BAD_REQUEST,
                 "malformed-body",
                 "The body is not valid JSON.",
+            ),
+            Self::MalformedRequest => (
+                S::BAD_REQUEST,
+                "malformed-request",
+                "The request is not valid HTTP.",
+            ),
+            Self::HeadTooLarge => (
+                S::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "head-too-large",
+                "The head of the request is too large.",
             ),
             Self::MalformedPath => (S::BAD_REQUEST, "malformed-path", "The path cannot be read."),
             Self::NoToken => (S::UNAUTHORIZED, "no-token", "A token is needed."),
@@ -166,6 +180,16 @@ fn as_number<S: serde::Serializer>(status: &StatusCode, to: S) -> Result<S::Ok, 
 }
 
 impl Problem {
+    /// The media type of a problem document.
+    pub const MEDIA_TYPE: &'static str = "application/problem+json";
+
+    /// The document.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        // A struct of texts and numbers cannot fail to serialise.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
     /// A problem of the given kind.
     #[must_use]
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
@@ -247,10 +271,8 @@ impl From<ManagerError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        // A struct of texts and numbers cannot fail to serialise.
-        let body = serde_json::to_vec(&self).unwrap_or_default();
-        let mut response = (self.status, body).into_response();
-        let json = HeaderValue::from_static("application/problem+json");
+        let mut response = (self.status, self.to_json()).into_response();
+        let json = HeaderValue::from_static(Self::MEDIA_TYPE);
         response.headers_mut().insert(header::CONTENT_TYPE, json);
         response
     }

@@ -24,6 +24,7 @@ use tracing::trace;
 
 use super::connections::{Connections, Order, Phase, Watch};
 use super::late_end::LateEnd;
+use super::rejection;
 use crate::http::caller::Client;
 
 /// The most bytes of a request's line and headers together.
@@ -74,6 +75,7 @@ impl Serving {
             let stream = Watched {
                 stream: LateEnd::new(stream),
                 watch: Arc::clone(watch),
+                instead: None,
             };
             let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
             let served = poll_fn(|cx| {
@@ -104,17 +106,43 @@ async fn says_something(stream: &TcpStream, watch: &Watch) -> bool {
     .await
 }
 
-/// A stream that notes when bytes come and when none are taken.
+/// A stream that notes when bytes come and when none are taken, and that tells why a request could not be
+/// read.
 #[derive(Debug)]
 struct Watched {
     stream: LateEnd<TcpStream>,
     watch: Arc<Watch>,
+    /// What is still to be sent of an answer in the place of the server's own.
+    instead: Option<Bytes>,
 }
 
 impl Watched {
     fn noted<T>(&self, sent: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         self.watch.note_sent(sent.is_ready());
         sent
+    }
+
+    /// Sends what is to be sent in the place of `bytes`; none if these are to be sent themselves.
+    fn poll_instead(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Option<Poll<io::Result<usize>>> {
+        let mut rest = self
+            .instead
+            .take()
+            .or_else(|| Some(rejection::told(bytes)?.into()))?;
+        while !rest.is_empty() {
+            match Pin::new(&mut self.stream).poll_write(cx, &rest) {
+                Poll::Ready(Ok(sent)) => drop(rest.split_to(sent)),
+                Poll::Ready(Err(error)) => return Some(Poll::Ready(Err(error))),
+                Poll::Pending => {
+                    self.instead = Some(rest);
+                    return Some(Poll::Pending);
+                }
+            }
+        }
+        Some(Poll::Ready(Ok(bytes.len())))
     }
 }
 
@@ -139,7 +167,8 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let sent = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        let instead = self.poll_instead(cx, bytes);
+        let sent = instead.unwrap_or_else(|| Pin::new(&mut self.stream).poll_write(cx, bytes));
         self.noted(sent)
     }
 
@@ -156,7 +185,10 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let sent = Pin::new(&mut self.stream).poll_write_vectored(cx, pieces);
+        let first = pieces.first().map_or(&[][..], |piece| piece);
+        let instead = self.poll_instead(cx, first);
+        let sent =
+            instead.unwrap_or_else(|| Pin::new(&mut self.stream).poll_write_vectored(cx, pieces));
         self.noted(sent)
     }
 

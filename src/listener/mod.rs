@@ -8,6 +8,7 @@ pub mod budget;
 mod connection;
 mod connections;
 mod late_end;
+mod rejection;
 mod spare;
 
 use std::io;

@@ -123,17 +123,49 @@ fn a_body_that_does_not_come_is_given_up_with_408() {
 }
 
 #[test]
-fn a_head_of_more_than_sixteen_kilobytes_or_a_hundred_headers_is_refused() {
+fn a_head_that_cannot_be_read_is_refused_with_a_problem() {
     let daemon = Daemon::start();
+    let refused = |request: &str, status: u16, kind: &str| {
+        let mut stream = held(daemon.service, 1, request.as_bytes());
+        let text = rest(&mut stream[0]);
+        assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{text}");
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+        assert!(
+            head.contains("content-type: application/problem+json"),
+            "{head}"
+        );
+        let body: Value = serde_json::from_str(body).expect("JSON");
+        assert_eq!(body["status"], status);
+        assert_eq!(body["type"], format!("urn:mockserver:problem:{kind}"));
+    };
     for head in [
         format!("X: {}\r\n", "x".repeat(20_000)),
         "X: x\r\n".repeat(101),
     ] {
         let request = format!("GET /health HTTP/1.1\r\nHost: x\r\n{head}\r\n");
-        let mut stream = held(daemon.service, 1, request.as_bytes());
-        let text = rest(&mut stream[0]);
-        assert!(text.starts_with("HTTP/1.1 431 "), "{text}");
+        refused(&request, 431, "head-too-large");
     }
+    refused(
+        &format!("GET /{}", "x".repeat(20_000)),
+        431,
+        "head-too-large",
+    );
+    for request in [
+        "GET /health HTTP/9.9\r\n\r\n",
+        "no request\r\n\r\n",
+        "GET /health HTTP/1.1\r\nno header\r\n\r\n",
+        "GET /health HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+    ] {
+        refused(request, 400, "malformed-request");
+    }
+    everybody_else_is_served(&daemon);
+}
+
+#[test]
+fn http_2_is_not_spoken() {
+    let daemon = Daemon::start();
+    let mut stream = held(daemon.service, 1, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    assert_eq!(rest(&mut stream[0]), "");
     everybody_else_is_served(&daemon);
 }
 
@@ -188,13 +220,14 @@ fn a_way_in_is_left_where_all_requests_of_the_service_wait() {
 #[test]
 fn where_the_limit_falls_below_what_is_open_the_admin_listener_still_answers() {
     let daemon = Daemon::start();
+    let files = daemon.process().open_files();
     let _idle = held(daemon.service, 50, b"");
     eventually("all are accepted", || {
-        (daemon.process().open_files() > 50).then_some(())
+        (daemon.process().open_files() >= files + 50).then_some(())
     });
-    let pid = daemon.pid().to_string();
     let lowered = Command::new("prlimit")
-        .args(["--nofile=20:64", "--pid", &pid])
+        .arg(format!("--nofile={files}:64"))
+        .args(["--pid", &daemon.pid().to_string()])
         .status();
     assert!(lowered.expect("prlimit runs").success());
     let used = daemon.process().live_cpu();
