@@ -388,6 +388,9 @@ fn announce(config: &Config, address: SocketAddr, api: &Api) {
         cpu_limit_cores = limit.cores,
         "{message}"
     );
+    if let Some(endpoint) = &config.otel.endpoint {
+        info!(%endpoint, "Requests are traced.");
+    }
     let open = |address: std::net::IpAddr| config.auth.token.is_none() && !address.is_loopback();
     if open(address.ip()) || (config.admin.port.is_some() && open(config.admin.host)) {
         warn!(

@@ -376,7 +376,10 @@ fn a_batch_that_is_refused_for_now_is_sent_again() {
 #[test]
 fn without_an_endpoint_there_is_nothing_of_it() {
     let collector = Collector::start(Manner::Takes);
-    assert!(has_thread(&collector.daemon("")));
+    let daemon = collector.daemon("");
+    assert!(has_thread(&daemon));
+    let line = daemon.logged("where", |line| line["message"] == "Requests are traced.");
+    assert_eq!(line["endpoint"], format!("http://{}/", collector.address));
     let mut daemon = Daemon::start();
     assert!(!has_thread(&daemon));
     let headers = format!("00-{TRACE}-{CALLER}-01");
