@@ -11,6 +11,7 @@ use tracing::warn;
 use crate::death::Death;
 use crate::fields::Fields;
 use crate::host::memory_limit_bytes;
+use crate::limits::Resource;
 use crate::plugin::{Active, Exit, Params, Probe, Reading, RunContext, Scenario, StartError};
 
 /// How much more than the memory limit a crash in mode `oom` takes before it gives up: where swap does
@@ -32,6 +33,16 @@ enum Mode {
     Oom,
 }
 
+const MODES: [(&str, Mode); 7] = [
+    ("exit", Mode::Exit),
+    ("panic", Mode::Panic),
+    ("abort", Mode::Abort),
+    ("segfault", Mode::Segfault),
+    ("kill", Mode::Kill),
+    ("stack_overflow", Mode::StackOverflow),
+    ("oom", Mode::Oom),
+];
+
 #[derive(Debug)]
 pub(super) struct CrashParams {
     mode: Mode,
@@ -45,15 +56,9 @@ pub(super) struct CrashParams {
 impl Params for CrashParams {
     fn read(fields: &mut Fields) -> Self {
         let about = "How the process ends; each as the real thing does.";
-        let mode = fields.field("mode", about).choice(&[
-            ("exit", Mode::Exit),
-            ("panic", Mode::Panic),
-            ("abort", Mode::Abort),
-            ("segfault", Mode::Segfault),
-            ("kill", Mode::Kill),
-            ("stack_overflow", Mode::StackOverflow),
-            ("oom", Mode::Oom),
-        ]);
+        // The last one asks for all the memory that there is.
+        let most = MODES.len() - usize::from(fields.is_limited(Resource::MemoryMb));
+        let mode = fields.field("mode", about).choice(&MODES[..most]);
         let waits = fields.has("crash_delay");
         let about =
             "How long until the process ends; without a bound where only after_requests is given.";

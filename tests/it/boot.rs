@@ -372,6 +372,19 @@ fn a_stop_of_everything_calls_off_what_is_still_to_come() {
     assert_eq!(daemon.session()["status"], "no active session");
 }
 
+#[test]
+fn limits_bind_the_clients_and_not_the_profile() {
+    let slow = |ms| json!({ "latency_ms": ms });
+    let scenarios = [json!({ "name": "network_latency", "params": slow(200) })];
+    let profile = json!({ "scenarios": scenarios }).to_string();
+    let daemon = Daemon::start_with("Limits: {LatencyMs: 100}\n", &[(PROFILE, &profile)]);
+    assert_eq!(daemon.status("network_latency")["params"], slow(200));
+    let start = "/api/v1/scenarios/network_latency/start";
+    let refused = daemon.admin_post(start, slow(200).to_string());
+    assert!((400..500).contains(&refused.status), "{refused:?}");
+    assert_eq!(daemon.status("network_latency")["running"], true);
+}
+
 // === Who may say so ===
 
 #[test]

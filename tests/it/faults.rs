@@ -654,6 +654,11 @@ fn a_crash_for_want_of_memory_needs_a_limit() {
             .contains("memory limit")
     );
     assert_eq!(daemon.get("/health").status, 200);
+
+    // Where memory is limited to clients, nobody may ask for all of it.
+    let bound = Daemon::start_with("Limits: {MemoryMb: 100}\n", &[]);
+    let answer = bound.post("/api/v1/scenarios/crash/start", "{\"mode\": \"oom\"}");
+    assert_eq!(answer.status, 422, "{answer:?}");
 }
 
 // === What all have in common ===
