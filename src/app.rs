@@ -23,20 +23,21 @@ use crate::config::{Config, Loaded};
 use crate::death::{Death, EXIT_BY_SIGNAL};
 use crate::fault::table::FaultTable;
 use crate::fault::timer::FineTimer;
+use crate::healthcheck;
 use crate::host::cgroup::Cgroup;
 use crate::host::memory_limit_bytes;
 use crate::host::runtimes::Runtimes;
 use crate::http::{Api, Parts, admin_router, service_router};
 use crate::ledger::Ledger;
-use crate::ledger::event::BootFacts;
+use crate::ledger::event::{Asker, BootFacts};
 use crate::listener::budget::{ConnectionBudget, raise_limit};
 use crate::listener::serve;
 use crate::manager::ScenarioManager;
 use crate::manager::session::SessionManager;
 use crate::metrics::Metrics;
 use crate::metrics::requests::Requests;
-use crate::plugin::Host;
 use crate::plugin::guard::Census;
+use crate::plugin::{BoxFuture, Host};
 use crate::readiness::Readiness;
 use crate::scenarios;
 use crate::shutdown::{Order, Shutdown, Signals};
@@ -171,6 +172,7 @@ impl Control {
         let _counted = self.runtimes.enter(runtime.handle());
         runtime.block_on(async {
             let mut signals = Signals::new()?;
+            let mut user_signal = signal(SignalKind::user_defined1())?;
             // Unhandled, this one ends the process where a file size is limited; handled, the write
             // fails, and so does the run that wrote.
             let _file_size = signal(SignalKind::from_raw(FileSizeSignal::XFSZ.as_raw()))?;
@@ -193,8 +195,14 @@ impl Control {
             // Whoever asks first hears of the boot.
             ledger.synced().await;
             let (requests, shutdown) = (Requests::default(), Shutdown::default());
+            let own_health = healthcheck::url_of(service.local_addr()?);
+            let probe_health = move || -> BoxFuture<bool> {
+                let url = own_health.clone();
+                Box::pin(async move { healthcheck::check(&url).await.is_ok() })
+            };
             let host = Arc::new(Host {
                 die: Box::new(self.die),
+                probe_health: Box::new(probe_health),
                 cgroup: cgroup.clone(),
                 runtimes: self.runtimes.clone(),
                 data_dir: self.config.data_dir.clone(),
@@ -285,6 +293,14 @@ impl Control {
                     exit_by(self.die, number);
                 });
             };
+            let halter = sessions.clone();
+            tokio::spawn(async move {
+                while user_signal.recv().await.is_some() {
+                    info!("SIGUSR1 received: halting.");
+                    // At the daemon's end everything is being stopped as it is.
+                    drop(halter.halt(Some(Asker::Signal)).await);
+                }
+            });
             let actor = async {
                 let ended = actor.await;
                 info!("All faults stopped.");

@@ -99,8 +99,22 @@ impl Fields {
         }
     }
 
-    /// Reads a nested object with the same rules; an absent one reads as all defaults.
+    /// As [`Fields::object`], for a section of a file.
     pub fn section<T>(
+        &mut self,
+        name: &'static str,
+        about: &'static str,
+        read: impl FnOnce(&mut Fields) -> T,
+    ) -> T {
+        // A YAML section whose every line is a comment reads as null.
+        if self.given.get(name).is_some_and(Value::is_null) {
+            self.given.remove(name);
+        }
+        self.object(name, about, read)
+    }
+
+    /// Reads a nested object with the same rules; an absent one reads as all defaults.
+    pub fn object<T>(
         &mut self,
         name: &'static str,
         about: &'static str,
@@ -108,8 +122,7 @@ impl Fields {
     ) -> T {
         let pointer = self.pointer_to(name);
         let given = match self.given.remove(name) {
-            // A YAML section whose every line is a comment reads as null.
-            None | Some(Value::Null) => Map::new(),
+            None => Map::new(),
             Some(Value::Object(map)) => map,
             Some(_) => {
                 // The value is not shown: it may be a secret that lost its key.

@@ -25,21 +25,25 @@ pub fn run(url: Option<String>, config: &Config) -> Result<(), String> {
     runtime.block_on(check(&url.unwrap_or_else(|| own_url(config))))
 }
 
-/// A listener on all addresses is asked on the loopback one.
 fn own_url(config: &Config) -> String {
-    let host = match config.host {
+    url_of(SocketAddr::new(config.host, config.port))
+}
+
+/// `/health` of the service listener at `address`; one on all addresses is asked on the loopback one.
+pub(crate) fn url_of(address: SocketAddr) -> String {
+    let host = match address.ip() {
         IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         host => host,
     };
-    format!("http://{}/health", SocketAddr::new(host, config.port))
+    format!("http://{}/health", SocketAddr::new(host, address.port()))
 }
 
 /// Whether `url` answers with a success status in time; otherwise why not.
 ///
 /// # Errors
 /// The reason, as a sentence.
-async fn check(url: &str) -> Result<(), String> {
+pub(crate) async fn check(url: &str) -> Result<(), String> {
     let request = Request::get(url)
         .body(Empty::<Bytes>::new())
         .map_err(|error| format!("{url} is not a URL: {error}"))?;

@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 use crate::ledger::Ledger;
 use crate::ledger::event::{Asker, Draft, Kind};
 use crate::manager::session::{Onsets, SessionManager};
+use crate::manager::terms::Terms;
 use crate::metrics::requests::Requests;
 use crate::readiness::Readiness;
 use crate::scenarios;
@@ -113,7 +114,11 @@ impl Booting {
         let runs: Vec<_> = first.filter_map(|run| run.plan(scenarios::ALL)).collect();
         if !runs.is_empty() {
             // What could not start is told in the log and in the session.
-            drop(sessions.start_set(runs, Some(Asker::Boot)).await);
+            drop(
+                sessions
+                    .start_set(runs, Terms::default(), Some(Asker::Boot))
+                    .await,
+            );
         }
     }
 

@@ -11,6 +11,7 @@ use super::profile::BootRun;
 use crate::fields::Fields;
 use crate::ledger::event::Asker;
 use crate::manager::session::SessionManager;
+use crate::manager::terms::Terms;
 use crate::metrics::requests::Requests;
 use crate::readiness::Readiness;
 use crate::scenarios;
@@ -85,5 +86,9 @@ pub(super) async fn start_when(
         return;
     };
     // What could not start is told in the log and in the session.
-    drop(sessions.start_one(planned, None, Some(Asker::Boot)).await);
+    drop(
+        sessions
+            .start_one(planned, Terms::default(), Some(Asker::Boot))
+            .await,
+    );
 }

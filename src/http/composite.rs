@@ -10,7 +10,8 @@ use super::body::{JsonObject, NoParameters};
 use super::caller::Caller;
 use super::problem::Problem;
 use crate::manager::Started;
-use crate::manager::view::{Detail, SessionStatus};
+use crate::manager::session::Renewed;
+use crate::manager::view::{Detail, SessionStatus, Timestamp};
 
 /// The answer to a stop of everything.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -41,6 +42,9 @@ pub(super) struct NoSession {
     status: &'static str,
     /// Empty.
     details: [Detail; 0],
+    /// Since when no start is taken; not there when starts are taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    halted_since: Option<Timestamp>,
 }
 
 /// `POST /api/v1/composite/start`
@@ -65,6 +69,14 @@ pub(super) async fn stop(
     }))
 }
 
+/// `POST /api/v1/composite/renew`
+pub(super) async fn renew(
+    State(api): State<Api>,
+    NoParameters: NoParameters,
+) -> Result<Json<Renewed>, Problem> {
+    Ok(Json(api.manager.renew()?))
+}
+
 /// `GET /api/v1/composite/status`
 pub(super) async fn status(State(api): State<Api>) -> Json<Session> {
     Json(match api.manager.session() {
@@ -74,6 +86,7 @@ pub(super) async fn status(State(api): State<Api>) -> Json<Session> {
             scenarios: [],
             status: "no active session",
             details: [],
+            halted_since: api.manager.view().halted_since,
         }),
     })
 }

@@ -9,6 +9,7 @@ pub mod caller;
 mod composite;
 mod docs;
 mod events;
+mod halt;
 mod metrics;
 mod openapi;
 mod probes;

@@ -187,7 +187,10 @@ impl Writer<'_> {
                 let defaults = plugin.plan("", Map::new()).map(|plan| plan.params);
                 let mut example = defaults.unwrap_or_default();
                 example.insert("duration".to_owned(), 60.into());
-                (schema::of_start(plugin), Value::Object(example))
+                (
+                    schema::of_start(self.registry, plugin),
+                    Value::Object(example),
+                )
             }
             (Body::Set, _) => {
                 let reference = |plugin: &dyn Plugin| {

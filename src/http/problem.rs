@@ -49,6 +49,10 @@ pub enum Kind {
     InvalidParams,
     /// As many scenarios run as `Limits.ConcurrentScenarios` allows.
     TooManyScenarios,
+    /// No start is taken until a rearm.
+    Halted,
+    /// Nothing runs that could be renewed.
+    NoLease,
     /// Not one of the scenarios could start.
     StartFailed,
     /// A defect.
@@ -121,6 +125,8 @@ impl Kind {
                 "too-many-scenarios",
                 "No more scenarios may run at once.",
             ),
+            Self::Halted => (S::CONFLICT, "halted", "No start is taken now."),
+            Self::NoLease => (S::CONFLICT, "no-lease", "There is no lease to renew."),
             Self::StartFailed => (
                 S::INTERNAL_SERVER_ERROR,
                 "start-failed",
@@ -250,6 +256,14 @@ impl From<ManagerError> for Problem {
                     "At most {most} may run at once (Limits.ConcurrentScenarios); stop one first."
                 ),
             ),
+            ManagerError::Session(SessionError::Halted(since)) => Self::new(
+                Kind::Halted,
+                format!("Halted since {since}; POST /api/v1/rearm takes starts again."),
+            ),
+            ManagerError::Session(SessionError::NoLease) => Self::new(
+                Kind::NoLease,
+                "No session lives that was started with a lease, or its lease is over.",
+            ),
             ManagerError::Session(SessionError::NothingStarted(report)) => {
                 let reasons: Vec<String> = report
                     .details
@@ -302,7 +316,7 @@ pub fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manager::view::StartReport;
+    use crate::manager::view::{StartReport, Timestamp};
 
     #[test]
     fn each_error_has_its_status_and_type() {
@@ -327,6 +341,16 @@ mod tests {
                 ManagerError::Session(SessionError::NoRoom(1)),
                 409,
                 "too-many-scenarios",
+            ),
+            (
+                ManagerError::Session(SessionError::Halted(Timestamp::now())),
+                409,
+                "halted",
+            ),
+            (
+                ManagerError::Session(SessionError::NoLease),
+                409,
+                "no-lease",
             ),
             (
                 ManagerError::Session(SessionError::NothingStarted(report)),

@@ -6,7 +6,7 @@ use super::probes::Health;
 use super::problem::Kind;
 use super::route::{Body, Route};
 use super::testing::FailedCall;
-use super::{composite, docs, events, metrics, openapi, probes, scenarios, testing, version};
+use super::{composite, docs, events, halt, metrics, openapi, probes, scenarios, testing, version};
 use crate::fault::Surface;
 
 /// A group of routes that belong together for a reader.
@@ -29,6 +29,11 @@ pub(super) fn sections() -> Vec<Section> {
             name: "Sets",
             about: "Several faults as one session, started and stopped together.",
             routes: of_sets(),
+        },
+        Section {
+            name: "Guard rails",
+            about: "The emergency stop.",
+            routes: of_guard_rails(),
         },
         Section {
             name: "Ledger",
@@ -145,6 +150,7 @@ fn of_scenarios() -> Vec<Route> {
         .takes(Body::Parameters)
         .problem(Kind::ScenarioNotAllowed)
         .problem(Kind::TooManyScenarios)
+        .problem(Kind::Halted)
         .problem(Kind::StartFailed)
         .example(json!({
             "session_id": "session-1764000000000",
@@ -184,6 +190,7 @@ fn of_sets() -> Vec<Route> {
             composite::start,
         )
         .takes(Body::Set)
+        .problem(Kind::Halted)
         .problem(Kind::StartFailed)
         .example(report),
         Route::post(
@@ -193,6 +200,18 @@ fn of_sets() -> Vec<Route> {
             composite::stop,
         )
         .example(json!({ "status": "all scenarios stopped", "stopped": ["cpu_burner"] })),
+        Route::post(
+            "/api/v1/composite/renew",
+            "renew",
+            "Prolongs the lease of what runs",
+            composite::renew,
+        )
+        .problem(Kind::NoLease)
+        .example(json!({
+            "session_id": "session-1764000000000",
+            "lease_s": 30.0,
+            "lease_expires_at": "2026-01-01T12:00:30.125Z",
+        })),
         Route::get(
             "/api/v1/composite/status",
             "session",
@@ -201,6 +220,24 @@ fn of_sets() -> Vec<Route> {
         )
         .control()
         .example(session),
+    ]
+}
+
+fn of_guard_rails() -> Vec<Route> {
+    vec![
+        Route::post(
+            "/api/v1/halt",
+            "halt",
+            "Stops everything and refuses every start until a rearm",
+            halt::halt,
+        )
+        .example(json!({
+            "status": "halted",
+            "halted_since": "2026-01-01T12:00:00.125Z",
+            "stopped": ["cpu_burner"],
+        })),
+        Route::post("/api/v1/rearm", "rearm", "Takes starts again", halt::rearm)
+            .example(json!({ "status": "armed" })),
     ]
 }
 

@@ -36,7 +36,8 @@ pub enum Kind {
     TargetReached,
     /// The measured effect fell below half of its target and stayed there, while running.
     Lost,
-    /// Somebody asked for the end, or the daemon ends: the effect is being taken off.
+    /// Somebody asked for the end, the session ends by itself, or the daemon ends: the effect is being
+    /// taken off.
     Stopping,
     /// The duration is over: the effect is being taken off.
     Expired,
@@ -48,6 +49,10 @@ pub enum Kind {
     Cleared,
     /// The process is about to end because a scenario was told so.
     ExitIntent,
+    /// Everything is being ended and no start is taken any more.
+    Halted,
+    /// Starts are taken again.
+    Rearmed,
     /// Every fault is off and the daemon ends.
     Shutdown,
 }
@@ -115,15 +120,19 @@ pub enum Asker {
     Client(SocketAddr),
     /// The boot profile of the configuration, written as `boot`.
     Boot,
+    /// A signal to the process, written as `signal`.
+    Signal,
 }
 
 const BOOT: &str = "boot";
+const SIGNAL: &str = "signal";
 
 impl fmt::Display for Asker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Client(address) => address.fmt(f),
             Self::Boot => f.write_str(BOOT),
+            Self::Signal => f.write_str(SIGNAL),
         }
     }
 }
@@ -139,6 +148,7 @@ impl<'de> Deserialize<'de> for Asker {
         let text = Cow::<'de, str>::deserialize(deserializer)?;
         match &*text {
             BOOT => Ok(Self::Boot),
+            SIGNAL => Ok(Self::Signal),
             address => address
                 .parse()
                 .map(Self::Client)
@@ -155,7 +165,7 @@ impl JsonSchema for Asker {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "description": "A client's address, or `boot` for the boot profile of the configuration.",
+            "description": "A client's address, `boot` for the boot profile of the configuration, or `signal`.",
         })
     }
 }
@@ -280,6 +290,9 @@ pub struct Event {
     /// Why the run ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<EndReason>,
+    /// The same in words, where there is more to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
     /// What went wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -333,6 +346,7 @@ impl Draft {
             shortfall: None,
             warning: None,
             reason: None,
+            because: None,
             error: None,
             exit_code: None,
             boot: None,
@@ -364,6 +378,13 @@ impl Draft {
     #[must_use]
     pub fn reason(mut self, reason: EndReason) -> Self {
         self.event.reason = Some(reason);
+        self
+    }
+
+    /// Adds why the run ends in words, where there is more to say.
+    #[must_use]
+    pub fn because(mut self, because: Option<String>) -> Self {
+        self.event.because = because;
         self
     }
 

@@ -31,6 +31,10 @@ pub enum RunEnding {
     Replaced,
     /// It could not start or could not go on.
     Failed,
+    /// Something that its start named in `abort_when` was measured.
+    Aborted,
+    /// Its client did not renew the lease.
+    LeaseExpired,
     /// The daemon was told to end.
     Shutdown,
     /// A scenario ended the process as it was told.
@@ -48,6 +52,8 @@ impl RunEnding {
             Self::Expired => "expired",
             Self::Replaced => "replaced",
             Self::Failed => "failed",
+            Self::Aborted => "aborted",
+            Self::LeaseExpired => "lease_expired",
             Self::Shutdown => "shutdown",
             Self::Exit => "exit",
             Self::Unclean => "unclean",
@@ -62,6 +68,8 @@ impl From<EndReason> for RunEnding {
             EndReason::Expired => Self::Expired,
             EndReason::Replaced => Self::Replaced,
             EndReason::Failed => Self::Failed,
+            EndReason::Aborted => Self::Aborted,
+            EndReason::LeaseExpired => Self::LeaseExpired,
             EndReason::Shutdown => Self::Shutdown,
         }
     }
@@ -260,6 +268,8 @@ impl PastRun {
             | Kind::Expired
             | Kind::Replaced
             | Kind::Boot
+            | Kind::Halted
+            | Kind::Rearmed
             | Kind::ExitIntent
             | Kind::Shutdown => {}
         }

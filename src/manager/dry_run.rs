@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::abort::AbortWhen;
+use super::request::Request;
 use super::session::PlannedRun;
 
 /// The answer to a start with `dry_run`.
@@ -15,6 +17,12 @@ pub struct DryRun {
     pub plan: Vec<WouldRun>,
     /// What runs now and would be ended first.
     pub replaces: Vec<&'static str>,
+    /// How often the client would have to renew the session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease_s: Option<f64>,
+    /// What would end the session by itself.
+    #[serde(skip_serializing_if = "AbortWhen::is_empty")]
+    pub abort_when: AbortWhen,
 }
 
 /// Tells a dry run from a start.
@@ -37,9 +45,10 @@ pub struct WouldRun {
 }
 
 impl DryRun {
-    /// What starting `runs` together in the place of `replaces` would come to.
+    /// What the start `request` in the place of `replaces` would come to.
     #[must_use]
-    pub fn of(runs: &[PlannedRun], replaces: Vec<&'static str>) -> Self {
+    pub(super) fn of(request: Request, replaces: Vec<&'static str>) -> Self {
+        let Request { runs, terms, .. } = request;
         let longest = runs.iter().filter_map(|run| run.duration).max();
         let would_run = |run: &PlannedRun| WouldRun {
             name: run.plan.name,
@@ -50,6 +59,8 @@ impl DryRun {
             status: DryRunStatus::DryRun,
             plan: runs.iter().map(would_run).collect(),
             replaces,
+            lease_s: terms.lease.map(|lease| lease.as_secs_f64()),
+            abort_when: terms.abort_when,
         }
     }
 }

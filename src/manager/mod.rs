@@ -3,10 +3,13 @@
 //! It looks scenarios up in the registry, checks whole requests before anything is touched, and hands
 //! checked plans to the [`session`] actor. It never asks which scenario it holds.
 
+pub mod abort;
 pub mod dry_run;
+pub mod lease;
 mod request;
 pub mod schema;
 pub mod session;
+pub mod terms;
 pub mod view;
 
 use std::sync::Arc;
@@ -23,7 +26,7 @@ use crate::plugin::Plugin;
 use dry_run::DryRun;
 use request::{Reader, Request};
 pub use request::{both, plan_entry};
-use session::{SessionError, SessionManager, check_room};
+use session::{Halted, Renewed, SessionError, SessionManager, check_room};
 use view::{ScenarioStatus, SessionStatus, StartReport, View};
 
 /// Why a request to the manager was refused or could not be carried out.
@@ -136,7 +139,31 @@ impl ScenarioManager {
     /// The live session.
     #[must_use]
     pub fn session(&self) -> Option<SessionStatus> {
-        self.sessions.view().session.clone()
+        self.sessions.view().session_now()
+    }
+
+    /// Ends everything and refuses every start from now on; answers when all effects are gone.
+    ///
+    /// # Errors
+    /// The daemon is ending.
+    pub async fn halt(&self, by: Option<Asker>) -> Result<Halted, ManagerError> {
+        Ok(self.sessions.halt(by).await?)
+    }
+
+    /// Takes starts again.
+    ///
+    /// # Errors
+    /// The daemon is ending.
+    pub async fn rearm(&self, by: Option<Asker>) -> Result<(), ManagerError> {
+        Ok(self.sessions.rearm(by).await?)
+    }
+
+    /// Prolongs the lease of the live session. Never waits.
+    ///
+    /// # Errors
+    /// [`SessionError::NoLease`].
+    pub fn renew(&self) -> Result<Renewed, ManagerError> {
+        Ok(self.sessions.renew()?)
     }
 
     /// Starts one scenario beside what runs, for `by`; `body` holds its parameters, flat,
@@ -155,18 +182,17 @@ impl ScenarioManager {
             return Err(ManagerError::NotAllowed(plugin.name()));
         }
         let request = self.reader().single(plugin, body);
-        let Request { mut runs, dry_run } = request.map_err(ManagerError::Invalid)?;
-        let most = self.limits.concurrent_scenarios;
-        if dry_run {
-            let running = self.running();
+        let mut request = request.map_err(ManagerError::Invalid)?;
+        if request.dry_run {
+            let mut running = self.running()?;
+            let most = request.terms.most_at_once;
             check_room(running.iter().copied(), plugin.name(), most)?;
-            let mut replaced = running;
-            replaced.retain(|running| *running == plugin.name());
-            return Ok(Started::Planned(DryRun::of(&runs, replaced)));
+            running.retain(|running| *running == plugin.name());
+            return Ok(Started::Planned(DryRun::of(request, running)));
         }
         // A single start has one run.
-        let run = runs.remove(0);
-        let report = self.sessions.start_one(run, most, by).await?;
+        let run = request.runs.remove(0);
+        let report = self.sessions.start_one(run, request.terms, by).await?;
         Ok(Started::Done(report))
     }
 
@@ -180,11 +206,14 @@ impl ScenarioManager {
         by: Option<Asker>,
     ) -> Result<Started, ManagerError> {
         let request = self.reader().set(body);
-        let Request { runs, dry_run } = request.map_err(ManagerError::Invalid)?;
-        if dry_run {
-            return Ok(Started::Planned(DryRun::of(&runs, self.running())));
+        let request = request.map_err(ManagerError::Invalid)?;
+        if request.dry_run {
+            let running = self.running()?;
+            return Ok(Started::Planned(DryRun::of(request, running)));
         }
-        Ok(Started::Done(self.sessions.start_set(runs, by).await?))
+        let Request { runs, terms, .. } = request;
+        let report = self.sessions.start_set(runs, terms, by).await?;
+        Ok(Started::Done(report))
     }
 
     /// Stops one scenario; answers when its effect is gone.
@@ -217,9 +246,14 @@ impl ScenarioManager {
         }
     }
 
-    fn running(&self) -> Vec<&'static str> {
-        let session = self.session();
-        session.map_or_else(Vec::new, |session| session.report.scenarios)
+    /// What a start would meet, which a halt refuses.
+    fn running(&self) -> Result<Vec<&'static str>, SessionError> {
+        let view = self.sessions.view();
+        if let Some(since) = view.halted_since {
+            return Err(SessionError::Halted(since));
+        }
+        let running = view.session.as_ref();
+        Ok(running.map_or_else(Vec::new, |session| session.report.scenarios.clone()))
     }
 
     fn find(&self, name: &str) -> Result<&'static dyn Plugin, ManagerError> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::session::PlannedRun;
+use super::terms::Terms;
 use crate::fields::{FieldError, Fields, pointer_to};
 use crate::limits::{Ceilings, LONGEST_DURATION_S, Limits, Resource};
 use crate::plugin::Plugin;
@@ -15,6 +16,8 @@ use crate::plugin::Plugin;
 pub(super) struct Request {
     /// What shall run.
     pub(super) runs: Vec<PlannedRun>,
+    /// When it ends by itself.
+    pub(super) terms: Terms,
     /// Whether to tell only what would be done.
     pub(super) dry_run: bool,
 }
@@ -23,17 +26,19 @@ pub(super) struct Request {
 #[derive(Debug)]
 pub(super) struct Envelope {
     dry_run: bool,
+    terms: Terms,
 }
 
 impl Envelope {
     /// Their names.
-    pub(super) const NAMES: [&str; 1] = ["dry_run"];
+    const NAMES: [&str; 3] = ["dry_run", "lease", "abort_when"];
 
-    /// Asks `fields` for each of them.
-    pub(super) fn read(fields: &mut Fields) -> Self {
+    /// Asks `fields` for each of them; `names` are those of all scenarios.
+    pub(super) fn read(fields: &mut Fields, names: &[&'static str]) -> Self {
         let about = "Only checks the request and tells what it would do.";
         Self {
             dry_run: fields.field("dry_run", about).flag(false),
+            terms: Terms::read(fields, names),
         }
     }
 }
@@ -100,7 +105,7 @@ impl Reader<'_> {
         let is_given = fields.has("duration");
         let default_s = self.limits.default_duration_s.unwrap_or(0.0);
         let duration = lasting(read_duration(&mut fields, default_s));
-        let envelope = Envelope::read(&mut fields);
+        let envelope = self.envelope(&mut fields);
         let plan = plugin.plan_from(self.fields("", body));
         let (_, plan) = both(fields.finish(), plan)?;
         let run = PlannedRun {
@@ -110,6 +115,7 @@ impl Reader<'_> {
         };
         Ok(Request {
             runs: vec![run],
+            terms: envelope.terms,
             dry_run: envelope.dry_run,
         })
     }
@@ -119,10 +125,21 @@ impl Reader<'_> {
         let mut fields = self.fields("", body);
         let about = "What shall run; each scenario once at most.";
         let entries = fields.field("scenarios", about).any(json!({}));
-        let envelope = Envelope::read(&mut fields);
+        let envelope = self.envelope(&mut fields);
         let (_, runs) = both(fields.finish(), self.entries(entries))?;
+        let watched = envelope.terms.abort_when.achieved_above.keys();
+        let strange = |name: &&&str| runs.iter().all(|run| run.plan.name != **name);
+        let never = |name: &&str| {
+            let at = format!("/abort_when/achieved_above/{name}");
+            FieldError::new(at, "does not stand in the set, and would never be met")
+        };
+        let never: Vec<_> = watched.filter(strange).map(never).collect();
+        if !never.is_empty() {
+            return Err(never);
+        }
         Ok(Request {
             runs,
+            terms: envelope.terms,
             dry_run: envelope.dry_run,
         })
     }
@@ -244,6 +261,13 @@ impl Reader<'_> {
             return refuse(format!("{name} is not allowed (Limits.Scenarios)"));
         }
         Ok(*plugin)
+    }
+
+    fn envelope(&self, fields: &mut Fields) -> Envelope {
+        let names: Vec<_> = self.registry.iter().map(|plugin| plugin.name()).collect();
+        let mut envelope = Envelope::read(fields, &names);
+        envelope.terms.most_at_once = self.limits.concurrent_scenarios;
+        envelope
     }
 
     fn fields(&self, at: &str, given: Map<String, Value>) -> Fields {

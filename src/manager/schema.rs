@@ -9,10 +9,10 @@ use crate::plugin::Plugin;
 
 /// The schema of the body of a single start: the parameters, flat, `duration` and the rest.
 #[must_use]
-pub fn of_start(plugin: &dyn Plugin) -> Value {
+pub fn of_start(registry: &[&dyn Plugin], plugin: &dyn Plugin) -> Value {
     let mut schema = of_params(plugin);
     schema["properties"]["duration"] = of_duration();
-    for (name, of_one) in envelope() {
+    for (name, of_one) in envelope(registry) {
         schema["properties"][name] = of_one;
     }
     schema
@@ -57,7 +57,7 @@ pub fn of_set(registry: &[&dyn Plugin], params: impl Fn(&dyn Plugin) -> Value) -
         "allOf": registry.iter().map(once).collect::<Vec<_>>(),
     });
     let mut properties = Map::from_iter([("scenarios".to_owned(), scenarios)]);
-    properties.extend(envelope());
+    properties.extend(envelope(registry));
     json!({
         "type": "object",
         "properties": properties,
@@ -67,9 +67,10 @@ pub fn of_set(registry: &[&dyn Plugin], params: impl Fn(&dyn Plugin) -> Value) -
 }
 
 /// The members of a start beside what shall run.
-fn envelope() -> Map<String, Value> {
+fn envelope(registry: &[&dyn Plugin]) -> Map<String, Value> {
+    let names: Vec<_> = registry.iter().map(|plugin| plugin.name()).collect();
     let mut fields = Fields::new("", Map::new());
-    Envelope::read(&mut fields);
+    Envelope::read(&mut fields, &names);
     match fields.schema()["properties"].take() {
         Value::Object(members) => members,
         _ => Map::new(),

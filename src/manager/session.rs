@@ -20,6 +20,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
@@ -27,6 +29,9 @@ use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::abort::{AbortWhen, Measured, ProbeWatch, available_memory_mb};
+use super::lease::Lease;
+use super::terms::Terms;
 use super::view::{
     Detail, Effect, EndReason, LatestRun, Run, RunEnd, SessionStatus, StartReport, Timestamp, View,
 };
@@ -75,6 +80,10 @@ pub enum SessionError {
     NothingStarted(StartReport),
     /// As many scenarios run as may at once.
     NoRoom(usize),
+    /// No start is taken since then.
+    Halted(Timestamp),
+    /// No session lives, or it has no lease.
+    NoLease,
     /// The daemon is ending.
     Closed,
 }
@@ -98,6 +107,26 @@ pub fn check_room(
     }
 }
 
+/// The answer to a halt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Halted {
+    /// Since when no start is taken.
+    pub since: Timestamp,
+    /// The scenarios that ran.
+    pub stopped: Vec<&'static str>,
+}
+
+/// The answer to a renewal.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Renewed {
+    /// The session that goes on.
+    pub session_id: String,
+    /// How long the lease lasts from each renewal, in seconds.
+    pub lease_s: f64,
+    /// When it ends now unless it is renewed again.
+    pub lease_expires_at: Timestamp,
+}
+
 type StartReply = oneshot::Sender<Result<StartReport, SessionError>>;
 
 /// A command and who gave it, where that is known.
@@ -110,18 +139,23 @@ struct Order {
 #[derive(Debug)]
 enum Command {
     /// Ends what runs, then starts these as a new session.
-    StartSet(Vec<PlannedRun>, StartReply),
+    StartSet(Vec<PlannedRun>, Terms, StartReply),
     /// Adds one to what runs, in place of its own earlier run if there is one, unless so many run already.
-    StartOne(Box<PlannedRun>, Option<usize>, StartReply),
+    StartOne(Box<PlannedRun>, Terms, StartReply),
     StopOne(&'static str, oneshot::Sender<()>),
     StopAll(oneshot::Sender<Vec<&'static str>>),
+    /// Ends what runs and refuses every start.
+    Halt(oneshot::Sender<Halted>),
+    /// Takes starts again.
+    Rearm(oneshot::Sender<()>),
 }
 
 impl Command {
     /// Whether this command makes it pointless to go on starting `name`.
     fn calls_off(&self, name: &str) -> bool {
         match self {
-            Self::StartSet(..) | Self::StopAll(_) => true,
+            Self::StartSet(..) | Self::StopAll(_) | Self::Halt(_) => true,
+            Self::Rearm(_) => false,
             Self::StopOne(stopped, _) => *stopped == name,
             Self::StartOne(run, ..) => run.plan.name == name,
         }
@@ -157,6 +191,7 @@ impl SessionManager {
             tasks: JoinSet::new(),
             answers: JoinSet::new(),
             session: None,
+            halted_since: None,
             latest: BTreeMap::new(),
             ended: BTreeMap::new(),
             last_id: 0,
@@ -181,12 +216,14 @@ impl SessionManager {
     pub async fn start_set(
         &self,
         runs: Vec<PlannedRun>,
+        terms: Terms,
         by: Option<Asker>,
     ) -> Result<StartReport, SessionError> {
-        self.ask(by, |reply| Command::StartSet(runs, reply)).await?
+        self.ask(by, |reply| Command::StartSet(runs, terms, reply))
+            .await?
     }
 
-    /// Adds `run` to what runs, of which there may be `most` then. Cancel safety as
+    /// Adds `run` to what runs; its `terms` join those of the session. Cancel safety as
     /// [`SessionManager::start_set`].
     ///
     /// # Errors
@@ -194,10 +231,10 @@ impl SessionManager {
     pub async fn start_one(
         &self,
         run: PlannedRun,
-        most: Option<usize>,
+        terms: Terms,
         by: Option<Asker>,
     ) -> Result<StartReport, SessionError> {
-        self.ask(by, |reply| Command::StartOne(Box::new(run), most, reply))
+        self.ask(by, |reply| Command::StartOne(Box::new(run), terms, reply))
             .await?
     }
 
@@ -219,6 +256,38 @@ impl SessionManager {
     /// [`SessionError::Closed`] at the daemon's end.
     pub async fn stop_all(&self, by: Option<Asker>) -> Result<Vec<&'static str>, SessionError> {
         self.ask(by, Command::StopAll).await
+    }
+
+    /// Ends everything and refuses every start from now on; answers when all effects are gone.
+    ///
+    /// # Errors
+    /// [`SessionError::Closed`] at the daemon's end.
+    pub async fn halt(&self, by: Option<Asker>) -> Result<Halted, SessionError> {
+        self.ask(by, Command::Halt).await
+    }
+
+    /// Takes starts again.
+    ///
+    /// # Errors
+    /// [`SessionError::Closed`] at the daemon's end.
+    pub async fn rearm(&self, by: Option<Asker>) -> Result<(), SessionError> {
+        self.ask(by, Command::Rearm).await
+    }
+
+    /// Prolongs the lease of the live session. Never waits for the actor.
+    ///
+    /// # Errors
+    /// [`SessionError::NoLease`].
+    pub fn renew(&self) -> Result<Renewed, SessionError> {
+        let view = self.view();
+        let lease = view.lease.as_ref().zip(view.session.as_ref());
+        let (lease, session) = lease.ok_or(SessionError::NoLease)?;
+        let lease_expires_at = lease.renew().ok_or(SessionError::NoLease)?;
+        Ok(Renewed {
+            session_id: session.report.session_id.clone(),
+            lease_s: lease.period.as_secs_f64(),
+            lease_expires_at,
+        })
     }
 
     async fn ask<T>(
@@ -243,6 +312,21 @@ struct Session {
     /// One for each scenario that was asked for and is not stopped or expired since.
     details: Vec<Detail>,
     slots: Vec<Slot>,
+    lease: Option<Lease>,
+    abort_when: AbortWhen,
+    /// There while the probe is among what is watched.
+    probe_watch: Option<ProbeWatch>,
+}
+
+impl Session {
+    /// Ends by itself as `terms` say too; a lease takes the place of the one before.
+    fn join(&mut self, terms: Terms, host: &Arc<Host>) {
+        self.lease = terms.lease.map(Lease::new).or(self.lease.take());
+        self.abort_when.join(terms.abort_when);
+        if self.abort_when.probe_failing_for_s.is_some() && self.probe_watch.is_none() {
+            self.probe_watch = Some(ProbeWatch::begin(Arc::clone(host)));
+        }
+    }
 }
 
 /// A live run.
@@ -289,8 +373,34 @@ struct Launch {
 }
 
 type Ready = (Arc<dyn Probe>, Option<String>);
-/// Why runs are ended, and who asked for it.
-type Cause = (EndReason, Option<Asker>);
+/// Why runs are ended, who asked for it, and the reason in words where there is more to say.
+#[derive(Debug, Clone)]
+struct Cause {
+    reason: EndReason,
+    by: Option<Asker>,
+    because: Option<String>,
+}
+
+impl Cause {
+    /// Somebody asked for it.
+    fn asked(reason: EndReason, by: Option<Asker>) -> Self {
+        Self {
+            reason,
+            by,
+            because: None,
+        }
+    }
+
+    /// It came by itself.
+    fn itself(reason: EndReason, because: Option<String>) -> Self {
+        Self {
+            reason,
+            by: None,
+            because,
+        }
+    }
+}
+
 type TaskEnd = Result<(Id, Exit), JoinError>;
 
 struct Actor {
@@ -306,6 +416,8 @@ struct Actor {
     /// Answers that wait for the ledger.
     answers: JoinSet<()>,
     session: Option<Session>,
+    /// Since when no start is taken.
+    halted_since: Option<Timestamp>,
     latest: BTreeMap<&'static str, LatestRun>,
     ended: BTreeMap<(&'static str, EndReason), u64>,
     last_id: u64,
@@ -326,23 +438,25 @@ impl Actor {
             }
             let live = self.session.is_some();
             let deadline = self.next_deadline();
+            let lease_end = self.lease().map(Lease::ends);
             tokio::select! {
                 biased;
                 () = self.root.cancelled() => break,
                 () = at(deadline) => self.expire().await,
+                () = at(lease_end) => self.expire_lease().await,
                 Some(end) = self.tasks.join_next_with_id() => self.ended_by_itself(end),
                 order = self.mailbox.recv() => match order {
                     Some(order) => self.handle(order).await,
                     None => break,
                 },
-                _ = observe.tick(), if live => self.observe(),
+                _ = observe.tick(), if live => self.observe().await,
                 // Only to forget it.
                 Some(_) = self.answers.join_next() => {}
             }
         }
         // Whoever still waits in the mailbox hears that the daemon is closed, by the dropped reply.
         self.mailbox.close();
-        self.end_all((EndReason::Shutdown, None), SHUTDOWN_GRACE)
+        self.end_all(Cause::itself(EndReason::Shutdown, None), SHUTDOWN_GRACE)
             .await;
         let ledger = &self.host.ledger;
         ledger.note(Draft::new(Kind::Shutdown));
@@ -359,19 +473,28 @@ impl Actor {
             // It was called off on its way here: the dropped reply says so.
             return;
         }
-        let replaced = (EndReason::Replaced, by);
-        let stopped = (EndReason::Stopped, by);
+        let replaced = Cause::asked(EndReason::Replaced, by);
+        let stopped = Cause::asked(EndReason::Stopped, by);
+        let halted = self.halted_since.map(SessionError::Halted);
         match command {
-            Command::StartSet(runs, reply) => {
+            Command::StartSet(runs, terms, reply) => {
+                if let Some(halted) = halted {
+                    return self.answer(reply, Err(halted));
+                }
                 let id = self.next_id();
                 let runs = self.accept(&id, runs, by);
                 self.end_all(replaced, STOP_GRACE).await;
-                self.start(id, runs, reply).await;
+                self.start(id, runs, terms, reply).await;
             }
-            Command::StartOne(run, most, reply) => {
+            Command::StartOne(run, terms, reply) => {
+                if let Some(halted) = halted {
+                    return self.answer(reply, Err(halted));
+                }
                 let name = run.plan.name;
                 let slots = self.session.iter().flat_map(|session| &session.slots);
-                if let Err(full) = check_room(slots.map(|slot| slot.run.name), name, most) {
+                if let Err(full) =
+                    check_room(slots.map(|slot| slot.run.name), name, terms.most_at_once)
+                {
                     return self.answer(reply, Err(full));
                 }
                 let id = match &self.session {
@@ -381,7 +504,7 @@ impl Actor {
                 let runs = self.accept(&id, vec![*run], by);
                 // The session goes on, even if its only run is replaced: it is settled by the start.
                 self.end_where(|slot| slot.run.name == name, replaced).await;
-                self.start(id, runs, reply).await;
+                self.start(id, runs, terms, reply).await;
             }
             Command::StopOne(name, reply) => {
                 self.end_where(|slot| slot.run.name == name, stopped).await;
@@ -395,6 +518,34 @@ impl Actor {
             Command::StopAll(reply) => {
                 let names = self.end_all(stopped, STOP_GRACE).await;
                 self.answer(reply, names);
+            }
+            Command::Halt(reply) => {
+                let since = match self.halted_since {
+                    Some(since) => since,
+                    None => {
+                        warn!(
+                            by = by.map(tracing::field::display),
+                            "Halted: no start is taken."
+                        );
+                        self.host.ledger.note(Draft::new(Kind::Halted).by(by));
+                        Timestamp::now()
+                    }
+                };
+                self.halted_since = Some(since);
+                self.show();
+                let stopped = self.end_all(stopped, STOP_GRACE).await;
+                self.answer(reply, Halted { since, stopped });
+            }
+            Command::Rearm(reply) => {
+                if self.halted_since.take().is_some() {
+                    info!(
+                        by = by.map(tracing::field::display),
+                        "Rearmed: starts are taken."
+                    );
+                    self.host.ledger.note(Draft::new(Kind::Rearmed).by(by));
+                    self.show();
+                }
+                self.answer(reply, ());
             }
         }
     }
@@ -447,8 +598,8 @@ impl Actor {
     }
 
     /// Starts `runs`, commits those that come up and answers.
-    async fn start(&mut self, id: String, runs: Vec<Accepted>, reply: StartReply) {
-        let outcome = self.start_and_commit(id, runs).await;
+    async fn start(&mut self, id: String, runs: Vec<Accepted>, terms: Terms, reply: StartReply) {
+        let outcome = self.start_and_commit(id, runs, terms).await;
         self.settle();
         if outcome.is_err() && self.root.is_cancelled() {
             // Called off by the daemon's end: the dropped reply says so.
@@ -463,6 +614,7 @@ impl Actor {
         &mut self,
         id: String,
         runs: Vec<Accepted>,
+        terms: Terms,
     ) -> Result<StartReport, SessionError> {
         let mut launches: Vec<Launch> = runs.into_iter().map(|run| self.launch(run)).collect();
         let outcomes = self.await_ready(&mut launches).await;
@@ -530,7 +682,7 @@ impl Actor {
         if report.scenarios.is_empty() {
             return Err(SessionError::NothingStarted(report));
         }
-        self.commit(&report, slots, began);
+        self.commit(&report, slots, began, terms);
         Ok(report)
     }
 
@@ -612,13 +764,17 @@ impl Actor {
     }
 
     /// Makes `slots` part of the session: one store of the table, one published view.
-    fn commit(&mut self, report: &StartReport, slots: Vec<Slot>, began: Timestamp) {
+    fn commit(&mut self, report: &StartReport, slots: Vec<Slot>, began: Timestamp, terms: Terms) {
         let session = self.session.get_or_insert_with(|| Session {
             id: report.session_id.clone(),
             started_at: began,
             details: Vec::new(),
             slots: Vec::new(),
+            lease: None,
+            abort_when: AbortWhen::default(),
+            probe_watch: None,
         });
+        session.join(terms, &self.host);
         for detail in &report.details {
             session.details.retain(|known| known.name != detail.name);
             session.details.push(detail.clone());
@@ -659,10 +815,22 @@ impl Actor {
         let now = Instant::now();
         self.end_where(
             |slot| slot.deadline.is_some_and(|at| at <= now),
-            (EndReason::Expired, None),
+            Cause::itself(EndReason::Expired, None),
         )
         .await;
         self.settle();
+    }
+
+    async fn expire_lease(&mut self) {
+        // It may have been renewed in this very moment.
+        if self.lease().is_some_and(Lease::end_if_over) {
+            let cause = Cause::itself(EndReason::LeaseExpired, None);
+            self.end_all(cause, STOP_GRACE).await;
+        }
+    }
+
+    fn lease(&self) -> Option<&Lease> {
+        self.session.as_ref()?.lease.as_ref()
     }
 
     /// Ends the chosen runs: first their faults on requests, then the runs; returns when all is
@@ -670,7 +838,7 @@ impl Actor {
     async fn end_within(
         &mut self,
         which: impl Fn(&Slot) -> bool,
-        (reason, by): Cause,
+        cause: Cause,
         grace: Duration,
     ) -> Vec<&'static str> {
         let Some(session) = &mut self.session else {
@@ -684,13 +852,19 @@ impl Actor {
             .details
             .retain(|known| !ending.iter().any(|slot| slot.run.name == known.name));
         self.store_faults();
+        let Cause {
+            reason,
+            by,
+            because,
+        } = cause;
         let ledger = self.host.ledger.clone();
         let mut effects = Vec::with_capacity(ending.len());
         for slot in &mut ending {
             let effect = slot.observe(&ledger);
             let cause = Draft::of(ending_as(reason), &slot.run.tag())
                 .by(by)
-                .reason(reason);
+                .reason(reason)
+                .because(because.clone());
             ledger.note(cause.effect(&effect.reading, &*slot.run.probe));
             effects.push(effect);
         }
@@ -709,7 +883,12 @@ impl Actor {
                 ),
             };
             self.note_gone(kind, &slot.run, reason, error.clone());
-            self.note_end(&slot.run, reason, error, effect);
+            let end = RunEnd {
+                because: because.clone(),
+                error,
+                ..RunEnd::now(reason, effect)
+            };
+            self.note_end(&slot.run, end);
         }
         ending.iter().map(|slot| slot.run.name).collect()
     }
@@ -781,7 +960,7 @@ impl Actor {
             let ledger = &self.host.ledger;
             ledger.note(stopping.effect(&effect.reading, &*slot.run.probe));
             self.note_gone(Kind::Cleared, &slot.run, EndReason::Shutdown, None);
-            self.note_end(&slot.run, EndReason::Shutdown, None, effect);
+            self.note_end(&slot.run, RunEnd::now(EndReason::Shutdown, effect));
             return self.settle();
         }
         let error = failure.unwrap_or_else(|| "ended by itself".to_owned());
@@ -800,7 +979,11 @@ impl Actor {
         self.host.ledger.note(failed);
         // Its task is over, and all that it held went with it.
         self.note_gone(Kind::Cleared, &slot.run, EndReason::Failed, None);
-        self.note_end(&slot.run, EndReason::Failed, Some(error), effect);
+        let end = RunEnd {
+            error: Some(error),
+            ..RunEnd::now(EndReason::Failed, effect)
+        };
+        self.note_end(&slot.run, end);
         self.settle();
     }
 
@@ -816,25 +999,14 @@ impl Actor {
         slots.any(|slot| slot.task.id() == id)
     }
 
-    fn note_end(
-        &mut self,
-        run: &Arc<Run>,
-        reason: EndReason,
-        error: Option<String>,
-        effect: Effect,
-    ) {
-        match &error {
+    fn note_end(&mut self, run: &Arc<Run>, end: RunEnd) {
+        let reason = end.reason;
+        match &end.error {
             None => info!(session = %run.session_id, scenario = run.name, ?reason,
-                params = json(&run.params), "Scenario ended."),
+                because = end.because, params = json(&run.params), "Scenario ended."),
             Some(error) => warn!(session = %run.session_id, scenario = run.name, ?reason, error,
                 params = json(&run.params), "Scenario ended with a failure."),
         }
-        let end = RunEnd {
-            reason,
-            at: Timestamp::now(),
-            error,
-            effect,
-        };
         *self.ended.entry((run.name, reason)).or_default() += 1;
         self.latest.insert(
             run.name,
@@ -875,23 +1047,47 @@ impl Actor {
                 report,
                 started_at: session.started_at,
                 expires_at,
+                lease_expires_at: session.lease.as_ref().map(Lease::ends_at),
+                abort_when: session.abort_when.clone(),
             }
         });
         let view = View {
             session,
+            lease: self.lease().cloned(),
+            halted_since: self.halted_since,
             latest: self.latest.clone(),
             ended: self.ended.clone(),
         };
         self.publish.send_replace(Arc::new(view));
     }
 
-    fn observe(&mut self) {
-        let slots = self
-            .session
-            .iter_mut()
-            .flat_map(|session| &mut session.slots);
-        for slot in slots {
-            slot.observe(&self.host.ledger);
+    /// Looks at what the runs achieve, and ends them where that was not to be.
+    async fn observe(&mut self) {
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        let mut achieved = Vec::with_capacity(session.slots.len());
+        for slot in &mut session.slots {
+            let effect = slot.observe(&self.host.ledger);
+            let now = effect.reading.achieved;
+            achieved.extend(now.map(|now| (slot.run.name, now)));
+        }
+        if session.abort_when.is_empty() {
+            return;
+        }
+        let memory_matters = session.abort_when.memory_available_below_mb.is_some();
+        let probe_watch = session.probe_watch.as_ref();
+        let measured = Measured {
+            memory_available_mb: memory_matters
+                .then(|| available_memory_mb(&self.host.cgroup))
+                .flatten(),
+            probe_failing_for: probe_watch.and_then(ProbeWatch::failing_for),
+            achieved,
+        };
+        if let Some(why) = session.abort_when.met(&measured) {
+            warn!(session = %session.id, why, "Session aborts.");
+            let cause = Cause::itself(EndReason::Aborted, Some(why));
+            self.end_all(cause, STOP_GRACE).await;
         }
     }
 
@@ -939,7 +1135,9 @@ async fn wait_called_off(
 /// How the ledger calls the beginning of an end.
 fn ending_as(reason: EndReason) -> Kind {
     match reason {
-        EndReason::Stopped | EndReason::Shutdown => Kind::Stopping,
+        EndReason::Stopped | EndReason::Aborted | EndReason::LeaseExpired | EndReason::Shutdown => {
+            Kind::Stopping
+        }
         EndReason::Expired => Kind::Expired,
         EndReason::Replaced => Kind::Replaced,
         EndReason::Failed => Kind::Failed,

@@ -13,6 +13,8 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::abort::AbortWhen;
+use super::lease::Lease;
 use crate::ledger::event::RunTag;
 use crate::plugin::{Probe, Reading};
 
@@ -48,10 +50,15 @@ impl Timestamp {
     }
 }
 
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.format(&Rfc3339).map_err(|_| fmt::Error)?)
+    }
+}
+
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let text = self.0.format(&Rfc3339).map_err(serde::ser::Error::custom)?;
-        serializer.serialize_str(&text)
+        serializer.collect_str(self)
     }
 }
 
@@ -129,6 +136,12 @@ pub struct SessionStatus {
     pub started_at: Timestamp,
     /// When the last run will end by itself; null when one runs until it is stopped.
     pub expires_at: Option<Timestamp>,
+    /// When it will end by itself unless it is renewed; not there without a lease.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease_expires_at: Option<Timestamp>,
+    /// What ends it by itself; not there when nothing does.
+    #[serde(skip_serializing_if = "AbortWhen::is_empty")]
+    pub abort_when: AbortWhen,
 }
 
 /// Why a run ended.
@@ -145,17 +158,23 @@ pub enum EndReason {
     Replaced,
     /// It could not go on.
     Failed,
+    /// Something that its start named in `abort_when` was measured.
+    Aborted,
+    /// Its client did not renew the lease.
+    LeaseExpired,
     /// The daemon was told to end.
     Shutdown,
 }
 
 impl EndReason {
     /// Every reason there is.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Stopped,
         Self::Expired,
         Self::Replaced,
         Self::Failed,
+        Self::Aborted,
+        Self::LeaseExpired,
         Self::Shutdown,
     ];
 
@@ -167,6 +186,8 @@ impl EndReason {
             Self::Expired => "expired",
             Self::Replaced => "replaced",
             Self::Failed => "failed",
+            Self::Aborted => "aborted",
+            Self::LeaseExpired => "lease_expired",
             Self::Shutdown => "shutdown",
         }
     }
@@ -179,11 +200,28 @@ pub struct RunEnd {
     pub reason: EndReason,
     /// When its effect was gone.
     pub at: Timestamp,
+    /// The same in words, where there is more to say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
     /// What went wrong, if anything did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// What was asked and achieved last, before the effect was taken off.
     pub effect: Effect,
+}
+
+impl RunEnd {
+    /// An end at this moment that needs no more words.
+    #[must_use]
+    pub fn now(reason: EndReason, effect: Effect) -> Self {
+        Self {
+            reason,
+            at: Timestamp::now(),
+            because: None,
+            error: None,
+            effect,
+        }
+    }
 }
 
 /// One run of a scenario, live or ended.
@@ -306,6 +344,10 @@ pub struct LatestRun {
 pub struct View {
     /// The live session.
     pub session: Option<SessionStatus>,
+    /// The live session's lease, if it has one.
+    pub lease: Option<Lease>,
+    /// Since when no start is taken.
+    pub halted_since: Option<Timestamp>,
     /// The latest run of each scenario that has ever run.
     pub latest: BTreeMap<&'static str, LatestRun>,
     /// How many runs of each scenario have ended so, since the process began.
@@ -313,6 +355,17 @@ pub struct View {
 }
 
 impl View {
+    /// The live session, its lease as it is now.
+    #[must_use]
+    pub fn session_now(&self) -> Option<SessionStatus> {
+        let lease_expires_at = self.lease.as_ref().map(Lease::ends_at);
+        let session = self.session.clone();
+        session.map(|session| SessionStatus {
+            lease_expires_at,
+            ..session
+        })
+    }
+
     /// Whether `name` runs now.
     #[must_use]
     pub fn is_running(&self, name: &str) -> bool {

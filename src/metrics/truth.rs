@@ -5,7 +5,7 @@ use std::fmt;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::page::{counters, gauges};
+use super::page::{counters, gauge, gauges};
 use crate::manager::ScenarioManager;
 use crate::manager::view::EndReason;
 
@@ -55,6 +55,9 @@ impl Collector for Truth {
         let lives = f64::from(u8::from(view.session.is_some()));
         let help = "The session that runs now";
         let session = [([("session_id", id)], lives)];
-        gauges(e, "mockserver_session_info", help, session)
+        gauges(e, "mockserver_session_info", help, session)?;
+        let halted = f64::from(u8::from(view.halted_since.is_some()));
+        let help = "Whether every start is refused until a rearm";
+        gauge(e, "mockserver_halted", help, halted)
     }
 }

@@ -232,6 +232,8 @@ impl RunContext {
 pub struct Host {
     /// Ends the process at once; replaced in tests.
     pub die: Box<dyn Fn(Death) + Send + Sync>,
+    /// Whether the service's own health probe answers that it is healthy; replaced in tests.
+    pub probe_health: Box<dyn Fn() -> BoxFuture<bool> + Send + Sync>,
     /// The limits that the process lives under.
     pub cgroup: Cgroup,
     /// The async runtimes that the process has; a run that makes its own enters it here.

@@ -147,6 +147,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let host = std::sync::Arc::new(crate::plugin::Host {
             die: Box::new(|_| {}),
+            probe_health: Box::new(|| Box::pin(std::future::ready(true))),
             cgroup: crate::host::cgroup::Cgroup::system(),
             runtimes: crate::host::runtimes::Runtimes::default(),
             data_dir: folder.path().into(),

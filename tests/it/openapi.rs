@@ -351,6 +351,29 @@ fn every_documented_answer_is_given_and_every_answer_is_documented() {
     );
     assert_eq!(all.get("/api/v1/mock-service").status, 500);
 
+    let renew = "/api/v1/composite/renew";
+    let leased = json!({ "latency_ms": 1, "lease": 3600, "abort_when": { "achieved_above": {} } });
+    let started = all.post("/api/v1/scenarios/network_latency/start", leased);
+    assert_eq!(started.status, 200);
+    refusals(&mut all, renew);
+    assert_eq!(all.post(renew, json!({})).status, 200);
+    let dry_run = json!({ "dry_run": true, "lease": 1 });
+    let planned = all.post("/api/v1/scenarios/crash/start", dry_run);
+    assert_eq!(planned.body["status"], "dry_run");
+    for path in ["/api/v1/halt", "/api/v1/rearm"] {
+        refusals(&mut all, path);
+        assert_eq!(all.post("/api/v1/halt", json!({})).status, 200);
+    }
+    assert_eq!(all.post(renew, json!({})).status, 409);
+    assert!(all.get("/api/v1/composite/status").body["halted_since"].is_string());
+    for name in names() {
+        let start = format!("/api/v1/scenarios/{name}/start");
+        assert_eq!(all.post(&start, harmless(name)).status, 409);
+    }
+    let set = json!({ "scenarios": [{ "name": "dependency" }] });
+    assert_eq!(all.post("/api/v1/composite/start", set).status, 409);
+    assert_eq!(all.post("/api/v1/rearm", json!({})).status, 200);
+
     ledger(&mut all);
     let open_metrics = [("accept", "application/openmetrics-text")];
     assert_eq!(all.get("/metrics").status, 200);
@@ -532,6 +555,20 @@ fn the_schema_of_a_body_says_what_the_daemon_says() {
         check(&path, with("duration", json!("1")), false);
         check(&path, with("dry_run", json!(true)), true);
         check(&path, with("dry_run", json!(1)), false);
+        check(&path, with("lease", json!(60)), true);
+        check(&path, with("lease", json!(0)), false);
+        check(
+            &path,
+            with("abort_when", json!({ "achieved_above": { "crash": 9 } })),
+            true,
+        );
+        for bad in [
+            json!(null),
+            json!({ "x": 1 }),
+            json!({ "achieved_above": null }),
+        ] {
+            check(&path, with("abort_when", bad), false);
+        }
         check(&path, with("unknown", json!(1)), false);
         check(&format!("/api/v1/scenarios/{name}/stop"), json!({}), true);
         check(

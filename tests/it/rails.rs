@@ -1,6 +1,8 @@
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
-use crate::common::{Answer, Daemon};
+use crate::common::{Answer, Daemon, eventually};
 
 /// The end of a problem's type and what it says of its first bad value, or of itself.
 fn refusal(answer: &Answer) -> (u16, String, String, String) {
@@ -221,14 +223,14 @@ fn a_dry_run_tells_the_effective_plan_and_does_nothing() {
     let answer = start(&daemon, "dependency", json!({ "dry_run": true }));
     assert_eq!(answer.body["replaces"], json!(["dependency"]));
     let set = json!({ "dry_run": true, "scenarios": [
-        { "name": "crash", "duration": 5 },
+        { "name": "goroutine_leak", "duration": 5 },
         { "name": "network_latency", "params": { "latency_ms": 7 }, "duration": 9 },
     ] });
     let answer = start_set(&daemon, set);
     let plan = json!({
         "status": "dry_run",
         "plan": [
-            { "name": "crash", "params": { "crash_delay": 10, "exit_code": 1 }, "duration_s": 9.0 },
+            { "name": "goroutine_leak", "params": { "goroutines_per_second": 100 }, "duration_s": 9.0 },
             { "name": "network_latency", "params": { "latency_ms": 7 }, "duration_s": 9.0 },
         ],
         "replaces": ["dependency"],
@@ -246,5 +248,202 @@ fn a_dry_run_tells_the_effective_plan_and_does_nothing() {
     assert_eq!(
         (daemon.session(), daemon.admin_get("/api/v1/events").body),
         before
+    );
+}
+
+// === The emergency stop ===
+
+/// The kinds of the ledger's events that name no scenario, after the boot.
+fn kinds(daemon: &Daemon) -> Vec<String> {
+    let events = daemon.admin_get("/api/v1/events?since=1").body;
+    let events = events["events"].as_array().expect("events").clone();
+    let of_daemon = events.iter().filter(|event| event["scenario"].is_null());
+    of_daemon
+        .map(|event| format!("{} {}", event["kind"], event["by"]).replace('"', ""))
+        .collect()
+}
+
+fn halted_metric(daemon: &Daemon) -> String {
+    let page = daemon.admin_get("/metrics").body;
+    let page = page.as_str().expect("a page");
+    let line = page
+        .lines()
+        .find(|line| line.starts_with("mockserver_halted "));
+    line.expect("the series").to_owned()
+}
+
+#[test]
+fn a_halt_ends_everything_and_refuses_every_start_until_a_rearm() {
+    let daemon = Daemon::start();
+    assert_eq!(halted_metric(&daemon), "mockserver_halted 0.0");
+    daemon.started_set(json!([{ "name": "cpu_burner" }, { "name": "dependency" }]));
+    let halted = daemon.post("/api/v1/halt", "");
+    assert_eq!(halted.status, 200);
+    assert_eq!(halted.body["stopped"], json!(["cpu_burner", "dependency"]));
+    assert_eq!(daemon.status("cpu_burner")["end"]["reason"], "stopped");
+    let since = &halted.body["halted_since"];
+    assert_eq!(daemon.session()["halted_since"], *since);
+    assert_eq!(halted_metric(&daemon), "mockserver_halted 1.0");
+    for dry_run in [false, true] {
+        let body = json!({ "dry_run": dry_run });
+        let (status, kind, _, detail) = refusal(&start(&daemon, "dependency", body));
+        assert_eq!((status, kind.as_str()), (409, "halted"));
+        assert!(detail.contains("/api/v1/rearm"), "{detail}");
+        let set = json!({ "scenarios": [{ "name": "crash" }], "dry_run": dry_run });
+        assert_eq!(refusal(&start_set(&daemon, set)).1, "halted");
+    }
+    // A second halt changes nothing, and a stop is as good as ever.
+    let again = daemon.admin_post("/api/v1/halt", "").body;
+    assert_eq!(
+        (&again["halted_since"], &again["stopped"]),
+        (since, &json!([]))
+    );
+    assert_eq!(daemon.stop_all().status, 200);
+
+    for _ in 0..2 {
+        let armed = daemon.admin_post("/api/v1/rearm", "");
+        assert_eq!(
+            (armed.status, armed.body),
+            (200, json!({ "status": "armed" }))
+        );
+    }
+    assert_eq!(daemon.session().get("halted_since"), None);
+    daemon.started("dependency", json!({}));
+    let kinds = kinds(&daemon);
+    assert_eq!(kinds.len(), 2, "{kinds:?}");
+    assert!(kinds[0].starts_with("halted 127.0.0.1:"), "{kinds:?}");
+    assert!(kinds[1].starts_with("rearmed 127.0.0.1:"), "{kinds:?}");
+}
+
+#[test]
+fn sigusr1_halts_too() {
+    let daemon = Daemon::start();
+    daemon.started("dependency", json!({}));
+    daemon.signal("-USR1");
+    eventually("it halts", || {
+        let session = daemon.session();
+        (session["session_id"] == "" && session["halted_since"].is_string()).then_some(())
+    });
+    assert_eq!(kinds(&daemon), ["halted signal"]);
+    assert_eq!(start(&daemon, "dependency", json!({})).status, 409);
+}
+
+// === What ends by itself ===
+
+/// The ledger's event of this kind on the scenario `name`.
+fn told(daemon: &Daemon, kind: &str, name: &str) -> Value {
+    eventually("it is told", || {
+        let events = daemon.admin_get(&format!("/api/v1/events?scenario={name}"));
+        let events = events.body["events"].as_array().expect("events").clone();
+        events.into_iter().find(|event| event["kind"] == kind)
+    })
+}
+
+fn ended(daemon: &Daemon, name: &str) -> Value {
+    eventually("it ends", || {
+        let end = daemon.status(name)["end"].clone();
+        end.is_object().then_some(end)
+    })
+}
+
+#[test]
+fn a_session_whose_lease_is_not_renewed_ends() {
+    let daemon = Daemon::start();
+    let renew = || daemon.admin_post("/api/v1/composite/renew", "");
+    assert_eq!(refusal(&renew()).1, "no-lease");
+    daemon.started("crash", json!({ "crash_delay": 3600 }));
+    assert_eq!(refusal(&renew()).1, "no-lease");
+
+    let begun = Instant::now();
+    let mut last = begun;
+    daemon.started("dependency", json!({ "lease": 1 }));
+    while begun.elapsed() < Duration::from_secs(2) {
+        last = Instant::now();
+        let renewed = renew();
+        assert_eq!(
+            (renewed.status, &renewed.body["lease_s"]),
+            (200, &json!(1.0))
+        );
+        assert_eq!(
+            renewed.body["lease_expires_at"],
+            daemon.session()["lease_expires_at"]
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    // The whole session ends, with what had been there before.
+    for name in ["dependency", "crash"] {
+        assert_eq!(ended(&daemon, name)["reason"], "lease_expired");
+    }
+    assert!(last.elapsed() >= Duration::from_secs(1));
+    assert_eq!(refusal(&renew()).1, "no-lease");
+    assert_eq!(
+        told(&daemon, "stopping", "crash")["reason"],
+        "lease_expired"
+    );
+}
+
+#[test]
+fn each_measure_of_abort_when_ends_the_session_and_says_why() {
+    let table = [
+        (
+            json!({ "memory_available_below_mb": 1e8 }),
+            "memory_available_below_mb: ",
+        ),
+        (
+            json!({ "probe_failing_for_s": 1 }),
+            "probe_failing_for_s: /health has failed for ",
+        ),
+        (
+            json!({ "achieved_above": { "goroutine_leak": 20 } }),
+            "achieved_above: goroutine_leak achieves ",
+        ),
+    ];
+    for (abort_when, why) in table {
+        let daemon = Daemon::start();
+        let body = json!({ "abort_when": abort_when, "scenarios": [
+            { "name": "goroutine_leak" },
+            { "name": "health_check" },
+        ] });
+        let answer = start_set(&daemon, body);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        for name in ["goroutine_leak", "health_check"] {
+            let end = ended(&daemon, name);
+            assert_eq!(end["reason"], "aborted", "{end}");
+            let because = end["because"].as_str().expect("a reason");
+            assert!(because.starts_with(why), "{because}");
+        }
+        assert_eq!(
+            told(&daemon, "cleared", "health_check")["reason"],
+            "aborted"
+        );
+        let page = daemon.admin_get("/metrics").body;
+        let series = "mockserver_fault_runs_total{scenario=\"health_check\",end=\"aborted\"} 1.0";
+        assert!(page.as_str().expect("a page").contains(series));
+    }
+}
+
+#[test]
+fn a_session_goes_on_while_nothing_that_it_watches_is_met() {
+    let daemon = Daemon::start();
+    let watched = json!({
+        "memory_available_below_mb": 1.0,
+        "probe_failing_for_s": 0.0,
+        "achieved_above": { "goroutine_leak": 1e9 },
+    });
+    daemon.started(
+        "goroutine_leak",
+        json!({ "abort_when": watched, "duration": 2 }),
+    );
+    assert_eq!(daemon.session()["abort_when"], watched);
+    assert_eq!(ended(&daemon, "goroutine_leak")["reason"], "expired");
+    // What could never be met is a mistake.
+    let set = json!({
+        "scenarios": [{ "name": "dependency" }],
+        "abort_when": { "achieved_above": { "crash": 1 } },
+    });
+    let (status, _, pointer, _) = refusal(&start_set(&daemon, set));
+    assert_eq!(
+        (status, pointer.as_str()),
+        (422, "/abort_when/achieved_above/crash")
     );
 }

@@ -192,6 +192,7 @@ impl Bench {
         };
         let host = Arc::new(Host {
             die: Box::new(die),
+            probe_health: Box::new(|| Box::pin(std::future::ready(true))),
             cgroup: Cgroup::at("/nowhere", "/nowhere"),
             data_dir: "/nowhere".into(),
             runtimes: Runtimes::default(),
@@ -254,7 +255,7 @@ impl Bench {
     }
 
     async fn start(&self, runs: Vec<PlannedRun>) -> Result<StartReport, SessionError> {
-        self.sessions.start_set(runs, None).await
+        self.sessions.start_set(runs, Terms::default(), None).await
     }
 }
 
@@ -369,18 +370,18 @@ async fn replacing_the_only_run_keeps_the_session() {
     let bench = Bench::new();
     let first = bench
         .sessions
-        .start_one(run('a', Act::Well, 0), None, None)
+        .start_one(run('a', Act::Well, 0), Terms::default(), None)
         .await
         .expect("a starts");
     let again = bench
         .sessions
-        .start_one(run('a', Act::Well, 0), None, None)
+        .start_one(run('a', Act::Well, 0), Terms::default(), None)
         .await
         .expect("a starts anew");
     assert_eq!(first.session_id, again.session_id);
     let failed = bench
         .sessions
-        .start_one(run('a', Act::FailsToStart, 0), None, None)
+        .start_one(run('a', Act::FailsToStart, 0), Terms::default(), None)
         .await;
     assert!(failed.is_err() && bench.sessions.view().session.is_none());
     bench.assert_consistent();
@@ -407,12 +408,12 @@ async fn a_single_start_joins_the_session_and_replaces_only_itself() {
     let bench = Bench::new();
     let first = bench
         .sessions
-        .start_one(run('a', Act::Well, 0), None, None)
+        .start_one(run('a', Act::Well, 0), Terms::default(), None)
         .await
         .expect("a starts");
     let second = bench
         .sessions
-        .start_one(run('b', Act::Well, 0), None, None)
+        .start_one(run('b', Act::Well, 0), Terms::default(), None)
         .await
         .expect("b starts");
     assert_eq!(first.session_id, second.session_id);
@@ -422,7 +423,7 @@ async fn a_single_start_joins_the_session_and_replaces_only_itself() {
     );
     bench
         .sessions
-        .start_one(run('a', Act::TakesASecondToStop, 0), None, None)
+        .start_one(run('a', Act::TakesASecondToStop, 0), Terms::default(), None)
         .await
         .expect("a again");
     assert_eq!(bench.running(), ["b", "a"]);
@@ -570,18 +571,18 @@ async fn the_deadline_of_a_replaced_run_never_fires() {
     let bench = Bench::new();
     bench
         .sessions
-        .start_one(run('a', Act::Well, 10), None, None)
+        .start_one(run('a', Act::Well, 10), Terms::default(), None)
         .await
         .expect("a starts");
     bench
         .sessions
-        .start_one(run('b', Act::Well, 0), None, None)
+        .start_one(run('b', Act::Well, 0), Terms::default(), None)
         .await
         .expect("b starts");
     pass(5.0).await;
     bench
         .sessions
-        .start_one(run('a', Act::Well, 10), None, None)
+        .start_one(run('a', Act::Well, 10), Terms::default(), None)
         .await
         .expect("a starts anew");
     pass(9.9).await;
@@ -661,8 +662,11 @@ async fn a_shut_down_in_the_middle_of_anything_ends_everything_in_time() {
     for (act, _) in ACTS.iter().map(|(_, act)| (*act, ())) {
         let bench = Bench::new();
         let sessions = bench.sessions.clone();
-        let starting =
-            tokio::spawn(async move { sessions.start_set(vec![run('a', act, 0)], None).await });
+        let starting = tokio::spawn(async move {
+            sessions
+                .start_set(vec![run('a', act, 0)], Terms::default(), None)
+                .await
+        });
         pass(0.5).await;
         let before = Instant::now();
         bench.root.cancel();
@@ -684,7 +688,7 @@ async fn a_shut_down_in_the_middle_of_anything_ends_everything_in_time() {
         );
         let closed = bench
             .sessions
-            .start_set(vec![run('b', Act::Well, 0)], None)
+            .start_set(vec![run('b', Act::Well, 0)], Terms::default(), None)
             .await;
         assert_eq!(closed, Err(SessionError::Closed));
     }
@@ -722,7 +726,7 @@ async fn a_run_is_told_from_its_acceptance_to_its_clearance() {
     growing.plan.params.insert("more".to_owned(), json!(1));
     let report = bench
         .sessions
-        .start_one(growing, None, BY)
+        .start_one(growing, Terms::default(), BY)
         .await
         .expect("a starts");
     pass(15.0).await;
@@ -827,7 +831,7 @@ async fn a_replacement_is_told_between_its_acceptance_and_its_start() {
     );
     let again = bench
         .sessions
-        .start_one(run('a', Act::Well, 0), None, BY)
+        .start_one(run('a', Act::Well, 0), Terms::default(), BY)
         .await
         .expect("a again");
     let order = ["accepted a", "replaced a", "cleared a", "started a"];
@@ -929,6 +933,108 @@ async fn a_planned_exit_is_in_the_ledger_after_its_start_and_before_it_happens()
     assert_eq!(*bench.exits.lock().expect("no panic"), [(3, 6)]);
 }
 
+// === What ends a session by itself ===
+
+fn leased(seconds: u64) -> Terms {
+    Terms {
+        lease: Some(Duration::from_secs(seconds)),
+        ..Terms::default()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_ends_the_whole_session_unless_it_is_renewed() {
+    let bench = Bench::new();
+    assert_eq!(bench.sessions.renew(), Err(SessionError::NoLease));
+    bench
+        .start(vec![run('a', Act::Well, 0)])
+        .await
+        .expect("a starts");
+    bench
+        .sessions
+        .start_one(run('b', Act::Well, 0), leased(10), None)
+        .await
+        .expect("b starts");
+    for _ in 0..3 {
+        pass(9.0).await;
+        bench.sessions.renew().expect("a lease");
+    }
+    assert_eq!(bench.running(), ["a", "b"]);
+    pass(10.1).await;
+    assert_eq!(bench.end_of("a").reason, EndReason::LeaseExpired);
+    assert_eq!(bench.sessions.renew(), Err(SessionError::NoLease));
+    bench.assert_consistent();
+    // A lease belongs to its session: it cannot end a later one.
+    bench
+        .start(vec![run('a', Act::Well, 0)])
+        .await
+        .expect("a starts");
+    pass(60.0).await;
+    assert_eq!(bench.running(), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_takes_the_lease_of_the_session_before_it_away() {
+    let bench = Bench::new();
+    let set = vec![run('a', Act::Well, 0)];
+    let started = bench.sessions.start_set(set, leased(5), None).await;
+    started.expect("a starts");
+    pass(1.0).await;
+    bench
+        .start(vec![run('b', Act::Well, 0)])
+        .await
+        .expect("b starts");
+    pass(10.0).await;
+    assert_eq!(bench.running(), ["b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_aborts_when_a_run_achieves_more_than_it_may() {
+    let bench = Bench::new();
+    let mut terms = Terms::default();
+    terms.abort_when.achieved_above.insert("a", 5.0);
+    let set = vec![run('a', Act::GrowsAndFades, 0), run('b', Act::Well, 0)];
+    let started = bench.sessions.start_set(set, terms, None).await;
+    started.expect("both start");
+    pass(4.9).await;
+    assert_eq!(bench.running(), ["a", "b"]);
+    pass(0.5).await;
+    let end = bench.end_of("b");
+    assert_eq!(end.reason, EndReason::Aborted);
+    let because = end.because.expect("a reason");
+    assert!(
+        because.starts_with("achieved_above: a achieves 5."),
+        "{because}"
+    );
+    assert_eq!(bench.event(Kind::Stopping).because, Some(because));
+    bench.assert_consistent();
+}
+
+// === The emergency stop ===
+
+#[tokio::test(start_paused = true)]
+async fn a_halt_calls_a_start_off_and_refuses_the_next_ones() {
+    let bench = Bench::new();
+    let sessions = bench.sessions.clone();
+    let set = vec![run('a', Act::NeverStarts, 0)];
+    let starting =
+        tokio::spawn(async move { sessions.start_set(set, Terms::default(), None).await });
+    pass(0.1).await;
+    let before = Instant::now();
+    bench.sessions.halt(BY).await.expect("an answer");
+    assert!(before.elapsed() < SECOND);
+    assert!(starting.await.expect("no panic").is_err());
+    let refused = bench.start(vec![run('a', Act::Well, 0)]).await;
+    assert!(matches!(refused, Err(SessionError::Halted(_))));
+    bench.sessions.rearm(BY).await.expect("an answer");
+    bench
+        .start(vec![run('a', Act::Well, 0)])
+        .await
+        .expect("a starts");
+    let order = ["accepted a", "failed a", "halted", "rearmed", "accepted a"];
+    assert_eq!(bench.told()[..5], order);
+}
+
 // === Against a model ===
 
 #[derive(Debug, Clone)]
@@ -1010,7 +1116,7 @@ async fn play(steps: Vec<Step>) {
                 // The duration ends a quarter before the model's full second.
                 let mut run = run(*name, act(*good), *seconds);
                 run.duration = run.duration.map(|duration| duration - SECOND / 4);
-                drop(bench.sessions.start_one(run, None, None).await);
+                drop(bench.sessions.start_one(run, Terms::default(), None).await);
             }
             Step::StopOne(name) => {
                 let name = ["a", "b", "c"][*name as usize - 'a' as usize];
@@ -1062,21 +1168,25 @@ async fn an_onset_that_a_client_made_pointless_is_refused() {
     let (bench, onset) = with_onset();
     // Neither another scenario nor the profile itself calls it off.
     let runs = vec![run('b', Act::Well, 0)];
-    bench.sessions.start_set(runs, boot).await.expect("a start");
+    bench
+        .sessions
+        .start_set(runs, Terms::default(), boot)
+        .await
+        .expect("a start");
     bench.sessions.stop_one("b", BY).await.expect("an answer");
     assert!(!onset.is_cancelled());
     bench.sessions.stop_all(BY).await.expect("an answer");
     assert!(onset.is_cancelled());
     let late = bench
         .sessions
-        .start_one(run('a', Act::Well, 0), None, boot)
+        .start_one(run('a', Act::Well, 0), Terms::default(), boot)
         .await;
     assert_eq!(late, Err(SessionError::Closed));
     assert!(bench.sessions.view().session.is_none());
     // A client may start it all the same.
     let started = bench
         .sessions
-        .start_one(run('a', Act::Well, 0), None, BY)
+        .start_one(run('a', Act::Well, 0), Terms::default(), BY)
         .await;
     started.expect("a start");
 
@@ -1086,13 +1196,13 @@ async fn an_onset_that_a_client_made_pointless_is_refused() {
             "set" => {
                 bench
                     .sessions
-                    .start_set(vec![run('b', Act::Well, 0)], BY)
+                    .start_set(vec![run('b', Act::Well, 0)], Terms::default(), BY)
                     .await
             }
             _ => {
                 bench
                     .sessions
-                    .start_one(run('a', Act::Well, 0), None, BY)
+                    .start_one(run('a', Act::Well, 0), Terms::default(), BY)
                     .await
             }
         };
@@ -1108,12 +1218,12 @@ async fn an_onset_joins_what_runs_and_the_ledger_knows_who_asked() {
     let first = vec![run('b', Act::Well, 0)];
     let first = bench
         .sessions
-        .start_set(first, boot)
+        .start_set(first, Terms::default(), boot)
         .await
         .expect("a start");
     let late = bench
         .sessions
-        .start_one(run('a', Act::Well, 0), None, boot)
+        .start_one(run('a', Act::Well, 0), Terms::default(), boot)
         .await;
     assert_eq!(late.expect("a start").session_id, first.session_id);
     let events = bench.ledger.all();
