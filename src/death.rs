@@ -42,6 +42,8 @@ impl Death {
         match self {
             Self::Exit(status) => status,
             Self::Panic => EXIT_BY_PANIC,
+            // As process 1 it is ended by the fault by which abort() gives up, since SIGABRT does nothing.
+            Self::StackOverflow if std::process::id() == 1 => by(Signal::SEGV),
             Self::Abort | Self::StackOverflow => by(Signal::ABORT),
             Self::Segfault => by(Signal::SEGV),
             Self::Kill | Self::OutOfMemory(_) => by(Signal::KILL),
