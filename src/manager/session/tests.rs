@@ -1039,7 +1039,7 @@ async fn a_halt_calls_a_start_off_and_refuses_the_next_ones() {
 
 #[derive(Debug, Clone)]
 enum Step {
-    StartSet(Vec<(char, bool)>),
+    StartSet(Vec<(char, bool)>, u64),
     StartOne(char, bool, u64),
     StopOne(char),
     StopAll,
@@ -1053,7 +1053,7 @@ fn step() -> impl Strategy<Value = Step> {
         (Just(names), goods).prop_map(|(names, goods)| names.into_iter().zip(goods).collect())
     });
     prop_oneof![
-        set.prop_map(Step::StartSet),
+        (set, 0..4_u64).prop_map(|(set, s)| Step::StartSet(set, s)),
         (name(), any::<bool>(), 0..4_u64).prop_map(|(n, good, s)| Step::StartOne(n, good, s)),
         name().prop_map(Step::StopOne),
         Just(Step::StopAll),
@@ -1071,12 +1071,10 @@ struct Model {
 impl Model {
     fn apply(&mut self, step: &Step) {
         match step {
-            Step::StartSet(set) => {
-                self.live = set
-                    .iter()
-                    .filter(|(_, good)| *good)
-                    .map(|(n, _)| (*n, None))
-                    .collect();
+            Step::StartSet(set, seconds) => {
+                let end = (*seconds > 0).then(|| self.now + seconds);
+                let good = set.iter().filter(|(_, good)| *good);
+                self.live = good.map(|(name, _)| (*name, end)).collect();
             }
             Step::StartOne(name, good, seconds) => {
                 self.live.retain(|(known, _)| known != name);
@@ -1096,60 +1094,104 @@ impl Model {
     }
 }
 
-async fn play(steps: Vec<Step>) {
-    let bench = Bench::new();
-    let mut model = Model::default();
+/// Gives the report of a start of which anything came up.
+async fn carry_out(bench: &Bench, step: &Step) -> Option<StartReport> {
     let act = |good: bool| if good { Act::Well } else { Act::FailsToStart };
+    let timed = |name: char, good: bool, seconds: u64| {
+        // The duration ends a quarter before the model's full second.
+        let mut run = run(name, act(good), seconds);
+        run.duration = run.duration.map(|duration| duration - SECOND / 4);
+        run
+    };
+    match step {
+        Step::StartSet(set, seconds) => {
+            let runs = set.iter().map(|(name, good)| timed(*name, *good, *seconds));
+            return bench.start(runs.collect()).await.ok();
+        }
+        Step::StartOne(name, good, seconds) => {
+            let run = timed(*name, *good, *seconds);
+            return bench
+                .sessions
+                .start_one(run, Terms::default(), None)
+                .await
+                .ok();
+        }
+        Step::StopOne(name) => {
+            let name = ["a", "b", "c"][*name as usize - 'a' as usize];
+            let stopped = bench.sessions.stop_one(name, None).await;
+            stopped.expect("an answer");
+        }
+        Step::StopAll => drop(bench.sessions.stop_all(None).await.expect("an answer")),
+        Step::Pass(seconds) => pass(*seconds as f64).await,
+    }
+    None
+}
+
+impl Bench {
+    fn assert_agrees(&self, model: &Model, after: &[Step]) {
+        let live = model.live.iter();
+        let live: Vec<String> = live.map(|(name, _)| name.to_string()).collect();
+        assert_eq!(self.running(), live, "after {after:?}");
+        self.assert_consistent();
+    }
+}
+
+async fn play(steps: Vec<Step>) {
+    let (bench, mut model) = (Bench::new(), Model::default());
     // Half a second off the seconds of all deadlines.
     pass(0.5).await;
     for step in steps {
-        // A failed start is part of the play; the view tells what came of it.
-        match &step {
-            Step::StartSet(set) => {
-                let runs = set
-                    .iter()
-                    .map(|(name, good)| run(*name, act(*good), 0))
-                    .collect();
-                drop(bench.start(runs).await);
-            }
-            Step::StartOne(name, good, seconds) => {
-                // The duration ends a quarter before the model's full second.
-                let mut run = run(*name, act(*good), *seconds);
-                run.duration = run.duration.map(|duration| duration - SECOND / 4);
-                drop(bench.sessions.start_one(run, Terms::default(), None).await);
-            }
-            Step::StopOne(name) => {
-                let name = ["a", "b", "c"][*name as usize - 'a' as usize];
-                bench
-                    .sessions
-                    .stop_one(name, None)
-                    .await
-                    .expect("an answer");
-            }
-            Step::StopAll => drop(bench.sessions.stop_all(None).await.expect("an answer")),
-            Step::Pass(seconds) => pass(*seconds as f64).await,
-        }
+        carry_out(&bench, &step).await;
         model.apply(&step);
-        let live: Vec<String> = model
-            .live
-            .iter()
-            .map(|(name, _)| name.to_string())
-            .collect();
-        assert_eq!(bench.running(), live, "after {step:?}");
-        bench.assert_consistent();
+        bench.assert_agrees(&model, &[step]);
     }
+}
+
+/// Commands of clients who do not wait for each other, and time between such crowds.
+async fn play_at_once(crowds: Vec<(Vec<Step>, u64)>) {
+    let (bench, mut model) = (Bench::new(), Model::default());
+    let mut newest = String::new();
+    pass(0.5).await;
+    for (mut steps, seconds) in crowds {
+        steps.retain(|step| !matches!(step, Step::Pass(_)));
+        let all = steps.iter().map(|step| carry_out(&bench, step));
+        let reports = futures_util::future::join_all(all).await;
+        for (step, report) in steps.iter().zip(reports) {
+            model.apply(step);
+            let Some(report) = report else { continue };
+            // A set is a session of its own; a single start may join the one that lives.
+            match step {
+                Step::StartSet(..) => assert!(report.session_id > newest, "{step:?}"),
+                _ => assert!(report.session_id >= newest, "{step:?}"),
+            }
+            newest = report.session_id;
+        }
+        bench.assert_agrees(&model, &steps);
+        let later = Step::Pass(seconds);
+        carry_out(&bench, &later).await;
+        model.apply(&later);
+        bench.assert_agrees(&model, &[later]);
+    }
+}
+
+fn on_a_paused_clock(play: impl Future<Output = ()>) {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_time().start_paused(true).build();
+    runtime.expect("a runtime").block_on(play);
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
     #[test]
     fn any_sequence_of_commands_leaves_what_the_model_says(steps in prop::collection::vec(step(), 0..20)) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .expect("a runtime");
-        runtime.block_on(play(steps));
+        on_a_paused_clock(play(steps));
+    }
+
+    #[test]
+    fn commands_that_come_at_once_are_carried_out_one_after_the_other(
+        crowds in prop::collection::vec((prop::collection::vec(step(), 1..5), 0..3_u64), 0..8),
+    ) {
+        on_a_paused_clock(play_at_once(crowds));
     }
 }
 
