@@ -625,6 +625,7 @@ mod tests {
         #[test]
         fn any_file_and_environment_are_taken_or_refused_in_one_message(
             file in any_file(),
+            boot in prop::option::of("\\{\"(fail|hang|ready_after)\": ?(true|5|\\{\\})\\}|.{0,12}"),
             env in prop::collection::vec(
                 (prop::sample::select(VARIABLES), "[0-9]{1,5}|[a-z]{0,6}|[^\\x00]{0,8}"),
                 0..3,
@@ -636,6 +637,8 @@ mod tests {
             let flags = Flags { file: Some(path.clone()), ..Flags::default() };
             let env: HashMap<&str, &str> =
                 env.iter().map(|((name, _), value)| (*name, value.as_str())).collect();
+            let mut env = env;
+            env.extend(boot.as_deref().map(|boot| (BOOT, boot)));
             match Config::load(&flags, &env) {
                 Err(error) => prop_assert!(!error.to_string().is_empty()),
                 Ok(mut loaded) => {

@@ -1,9 +1,82 @@
 //! What a profile may say, and when it ends the process.
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::fields::{FieldError, Fields};
+use crate::json::arbitrary;
+
+const KEYS: &[&str] = &[
+    "scenarios",
+    "name",
+    "params",
+    "duration",
+    "after",
+    "after_requests",
+    "when_ready",
+    "start_delay",
+    "ready_after",
+    "never_ready",
+    "fail",
+    "listening",
+    "exit_code",
+    "message",
+    "hang",
+    "crash_loop",
+    "boots",
+];
+
+/// Profiles that are nearly good: any object, with entries that are nearly good.
+fn any_profile() -> impl Strategy<Value = serde_json::Map<String, Value>> {
+    let texts = ["health_check", "dependency", "crash"];
+    let run = prop::sample::select(texts.to_vec()).prop_flat_map(move |name| {
+        let extra = arbitrary::object(&["after", "after_requests", "when_ready", "duration"], &[]);
+        (
+            Just(name),
+            prop_oneof![3 => Just(serde_json::Map::new()), 1 => extra],
+        )
+    });
+    let run = run.prop_map(|(name, mut run)| {
+        run.insert("name".to_owned(), name.into());
+        Value::Object(run)
+    });
+    let any = arbitrary::object(KEYS, &texts);
+    let good = prop_oneof![
+        Just(json!({})),
+        (0..100_u32).prop_map(|s| json!({ "ready_after": s, "crash_loop": { "after": s } })),
+        (0..100_u32).prop_map(|s| json!({ "fail": { "after": s, "listening": true } })),
+    ];
+    (
+        good,
+        prop::collection::vec(run, 0..3),
+        prop_oneof![Just(serde_json::Map::new()), any.boxed()],
+    )
+        .prop_map(|(good, runs, any)| {
+            let mut profile = good.as_object().cloned().unwrap_or_default();
+            profile.insert("scenarios".to_owned(), runs.into());
+            profile.extend(any);
+            profile
+        })
+}
+
+proptest! {
+    #[test]
+    fn any_profile_is_refused_with_places_or_read_back_as_it_was_taken(given in any_profile()) {
+        let effective = |given| {
+            let mut fields = Fields::new("/Boot", given);
+            Boot::read(&mut fields, scenarios::ALL);
+            fields.finish()
+        };
+        match effective(given) {
+            Err(errors) => {
+                prop_assert!(!errors.is_empty());
+                prop_assert!(errors.iter().all(|error| error.pointer.starts_with("/Boot")));
+            }
+            Ok(taken) => prop_assert_eq!(effective(taken.clone()), Ok(taken)),
+        }
+    }
+}
 
 fn read(profile: Value) -> Result<Boot, Vec<FieldError>> {
     let Value::Object(given) = profile else {
