@@ -38,4 +38,5 @@ pub mod plugin;
 pub mod readiness;
 pub mod scenarios;
 pub mod shutdown;
+mod sync;
 pub mod traces;

@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
+
+use crate::sync::{Arc, Builder, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// A handle to the timer; the thread ends when the last handle and the last sleep are gone.
 #[derive(Debug, Clone)]
@@ -77,7 +78,7 @@ impl FineTimer {
     pub fn start() -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let run = Arc::clone(&shared);
-        std::thread::Builder::new()
+        Builder::new()
             .name("timer".to_owned())
             .spawn(move || run.run())?;
         Ok(Self(Arc::new(Owner(shared))))

@@ -7,15 +7,15 @@
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Exit;
+use crate::sync::{
+    Arc, AtomicBool, AtomicUsize, Builder, Condvar, JoinHandle, Mutex, Ordering, PoisonError,
+};
 
 /// Counts the live guards of all runs.
 #[derive(Debug, Clone, Default)]
@@ -138,15 +138,13 @@ impl ThreadGroup {
     ) -> io::Result<()> {
         let (stop, end) = (Arc::clone(&self.stop), self.end.clone());
         let counted = self.census.enter();
-        let thread = std::thread::Builder::new()
-            .name(name.into())
-            .spawn(move || {
-                let outcome = catch_unwind(AssertUnwindSafe(|| work(&stop)))
-                    .unwrap_or_else(|panic| Err(format!("panicked: {}", panic_text(&*panic))));
-                drop(counted);
-                // The group may be gone already; then nobody asks how the thread ended.
-                drop(end.send(outcome));
-            })?;
+        let thread = Builder::new().name(name.into()).spawn(move || {
+            let outcome = catch_unwind(AssertUnwindSafe(|| work(&stop)))
+                .unwrap_or_else(|panic| Err(format!("panicked: {}", panic_text(&*panic))));
+            drop(counted);
+            // The group may be gone already; then nobody asks how the thread ended.
+            drop(end.send(outcome));
+        })?;
         self.threads.push(thread);
         Ok(())
     }
@@ -156,6 +154,7 @@ impl ThreadGroup {
         let mut left = self.threads.len();
         let mut exit = Exit::Stopped;
         tokio::select! {
+            biased;
             () = stop.cancelled() => {}
             () = Self::first_failure(&mut self.ends, &mut left, &mut exit) => {}
         }

@@ -1,0 +1,72 @@
+//! Every order in which threads can run, for what they share: the stop flag, the threads of a run and
+//! the fine timer.
+//!
+//! The modules are compiled here once more, with loom's types in the place of the standard library's.
+//! Loom runs each model again and again, with every choice that a scheduler and the memory model of
+//! the processor have; a lost wake-up shows as threads that wait for ever, which it reports. Its
+//! timed waits never time out, so that nothing but the wake-up can end them.
+
+mod sync;
+
+#[path = "../../src/plugin/guard.rs"]
+#[expect(
+    unused_imports,
+    unreachable_pub,
+    reason = "compiled for the models only"
+)]
+mod guard;
+#[path = "../../src/fault/timer.rs"]
+#[expect(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    reason = "compiled for the models only"
+)]
+mod timer;
+
+mod guards;
+mod sleeps;
+
+// Where the module of the guards looks for it.
+use mockserver::plugin::Exit;
+
+/// How many times a thread may be interrupted where it need not be: bugs show with two.
+const PREEMPTIONS: usize = 3;
+
+type Model = (&'static str, fn());
+
+fn main() {
+    // Cargo's own flags, and the name of a test of another file.
+    let words: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|arg| !arg.starts_with('-'))
+        .collect();
+    let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
+    for (name, model) in [guards::MODELS, sleeps::MODELS].concat() {
+        if wanted(name) {
+            explore(name, model);
+        }
+    }
+}
+
+/// Farther than any model goes.
+fn in_an_hour() -> std::time::Instant {
+    std::time::Instant::now() + std::time::Duration::from_secs(3600)
+}
+
+fn explore(name: &str, model: fn()) {
+    let start = std::time::Instant::now();
+    let orders = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let tried = std::sync::Arc::clone(&orders);
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(PREEMPTIONS);
+    builder.check(move || {
+        tried.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        model();
+    });
+    let orders = orders.load(std::sync::atomic::Ordering::Relaxed);
+    println!(
+        "{name}: {orders} orders, {} ms",
+        start.elapsed().as_millis()
+    );
+}

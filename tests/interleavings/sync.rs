@@ -1,0 +1,42 @@
+//! Loom's types under the names that `src/sync.rs` has for the standard library's.
+
+use std::time::Duration;
+
+use loom::sync::WaitTimeoutResult;
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+pub(crate) use loom::sync::{Arc, Mutex, MutexGuard};
+pub(crate) use loom::thread::{Builder, JoinHandle};
+use std::sync::LockResult;
+pub(crate) use std::sync::PoisonError;
+
+/// Loom's has no default.
+#[derive(Debug)]
+pub(crate) struct Condvar(loom::sync::Condvar);
+
+impl Default for Condvar {
+    fn default() -> Self {
+        Self(loom::sync::Condvar::new())
+    }
+}
+
+impl Condvar {
+    pub(crate) fn wait<'a, T>(&self, held: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
+        self.0.wait(held)
+    }
+
+    pub(crate) fn wait_timeout<'a, T>(
+        &self,
+        held: MutexGuard<'a, T>,
+        left: Duration,
+    ) -> LockResult<(MutexGuard<'a, T>, WaitTimeoutResult)> {
+        self.0.wait_timeout(held, left)
+    }
+
+    pub(crate) fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
+    pub(crate) fn notify_all(&self) {
+        self.0.notify_all();
+    }
+}
