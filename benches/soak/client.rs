@@ -20,7 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest pause between two things that it does, in ms.
 const PAUSE_MS: u64 = 20;
 
-const SCENARIOS: &[&str] = &[
+/// What the daemon may be asked to start.
+pub(crate) const SCENARIOS: &[&str] = &[
     "cpu_burner",
     "memory_leaker",
     "network_latency",
@@ -130,6 +131,9 @@ impl Client {
                 let mut body = self.params(name);
                 if let Some(duration) = self.duration() {
                     body["duration"] = duration;
+                }
+                if self.rng.random_bool(0.1) {
+                    body["dry_run"] = true.into();
                 }
                 self.post("a start", &start_of(name), &body.to_string(), Right::Done);
             }
@@ -284,8 +288,9 @@ impl Client {
     // === Bad ones ===
 
     fn be_bad(&mut self) {
-        match self.rng.random_range(0..5_u32) {
-            0 => {
+        match self.rng.random_range(0..6_u32) {
+            0 => self.post("a crash", &start_of("crash"), "{}", Right::Refused),
+            1 => {
                 let body = *BAD_BODIES.choose(&mut self.rng).expect("there are some");
                 let path = if self.rng.random_bool(0.5) {
                     SET.to_owned()
@@ -294,12 +299,12 @@ impl Client {
                 };
                 self.post("a bad body", &path, body, Right::Refused);
             }
-            1 => {
+            2 => {
                 let path = start_of(self.any_scenario());
                 let body = "x".repeat(self.rng.random_range(65_537..200_000));
                 self.post("a huge body", &path, &body, Right::Refused);
             }
-            2 => {
+            3 => {
                 let paths = [
                     "/nothing",
                     "/api/v1/scenarios/none/status",
@@ -307,7 +312,7 @@ impl Client {
                 ];
                 self.get("a bad path", &paths, Right::Refused);
             }
-            3 => self.post("a wrong method", "/api/v1/scenarios", "{}", Right::Refused),
+            4 => self.post("a wrong method", "/api/v1/scenarios", "{}", Right::Refused),
             _ => {
                 let bytes = *GARBAGE.choose(&mut self.rng).expect("there are some");
                 self.send("garbage", bytes);

@@ -7,8 +7,8 @@
 //! cargo bench --bench soak -- --seconds 3600 --seed 7           an hour, with the choices of seed 7
 //! ```
 //!
-//! The seed is printed; it settles what each client chooses, not how the clients interleave. Only
-//! `crash` is never started: it is meant to end the daemon. The exit code tells whether all held.
+//! The seed is printed; it settles what each client chooses, not how the clients interleave. The daemon
+//! is configured to refuse `crash`, which is meant to end it. The exit code tells whether all held.
 
 #[path = "../../tests/it/common.rs"]
 #[expect(dead_code, reason = "the tests use more of it")]
@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use census::Census;
-use client::Client;
+use client::{Client, SCENARIOS};
 use common::Daemon;
 use figures::Figures;
 use history::History;
@@ -77,7 +77,9 @@ struct Soak {
 
 impl Soak {
     fn begin(seed: u64) -> Self {
-        let daemon = Daemon::start();
+        // The crash is left out by the daemon's configuration; that the clients ask for it shows it.
+        let allowed = format!("Limits: {{Scenarios: [{}]}}\n", SCENARIOS.join(", "));
+        let daemon = Daemon::start_with(&allowed, &[]);
         let figures = Arc::default();
         let client = |number| Client::new(&daemon, seed, number, &figures);
         Self {
