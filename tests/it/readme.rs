@@ -50,6 +50,10 @@ const NOT_RUN_HERE: &[(&str, &str)] = &[
         "figures belong to a quiet machine, as above",
     ),
     (
+        "cargo bench --bench survival",
+        "the same, and it needs root and containers",
+    ),
+    (
         "cargo bench --bench soak -- --seconds 3600",
         "takes an hour; tests/run does it for a minute",
     ),
