@@ -26,6 +26,8 @@ const ABOUT: &str = "An HTTP service that goes wrong on command, and stops when 
 - Bodies are JSON whatever the Content-Type says, and an absent body is `{}`. `80.0` is as good as `80`.
 - Errors are RFC 9457 problems on every path. All bad values are listed, and a request that is refused \
   has changed nothing.
+- A request that is no HTTP is 400 (`malformed-request`) on every path, and one whose head is too large \
+  431 (`head-too-large`).
 - Where a token is configured, every POST must carry it, and with `Auth.ProtectReads` every read of the \
   control API too. Probes, traffic and this description never need it.
 - Pages of other sites are refused: a browser may send only what our own pages ask for.

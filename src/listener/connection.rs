@@ -10,13 +10,14 @@ use std::task::{Context, Poll, ready};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
+use futures_util::FutureExt;
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tower::Service;
@@ -106,6 +107,12 @@ async fn says_something(stream: &TcpStream, watch: &Watch) -> bool {
     .await
 }
 
+/// Whether the client has closed the connection, however much of what it sent is still to be read.
+fn hung_up(stream: &TcpStream) -> bool {
+    let ready = stream.ready(Interest::READABLE).now_or_never();
+    matches!(ready, Some(Ok(ready)) if ready.is_read_closed())
+}
+
 /// A stream that notes when bytes come and when none are taken, and that tells why a request could not be
 /// read.
 #[derive(Debug)]
@@ -152,6 +159,7 @@ impl AsyncRead for Watched {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.watch.note_reading();
         let room = buffer.remaining();
         let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
         if buffer.remaining() < room {
@@ -173,6 +181,10 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The server flushes whenever it is woken.
+        if self.watch.shall_look() && hung_up(self.stream.get_ref()) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
@@ -211,7 +223,7 @@ impl hyper::service::Service<Request<Incoming>> for Answering {
     type Future = Answer;
 
     fn call(&self, request: Request<Incoming>) -> Answer {
-        self.watch.enter(Phase::Answer);
+        self.watch.enter_answer();
         let under_way = UnderWay(Arc::clone(&self.watch));
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.client);

@@ -4,7 +4,7 @@
 //! after all of them once a second finds those that are overdue. No request pays for a timer.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -19,6 +19,9 @@ const HEAD_WITHIN: Duration = Duration::from_secs(10);
 const KEPT_IDLE: Duration = Duration::from_secs(75);
 /// How long a client may take nothing of an answer.
 const TAKES_WITHIN: Duration = Duration::from_secs(60);
+/// How long a request is answered before one looks whether its client is still there, where the server
+/// does not see that: long enough for a command to be handed over, hang-up or not.
+const DEAF_MS: u64 = 1000;
 /// The share of quiet connections that make room at once, so that a flood does not have every
 /// connection looked at for each new one.
 const ROOM_SHARE: usize = 64;
@@ -89,6 +92,11 @@ pub(super) struct Watch {
     at: AtomicU64,
     /// Since when the client takes nothing of an answer, plus one; 0 when it does.
     stuck: AtomicU64,
+    /// Whether a request is being answered behind which more has come: then the server reads no further
+    /// and does not see a hang-up.
+    deaf: AtomicBool,
+    /// Whether it shall look for one.
+    look: AtomicBool,
     order: AtomicU8,
     task: AtomicWaker,
 }
@@ -99,6 +107,8 @@ impl Watch {
             clock,
             at: AtomicU64::new(0),
             stuck: AtomicU64::new(0),
+            deaf: AtomicBool::new(false),
+            look: AtomicBool::new(false),
             order: AtomicU8::new(Order::Stay as u8),
             task: AtomicWaker::new(),
         };
@@ -110,6 +120,22 @@ impl Watch {
     pub(super) fn enter(&self, phase: Phase) {
         let at = (self.clock.last() << 2) | phase as u64;
         self.at.store(at, Ordering::Relaxed);
+    }
+
+    /// Notes that a request begins to be answered.
+    pub(super) fn enter_answer(&self) {
+        self.enter(Phase::Answer);
+        self.deaf.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that the server reads.
+    pub(super) fn note_reading(&self) {
+        self.deaf.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether a hang-up is to be looked for, once.
+    pub(super) fn shall_look(&self) -> bool {
+        self.look.load(Ordering::Relaxed) && self.look.swap(false, Ordering::Relaxed)
     }
 
     /// Notes that bytes have come.
@@ -144,6 +170,16 @@ impl Watch {
         // What was stored is a phase; there are four values for three of them.
         let phase = Phase::ALL.get((at & 3) as usize).copied();
         (phase.unwrap_or(Phase::Head), at >> 2)
+    }
+
+    /// Has a hang-up looked for that the server does not see.
+    fn have_looked(&self, now_ms: u64) {
+        let (phase, since) = self.at();
+        let long = now_ms.saturating_sub(since) >= DEAF_MS;
+        if phase == Phase::Answer && long && self.deaf.load(Ordering::Relaxed) {
+            self.look.store(true, Ordering::Relaxed);
+            self.task.wake();
+        }
     }
 
     /// What it has to be told because it takes too long.
@@ -248,6 +284,7 @@ impl Connections {
             if let Some(order) = watch.overdue(now_ms) {
                 watch.tell(order);
             }
+            watch.have_looked(now_ms);
         }
     }
 
@@ -369,6 +406,22 @@ mod tests {
         listener.0.make_room();
         assert_eq!(told(&waiting), Order::Break);
         assert!(listener.0.free_slot().is_some());
+    }
+
+    #[test]
+    fn a_hang_up_is_looked_for_where_the_server_does_not_read() {
+        let listener = Listener::of(1);
+        let member = listener.member(Phase::Idle, 0);
+        let looks = |now_ms| {
+            member.watch.have_looked(now_ms);
+            member.watch.shall_look()
+        };
+        assert!(!looks(2000));
+        member.watch.enter_answer();
+        assert_eq!((looks(999), looks(1000)), (false, true));
+        assert!(!member.watch.shall_look(), "once is enough");
+        member.watch.note_reading();
+        assert!(!looks(2000));
     }
 
     #[test]

@@ -25,6 +25,10 @@ impl<S> LateEnd<S> {
     pub(super) fn new(stream: S) -> Self {
         Self { stream, end: None }
     }
+
+    pub(super) fn get_ref(&self) -> &S {
+        &self.stream
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for LateEnd<S> {

@@ -185,6 +185,29 @@ fn pipelined_garbage_is_refused_and_disturbs_nobody() {
     }
 }
 
+#[test]
+fn a_client_that_sent_two_requests_and_hung_up_in_a_delay_is_let_go() {
+    let daemon = Daemon::start();
+    daemon.started("network_latency", json!({ "latency_ms": 600_000 }));
+    let delayed = || daemon.status("network_latency")["metrics"]["delayed_requests"].clone();
+    delayed();
+    let files = daemon.process().open_files();
+    let mut all = held(daemon.service, 20, &GET.repeat(2));
+    // One that only waits stays.
+    all.append(&mut held(daemon.service, 1, &GET.repeat(2)));
+    eventually("all wait", || (delayed() == 21).then_some(()));
+    let mut waiting = all.pop().expect("the last one");
+    drop(all);
+    let process = daemon.process();
+    eventually("the connections are closed", || {
+        (process.open_files() <= files + 1).then_some(())
+    });
+    daemon.stopped("network_latency");
+    let mut first = [0; 12];
+    waiting.read_exact(&mut first).expect("an answer");
+    assert_eq!(&first, b"HTTP/1.1 200");
+}
+
 // === More connections than there are descriptors ===
 
 #[test]
