@@ -62,6 +62,11 @@ const NOT_RUN_HERE: &[(&str, &str)] = &[
         "takes minutes and a container engine; run by tests/run",
     ),
     (
+        "docker buildx build --platform linux/amd64,linux/arm64 -t mockserver:latest .",
+        "takes an emulator and half an hour; tests/arm64 builds the program and emulates it, and CI \
+         builds the image on an arm64 machine",
+    ),
+    (
         "docker run -p 8888:8888 mockserver:latest",
         "needs the image; run by tests/run",
     ),
