@@ -142,11 +142,11 @@ fn daemon(profile: &Value) -> Daemon {
 
 #[test]
 fn a_slow_start_listens_late_and_a_signal_ends_it_with_zero() {
-    let mut slow = Bare::start(&json!({ "start_delay": 1 }));
+    let mut slow = Bare::start(&json!({ "start_delay": 3 }));
     slow.hears_sigterm();
     assert!(!slow.listens());
     eventually("it listens", || slow.listens().then_some(()));
-    assert!(slow.began.elapsed() >= Duration::from_secs(1));
+    assert!(slow.began.elapsed() >= Duration::from_secs(3));
     slow.signal("-TERM");
     assert_eq!(slow.ended().code(), Some(0));
 
@@ -201,7 +201,7 @@ fn a_process_that_hangs_neither_listens_nor_hears_and_has_no_handler() {
 
 #[test]
 fn a_late_failure_comes_after_a_time_of_good_service() {
-    let profile = json!({ "fail": { "after": 1.5, "listening": true, "exit_code": 7 } });
+    let profile = json!({ "fail": { "after": 4, "listening": true, "exit_code": 7 } });
     let mut failing = daemon(&profile);
     assert_eq!(failing.get("/ready").status, 200);
     assert_eq!(failing.ended().code(), Some(7));
@@ -217,14 +217,14 @@ fn a_late_failure_comes_after_a_time_of_good_service() {
         boot["previous"]["because"],
         "the boot profile was to exit with 7"
     );
-    assert_eq!(boots[0]["boot"]["profile"]["fail"]["after"], 1.5);
+    assert_eq!(boots[0]["boot"]["profile"]["fail"]["after"], 4);
     assert_eq!(boot["profile"], Value::Null);
 }
 
 #[test]
 fn a_service_turns_ready_late_or_never_and_lives_meanwhile() {
     let begun = Instant::now();
-    let late = daemon(&json!({ "ready_after": 1 }));
+    let late = daemon(&json!({ "ready_after": 4 }));
     let first = late.get("/ready");
     assert_eq!(
         (first.status, &first.body),
@@ -240,7 +240,7 @@ fn a_service_turns_ready_late_or_never_and_lives_meanwhile() {
         "nothing touches the admin listener"
     );
     late.logged("that it is ready", |line| line["message"] == "Ready.");
-    assert!(begun.elapsed() >= Duration::from_secs(1));
+    assert!(begun.elapsed() >= Duration::from_secs(4));
     assert_eq!(late.get("/ready").status, 200);
 
     let mut never = daemon(&json!({ "never_ready": true }));

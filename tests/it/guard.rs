@@ -8,12 +8,15 @@ use crate::common::{Answer, Daemon, PATIENCE, agent, answer, header_of, send};
 const LOCKED: &str = "Log: {Level: debug}\nAuth: {Token: open-sesame, ProtectReads: true}\n";
 const TOKEN: (&str, &str) = ("authorization", "Bearer open-sesame");
 /// What never needs anything.
-const OPEN: [&str; 10] = [
+const OPEN: [&str; 13] = [
     "/health",
     "/healthz",
     "/livez",
     "/ready",
     "/readyz",
+    "/startup",
+    "/startupz",
+    "/version",
     "/api/v1/mock-service",
     "/api/v1/test/sleep10ms",
     "/api/v1/test/sleep30ms",

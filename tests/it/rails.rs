@@ -324,7 +324,10 @@ fn sigusr1_halts_too() {
         let session = daemon.session();
         (session["session_id"] == "" && session["halted_since"].is_string()).then_some(())
     });
-    assert_eq!(kinds(&daemon), ["halted signal"]);
+    // The signal has nobody to answer who would wait until it is on disk.
+    eventually("it is told", || {
+        (kinds(&daemon) == ["halted signal"]).then_some(())
+    });
     assert_eq!(start(&daemon, "dependency", json!({})).status, 409);
 }
 

@@ -82,7 +82,7 @@ fn sigint_ends_a_daemon_that_ignores_sigterm() {
 #[test]
 fn a_slow_end_serves_on_unready_and_one_that_stays_ready_does_not_show() {
     for (mode, ready) in [("slow", 503), ("stay_ready", 200)] {
-        let mut daemon = hung(json!({ "mode": mode, "drain_seconds": 1.5 }));
+        let mut daemon = hung(json!({ "mode": mode, "drain_seconds": 4 }));
         let start = Instant::now();
         daemon.signal("-TERM");
         met(&daemon, 1);
@@ -93,7 +93,7 @@ fn a_slow_end_serves_on_unready_and_one_that_stays_ready_does_not_show() {
         assert_eq!(daemon.get("/health").status, 200, "{mode}");
         assert_eq!(daemon.ended().code(), Some(0), "{mode}");
         let took = start.elapsed();
-        let (least, most) = (Duration::from_millis(1500), Duration::from_millis(3500));
+        let (least, most) = (Duration::from_secs(4), Duration::from_secs(6));
         assert!(least <= took && took < most, "{mode} took {took:?}");
     }
 }
