@@ -5,6 +5,10 @@
 //! command are arms of one `select!` and cannot interleave; and a run's timer and task are fields of
 //! its slot and go when it goes, so that no timer can end a later run.
 //!
+//! Nothing waits for an end but who asked for it: a run that was told to end keeps its slot until all is
+//! released (`ending.rs`), and meanwhile others start and stop. Starts take turns: one waits for what it
+//! takes the place of, and what concerns it waits for it.
+//!
 //! Whatever happens to a run is noted in the ledger, and a client is answered when the ledger has it on
 //! disk; the actor itself never waits for that, so that no deadline is late because a disk is busy.
 //!
@@ -15,6 +19,8 @@
 //! Running  => Stopping (a set start, stop-all, the last run ends, shut-down)
 //! Stopping => Starting (replaced) | Idle | Closed (shut-down)
 //! ```
+
+mod ending;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -28,6 +34,8 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
+
+use ending::{Answer, Ending, Wait};
 
 use super::abort::{AbortWhen, Measured, ProbeWatch, available_memory_mb};
 use super::lease::Lease;
@@ -188,6 +196,8 @@ impl SessionManager {
             onsets,
             mailbox,
             backlog: VecDeque::new(),
+            pending: None,
+            waits: Vec::new(),
             tasks: JoinSet::new(),
             answers: JoinSet::new(),
             session: None,
@@ -338,9 +348,16 @@ struct Slot {
     deadline: Option<Instant>,
     armed: Vec<Arc<Armed>>,
     phase: Phase,
+    /// There once it was told to end.
+    ending: Option<Ending>,
 }
 
 impl Slot {
+    /// Whether nobody told it to end yet.
+    fn is_live(&self) -> bool {
+        self.ending.is_none()
+    }
+
     /// Looks at the effect, and notes what it has come to.
     fn observe(&mut self, ledger: &Ledger) -> Effect {
         let effect = self.run.observe();
@@ -357,6 +374,34 @@ impl Slot {
 struct Accepted {
     tag: RunTag,
     run: PlannedRun,
+}
+
+/// A start that waits until all that it takes the place of is gone.
+struct Pending {
+    id: String,
+    runs: Vec<Accepted>,
+    terms: Terms,
+    reply: StartReply,
+    /// The tasks that it waits for.
+    on: Vec<Id>,
+    since: Instant,
+}
+
+impl Pending {
+    fn new(id: String, runs: Vec<Accepted>, terms: Terms, reply: StartReply, on: Vec<Id>) -> Self {
+        Self {
+            id,
+            runs,
+            terms,
+            reply,
+            on,
+            since: Instant::now(),
+        }
+    }
+
+    fn starts(&self, name: &str) -> bool {
+        self.runs.iter().any(|run| run.tag.scenario == name)
+    }
 }
 
 /// A run on its way up.
@@ -411,6 +456,9 @@ struct Actor {
     mailbox: mpsc::Receiver<Order>,
     /// Commands that arrived while a start was under way, oldest first.
     backlog: VecDeque<Order>,
+    pending: Option<Pending>,
+    /// Answers that wait for the end of runs.
+    waits: Vec<Wait>,
     /// One task for each live run, from its start to its release.
     tasks: JoinSet<Exit>,
     /// Answers that wait for the ledger.
@@ -432,32 +480,50 @@ impl Actor {
         let mut observe = tokio::time::interval(OBSERVE_EVERY);
         observe.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.root.is_cancelled() {
-            if let Some(order) = self.backlog.pop_front() {
-                self.handle(order).await;
+            if let Some(pending) = self.pending.take_if(|pending| pending.on.is_empty()) {
+                self.start(pending).await;
+                continue;
+            }
+            if self.pending.is_none()
+                && let Some(order) = self.backlog.pop_front()
+            {
+                self.handle(order);
                 continue;
             }
             let live = self.session.is_some();
-            let deadline = self.next_deadline();
+            let (deadline, give_up) = (self.next_deadline(), self.next_give_up());
             let lease_end = self.lease().map(Lease::ends);
+            let call_off = self.pending_call_off();
             tokio::select! {
                 biased;
                 () = self.root.cancelled() => break,
-                () = at(deadline) => self.expire().await,
-                () = at(lease_end) => self.expire_lease().await,
-                Some(end) = self.tasks.join_next_with_id() => self.ended_by_itself(end),
+                () = at(deadline) => self.expire(),
+                () = at(lease_end) => self.expire_lease(),
+                () = at(give_up) => self.give_up(),
+                () = at(call_off) => self.call_off("the start was called off by a later request"),
+                Some(end) = self.tasks.join_next_with_id() => self.ended(end),
                 order = self.mailbox.recv() => match order {
-                    Some(order) => self.handle(order).await,
+                    Some(order) => self.take_in(order),
                     None => break,
                 },
-                _ = observe.tick(), if live => self.observe().await,
+                _ = observe.tick(), if live => self.observe(),
                 // Only to forget it.
                 Some(_) = self.answers.join_next() => {}
             }
         }
         // Whoever still waits in the mailbox hears that the daemon is closed, by the dropped reply.
         self.mailbox.close();
-        self.end_all(Cause::itself(EndReason::Shutdown, None), SHUTDOWN_GRACE)
-            .await;
+        self.call_off("the daemon is shutting down");
+        let shutdown = Cause::itself(EndReason::Shutdown, None);
+        self.begin_end(|_| true, &shutdown, SHUTDOWN_GRACE);
+        self.hurry(SHUTDOWN_GRACE);
+        while let Some(give_up) = self.next_give_up() {
+            tokio::select! {
+                biased;
+                Some(end) = self.tasks.join_next_with_id() => self.ended(end),
+                () = sleep_until(give_up) => self.give_up(),
+            }
+        }
         let ledger = &self.host.ledger;
         ledger.note(Draft::new(Kind::Shutdown));
         ledger.synced_within(LAST_SYNC).await;
@@ -468,7 +534,24 @@ impl Actor {
         }
     }
 
-    async fn handle(&mut self, Order { by, command }: Order) {
+    /// Handles an order, or puts it off while a start waits for what it takes the place of: all that
+    /// could concern that start, or an order before it, keeps its turn.
+    fn take_in(&mut self, order: Order) {
+        let can_go_before = match (&self.pending, &order.command) {
+            (None, _) => true,
+            (Some(pending), Command::StopOne(name, _)) => {
+                !pending.starts(name) && !self.backlog.iter().any(|o| o.command.calls_off(name))
+            }
+            _ => false,
+        };
+        if can_go_before {
+            self.handle(order);
+        } else {
+            self.backlog.push_back(order);
+        }
+    }
+
+    fn handle(&mut self, Order { by, command }: Order) {
         if self.is_void(by, &command) {
             // It was called off on its way here: the dropped reply says so.
             return;
@@ -483,8 +566,9 @@ impl Actor {
                 }
                 let id = self.next_id();
                 let runs = self.accept(&id, runs, by);
-                self.end_all(replaced, STOP_GRACE).await;
-                self.start(id, runs, terms, reply).await;
+                self.begin_end(|_| true, &replaced, STOP_GRACE);
+                let on = self.ending(|_| true);
+                self.pending = Some(Pending::new(id, runs, terms, reply, on));
             }
             Command::StartOne(run, terms, reply) => {
                 if let Some(halted) = halted {
@@ -497,27 +581,33 @@ impl Actor {
                 {
                     return self.answer(reply, Err(full));
                 }
-                let id = match &self.session {
-                    Some(session) => session.id.clone(),
-                    None => self.next_id(),
-                };
+                // A session goes on even if its only run is replaced; one that is ending does not.
+                let lives = |session: &&Session| session.slots.iter().any(Slot::is_live);
+                let joined = self.session.as_ref().filter(lives);
+                let joined = joined.map(|session| session.id.clone());
+                let joins = joined.is_some();
+                let id = joined.unwrap_or_else(|| self.next_id());
                 let runs = self.accept(&id, vec![*run], by);
-                // The session goes on, even if its only run is replaced: it is settled by the start.
-                self.end_where(|slot| slot.run.name == name, replaced).await;
-                self.start(id, runs, terms, reply).await;
+                self.begin_end(|slot| slot.run.name == name, &replaced, STOP_GRACE);
+                let on = self.ending(|slot| !joins || slot.run.name == name);
+                self.pending = Some(Pending::new(id, runs, terms, reply, on));
             }
             Command::StopOne(name, reply) => {
-                self.end_where(|slot| slot.run.name == name, stopped).await;
-                if let Some(session) = &mut self.session {
-                    // Also where it had failed: a stop clears what is told of it.
+                self.begin_end(|slot| slot.run.name == name, &stopped, STOP_GRACE);
+                let on = self.ending(|slot| slot.run.name == name);
+                if on.is_empty()
+                    && let Some(session) = &mut self.session
+                {
+                    // It may have failed: a stop clears what is told of it.
                     session.details.retain(|known| known.name != name);
+                    self.settle();
                 }
-                self.settle();
-                self.answer(reply, ());
+                self.answer_after(on, Answer::Stopped(reply));
             }
             Command::StopAll(reply) => {
-                let names = self.end_all(stopped, STOP_GRACE).await;
-                self.answer(reply, names);
+                let names = self.begin_end(|_| true, &stopped, STOP_GRACE);
+                let on = self.ending(|_| true);
+                self.answer_after(on, Answer::AllStopped(reply, names));
             }
             Command::Halt(reply) => {
                 let since = match self.halted_since {
@@ -532,9 +622,10 @@ impl Actor {
                     }
                 };
                 self.halted_since = Some(since);
+                let stopped = self.begin_end(|_| true, &stopped, STOP_GRACE);
                 self.show();
-                let stopped = self.end_all(stopped, STOP_GRACE).await;
-                self.answer(reply, Halted { since, stopped });
+                let on = self.ending(|_| true);
+                self.answer_after(on, Answer::Halted(reply, Halted { since, stopped }));
             }
             Command::Rearm(reply) => {
                 if self.halted_since.take().is_some() {
@@ -597,8 +688,52 @@ impl Actor {
         runs.into_iter().map(accept).collect()
     }
 
-    /// Starts `runs`, commits those that come up and answers.
-    async fn start(&mut self, id: String, runs: Vec<Accepted>, terms: Terms, reply: StartReply) {
+    /// When the start that waits is called off: after a time in which it is left alone, once each of
+    /// its runs is made pointless by an order after it.
+    fn pending_call_off(&self) -> Option<Instant> {
+        let pending = self.pending.as_ref()?;
+        let pointless = |run: &Accepted| {
+            let name = run.tag.scenario;
+            self.backlog.iter().any(|o| o.command.calls_off(name))
+        };
+        let all = pending.runs.iter().all(pointless);
+        all.then_some(pending.since + CALL_OFF_AFTER)
+    }
+
+    /// Fails the start that waits, if there is one.
+    fn call_off(&mut self, reason: &str) {
+        let Some(pending) = self.pending.take() else {
+            return;
+        };
+        let failed = |Accepted { tag, .. }: &Accepted| {
+            let failed = Draft::of(Kind::Failed, tag).error(Some(reason.to_owned()));
+            self.host.ledger.note(failed);
+            warn!(session = %tag.session_id, scenario = tag.scenario, reason, "Scenario failed to start.");
+            Detail {
+                name: tag.scenario,
+                success: false,
+                error: Some(reason.to_owned()),
+                warning: None,
+                duration_s: None,
+            }
+        };
+        let details = pending.runs.iter().map(failed).collect();
+        self.settle();
+        if !self.root.is_cancelled() {
+            let report = StartReport::new(pending.id, details);
+            self.answer(pending.reply, Err(SessionError::NothingStarted(report)));
+        }
+    }
+
+    /// Starts what was waiting, commits the runs that come up and answers.
+    async fn start(&mut self, pending: Pending) {
+        let Pending {
+            id,
+            runs,
+            terms,
+            reply,
+            ..
+        } = pending;
         let outcome = self.start_and_commit(id, runs, terms).await;
         self.settle();
         if outcome.is_err() && self.root.is_cancelled() {
@@ -661,6 +796,7 @@ impl Actor {
                         stop: launch.stop,
                         deadline: longest.map(|after| now + after),
                         phase: Phase::default(),
+                        ending: None,
                     });
                 }
                 Err(reason) => {
@@ -801,31 +937,23 @@ impl Actor {
 
     // === Ending ===
 
-    async fn end_all(&mut self, cause: Cause, grace: Duration) -> Vec<&'static str> {
-        let ended = self.end_within(|_| true, cause, grace).await;
-        self.settle();
-        ended
+    fn end_all(&mut self, reason: EndReason, because: Option<String>) {
+        self.begin_end(|_| true, &Cause::itself(reason, because), STOP_GRACE);
     }
 
-    async fn end_where(&mut self, which: impl Fn(&Slot) -> bool, cause: Cause) {
-        self.end_within(which, cause, STOP_GRACE).await;
-    }
-
-    async fn expire(&mut self) {
+    fn expire(&mut self) {
         let now = Instant::now();
-        self.end_where(
-            |slot| slot.deadline.is_some_and(|at| at <= now),
-            Cause::itself(EndReason::Expired, None),
-        )
-        .await;
-        self.settle();
+        let is_over = |slot: &Slot| slot.deadline.is_some_and(|at| at <= now);
+        let expired = Cause::itself(EndReason::Expired, None);
+        self.begin_end(is_over, &expired, STOP_GRACE);
     }
 
-    async fn expire_lease(&mut self) {
+    fn expire_lease(&mut self) {
         // It may have been renewed in this very moment.
-        if self.lease().is_some_and(Lease::end_if_over) {
-            let cause = Cause::itself(EndReason::LeaseExpired, None);
-            self.end_all(cause, STOP_GRACE).await;
+        if let Some(session) = &mut self.session
+            && session.lease.take_if(|lease| lease.end_if_over()).is_some()
+        {
+            self.end_all(EndReason::LeaseExpired, None);
         }
     }
 
@@ -833,70 +961,10 @@ impl Actor {
         self.session.as_ref()?.lease.as_ref()
     }
 
-    /// Ends the chosen runs: first their faults on requests, then the runs; returns when all is
-    /// released, with their names in order. What is left of the session is for the caller to settle.
-    async fn end_within(
-        &mut self,
-        which: impl Fn(&Slot) -> bool,
-        cause: Cause,
-        grace: Duration,
-    ) -> Vec<&'static str> {
-        let Some(session) = &mut self.session else {
-            return Vec::new();
-        };
-        let mut ending: Vec<Slot> = session.slots.extract_if(.., |slot| which(slot)).collect();
-        if ending.is_empty() {
-            return Vec::new();
-        }
-        session
-            .details
-            .retain(|known| !ending.iter().any(|slot| slot.run.name == known.name));
-        self.store_faults();
-        let Cause {
-            reason,
-            by,
-            because,
-        } = cause;
-        let ledger = self.host.ledger.clone();
-        let mut effects = Vec::with_capacity(ending.len());
-        for slot in &mut ending {
-            let effect = slot.observe(&ledger);
-            let cause = Draft::of(ending_as(reason), &slot.run.tag())
-                .by(by)
-                .reason(reason)
-                .because(because.clone());
-            ledger.note(cause.effect(&effect.reading, &*slot.run.probe));
-            effects.push(effect);
-        }
-
-        let tasks: Vec<_> = ending
-            .iter()
-            .map(|s| (s.task.clone(), s.stop.clone()))
-            .collect();
-        let mut ends = self.release(&tasks, grace).await;
-        for (slot, effect) in ending.iter().zip(effects) {
-            let (kind, error) = match ends.remove(&slot.task.id()) {
-                Some(end) => (Kind::Cleared, failure_of(end)),
-                None => (
-                    Kind::Failed,
-                    Some("did not end and could not be aborted".to_owned()),
-                ),
-            };
-            self.note_gone(kind, &slot.run, reason, error.clone());
-            let end = RunEnd {
-                because: because.clone(),
-                error,
-                ..RunEnd::now(reason, effect)
-            };
-            self.note_end(&slot.run, end);
-        }
-        ending.iter().map(|slot| slot.run.name).collect()
-    }
-
-    /// Cancels the tasks and waits for them; after `grace` aborts those that still run.
+    /// Cancels the tasks of launches and waits for them; after `grace` aborts those that still run.
     ///
-    /// The ends returned are theirs and those of launches that ended meanwhile: of every task that is
-    /// in no slot.
+    /// The ends returned are theirs and those of other launches that ended meanwhile: of every task that
+    /// is in no slot.
     async fn release(
         &mut self,
         tasks: &[(AbortHandle, CancellationToken)],
@@ -914,7 +982,7 @@ impl Actor {
                 Some(end) = self.tasks.join_next_with_id() => {
                     let id = id_of(&end);
                     if self.has_slot(id) {
-                        self.ended_by_itself(end);
+                        self.ended(end);
                     } else {
                         ends.insert(id, end);
                     }
@@ -1019,7 +1087,11 @@ impl Actor {
 
     /// Ends the session when nothing of it lives, then shows what is left.
     fn settle(&mut self) {
-        if let Some(session) = self.session.take_if(|session| session.slots.is_empty()) {
+        let pending = self.pending.as_ref();
+        let is_over = |session: &mut Session| {
+            session.slots.is_empty() && pending.is_none_or(|pending| pending.id != session.id)
+        };
+        if let Some(session) = self.session.take_if(is_over) {
             info!(session = %session.id, held = self.host.census.count(), "Session ended.");
         }
         self.show();
@@ -1029,13 +1101,19 @@ impl Actor {
 
     fn store_faults(&self) {
         let slots = self.session.iter().flat_map(|session| &session.slots);
+        let slots = slots.filter(|slot| slot.is_live());
         self.table
             .store(slots.flat_map(|slot| slot.armed.iter().cloned()).collect());
     }
 
     fn show(&self) {
         self.store_faults();
-        let session = self.session.as_ref().map(|session| {
+        let before = self.publish.borrow().session.clone();
+        let session = self.session.as_ref().and_then(|session| {
+            if !session.slots.iter().any(Slot::is_live) {
+                // It ends as a whole, and is shown whole until all of it is gone.
+                return before;
+            }
             let names = session.slots.iter().map(|slot| slot.run.name).collect();
             let mut report = StartReport::new(session.id.clone(), session.details.clone());
             report.scenarios = names;
@@ -1043,13 +1121,13 @@ impl Actor {
             let expires_at = expiries
                 .collect::<Option<Vec<_>>>()
                 .and_then(|all| all.into_iter().max());
-            SessionStatus {
+            Some(SessionStatus {
                 report,
                 started_at: session.started_at,
                 expires_at,
                 lease_expires_at: session.lease.as_ref().map(Lease::ends_at),
                 abort_when: session.abort_when.clone(),
-            }
+            })
         });
         let view = View {
             session,
@@ -1062,17 +1140,17 @@ impl Actor {
     }
 
     /// Looks at what the runs achieve, and ends them where that was not to be.
-    async fn observe(&mut self) {
+    fn observe(&mut self) {
         let Some(session) = &mut self.session else {
             return;
         };
         let mut achieved = Vec::with_capacity(session.slots.len());
-        for slot in &mut session.slots {
+        for slot in session.slots.iter_mut().filter(|slot| slot.is_live()) {
             let effect = slot.observe(&self.host.ledger);
             let now = effect.reading.achieved;
             achieved.extend(now.map(|now| (slot.run.name, now)));
         }
-        if session.abort_when.is_empty() {
+        if session.abort_when.is_empty() || !session.slots.iter().any(Slot::is_live) {
             return;
         }
         let memory_matters = session.abort_when.memory_available_below_mb.is_some();
@@ -1086,8 +1164,7 @@ impl Actor {
         };
         if let Some(why) = session.abort_when.met(&measured) {
             warn!(session = %session.id, why, "Session aborts.");
-            let cause = Cause::itself(EndReason::Aborted, Some(why));
-            self.end_all(cause, STOP_GRACE).await;
+            self.end_all(EndReason::Aborted, Some(why));
         }
     }
 
@@ -1095,6 +1172,7 @@ impl Actor {
         self.session
             .iter()
             .flat_map(|s| &s.slots)
+            .filter(|slot| slot.is_live())
             .filter_map(|slot| slot.deadline)
             .min()
     }

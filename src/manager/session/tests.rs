@@ -1035,6 +1035,88 @@ async fn a_halt_calls_a_start_off_and_refuses_the_next_ones() {
     assert_eq!(bench.told()[..5], order);
 }
 
+// === A run that is stuck in its release ===
+
+/// A bench on which `a` is stuck and is being stopped, and `b` runs.
+async fn bench_with_a_stuck() -> (Bench, JoinHandle<Result<(), SessionError>>) {
+    let bench = Bench::new();
+    let set = vec![run('a', Act::IgnoresItsStop, 0), run('b', Act::Well, 0)];
+    bench.start(set).await.expect("both start");
+    let sessions = bench.sessions.clone();
+    let stopping = tokio::spawn(async move { sessions.stop_one("a", None).await });
+    pass(1.0).await;
+    (bench, stopping)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stuck_run_holds_up_no_stop_and_no_start_of_another() {
+    let (bench, stopping) = bench_with_a_stuck().await;
+    let before = Instant::now();
+    // What is not gone yet is shown.
+    assert_eq!(bench.running(), ["a", "b"]);
+    let start = bench
+        .sessions
+        .start_one(run('c', Act::Well, 0), Terms::default(), None);
+    start.await.expect("c starts");
+    bench.sessions.stop_one("b", None).await.expect("an answer");
+    assert!(before.elapsed() < SECOND);
+    assert_eq!(bench.end_of("b").reason, EndReason::Stopped);
+    assert!(!stopping.is_finished());
+    stopping.await.expect("no panic").expect("an answer");
+    assert!(before.elapsed() >= 8 * SECOND);
+    assert_eq!(bench.running(), ["c"]);
+    bench.assert_consistent();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_of_all_frees_the_others_at_once_and_answers_when_all_is_gone() {
+    let (bench, stopping) = bench_with_a_stuck().await;
+    let before = Instant::now();
+    let sessions = bench.sessions.clone();
+    let halting = tokio::spawn(async move { sessions.halt(None).await });
+    pass(0.1).await;
+    assert_eq!(bench.end_of("b").reason, EndReason::Stopped);
+    // A session that ends as a whole is shown whole.
+    assert_eq!(bench.running(), ["a", "b"]);
+    assert!(!halting.is_finished());
+    let halted = halting.await.expect("no panic").expect("an answer");
+    assert_eq!(halted.stopped, ["b"]);
+    assert!(before.elapsed() >= 8 * SECOND);
+    stopping.await.expect("no panic").expect("an answer");
+    bench.assert_consistent();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_waits_for_a_stuck_run_and_a_stop_of_all_calls_it_off() {
+    let (bench, _stopping) = bench_with_a_stuck().await;
+    let start = |name| {
+        let sessions = bench.sessions.clone();
+        let set = vec![run(name, Act::Well, 0)];
+        tokio::spawn(async move { sessions.start_set(set, Terms::default(), None).await })
+    };
+    let first = start('b');
+    pass(0.1).await;
+    assert!(!first.is_finished());
+    // In its turn: what comes after a start is not lost before it.
+    let sessions = bench.sessions.clone();
+    let stopping_b = tokio::spawn(async move { sessions.stop_one("b", None).await });
+    pass(1.0).await;
+    let outcome = first.await.expect("no panic");
+    let Err(SessionError::NothingStarted(report)) = outcome else {
+        panic!("{outcome:?}")
+    };
+    let called_off = Some("the start was called off by a later request");
+    assert_eq!(errors(&report), [called_off]);
+    stopping_b.await.expect("no panic").expect("an answer");
+    let second = start('c');
+    let begun = Instant::now();
+    let report = second.await.expect("no panic").expect("c starts");
+    assert_eq!(report.scenarios, ["c"]);
+    assert!(begun.elapsed() >= 5 * SECOND);
+    assert_eq!(bench.running(), ["c"]);
+    bench.assert_consistent();
+}
+
 // === Against a model ===
 
 #[derive(Debug, Clone)]
