@@ -42,8 +42,11 @@ impl Death {
         match self {
             Self::Exit(status) => status,
             Self::Panic => EXIT_BY_PANIC,
-            // As process 1 it is ended by the fault by which abort() gives up, since SIGABRT does nothing.
-            Self::StackOverflow if std::process::id() == 1 => by(Signal::SEGV),
+            // SIGABRT does nothing to process 1; the instruction by which the C library's abort() gives up
+            // ends it, and that is another one on each architecture.
+            Self::StackOverflow if cfg!(target_arch = "x86_64") && std::process::id() == 1 => {
+                by(Signal::SEGV)
+            }
             Self::Abort | Self::StackOverflow => by(Signal::ABORT),
             Self::Segfault => by(Signal::SEGV),
             Self::Kill | Self::OutOfMemory(_) => by(Signal::KILL),
