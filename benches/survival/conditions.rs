@@ -119,8 +119,11 @@ fn workers(table: &mut Table) {
     trial.run(table, |subject| {
         subject.start(&json!([late(), { "name": "health_check" }]));
         let mut held = wait(subject, 100);
-        let during = freeze(subject, &mut held);
-        (held, during)
+        freeze(subject, &mut held);
+        (
+            held,
+            "every thread of the service runtime is blocked".to_owned(),
+        )
     });
     table.note("the service listener under blocked workers: nobody is there who could answer");
 }
@@ -187,22 +190,22 @@ fn all(table: &mut Table) {
         subject.start(&json!([
             burner(), leak(), late(), { "name": "health_check" },
             // With the tasks and the connections this comes to nearly all of the limit.
-            { "name": "memory_leaker", "params": { "target_mb": 1150, "leak_rate_mb": 300 } },
+            { "name": "memory_leaker", "params": { "target_mb": 1200, "leak_rate_mb": 300 } },
         ]));
         let mut held = wait(subject, WAITING);
         subject.reached("goroutine_leak", "current_goroutines", TASKS);
+        subject.reached("memory_leaker", "current_mb", 1199.0);
         held.others.push(Box::new(fill_disk(subject)));
         held.others.push(Box::new(KeepsWriting::begin(subject)));
         held.others.push(Box::new(subject.without_more_files()));
-        let mut during = format!(
-            "all at once: 100 % CPU, a million tasks, {WAITING} requests waiting, no file \
-             descriptor left, the disk full, memory at {:.0} % of 2 GiB",
-            subject.percent_of_memory_limit()
-        );
+        let percent = subject.percent_of_memory_limit();
         if can_freeze {
-            during = format!("{during}, {}", freeze(subject, &mut held));
+            freeze(subject, &mut held);
         }
-        (held, during)
+        (
+            held,
+            format!("all of these at once, memory at {percent:.0} % of 2 GiB"),
+        )
     });
 }
 
@@ -248,14 +251,9 @@ fn wait(subject: &Subject, many: usize) -> Held {
     }
 }
 
-fn freeze(subject: &Subject, held: &mut Held) -> String {
-    let frozen = Frozen::workers_of(subject.pid()).expect("it could be done before");
-    let during = format!(
-        "all {} threads of the service runtime are blocked",
-        frozen.count()
-    );
-    held.frozen = Some(frozen);
-    during
+fn freeze(subject: &Subject, held: &mut Held) {
+    let frozen = Frozen::workers_of(subject.pid());
+    held.frozen = Some(frozen.expect("it could be done before"));
 }
 
 /// Leaves no room in `DataDir` until it is dropped.

@@ -41,10 +41,6 @@ impl Frozen {
         Ok(frozen)
     }
 
-    pub(crate) fn count(&self) -> usize {
-        self.threads.len()
-    }
-
     fn state(&self) -> PathBuf {
         self.group.join("freezer.state")
     }
