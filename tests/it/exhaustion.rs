@@ -47,6 +47,43 @@ fn a_limit_on_file_size_fails_the_run_and_spares_the_daemon() {
     assert_eq!(daemon.get("/health").status, 200);
 }
 
+/// Becomes the daemon as a user whose threads are counted, which the kernel does for all but root.
+const AS_A_USER: &str = "cp \"$1\" daemon && shift && chown -R 61234 . && \
+    exec setpriv --reuid=61234 --clear-groups ./daemon \"$@\"";
+
+#[test]
+fn a_thread_that_is_refused_fails_the_start_and_spares_the_daemon_and_other_runs() {
+    let is_root = rustix::process::geteuid().is_root();
+    let (by, as_the_user): (&[&str], &[&str]) = if is_root {
+        let user = &["setpriv", "--reuid=61234", "--clear-groups"];
+        (&["sh", "-c", AS_A_USER, "sh"], user)
+    } else {
+        (&["env"], &["env"])
+    };
+    let daemon = Daemon::start_under(by, "", &[]);
+    daemon.started("cpu_burner", json!({ "target_percent": 1 }));
+    // Fewer than there are: from now on no thread is given.
+    let limited = Command::new(as_the_user[0])
+        .args(&as_the_user[1..])
+        .args(["prlimit", "--pid", &daemon.pid().to_string(), "--nproc=1:"])
+        .status();
+    assert!(limited.expect("prlimit runs").success());
+    for name in ["memory_leaker", "goroutine_leak", "disk_io"] {
+        let answer = daemon.post(&format!("/api/v1/scenarios/{name}/start"), "");
+        assert_eq!(answer.status, 500, "{answer:?}");
+        let reason = answer.body["details"][0]["error"]
+            .as_str()
+            .expect("a reason");
+        assert!(reason.starts_with("no thread to "), "{reason}");
+    }
+    // What needs none starts, and what had its threads goes on.
+    daemon.started("network_latency", json!({ "latency_ms": 1 }));
+    let running = json!(["cpu_burner", "network_latency"]);
+    assert_eq!(daemon.session()["scenarios"], running);
+    assert_eq!(daemon.get("/health").status, 200);
+    assert_eq!(daemon.stop_all().body["stopped"], running);
+}
+
 // === Nobody reads the log ===
 
 /// A daemon whose standard output the test holds in its own hands.
