@@ -127,16 +127,6 @@ impl Reader<'_> {
         let entries = fields.field("scenarios", about).any(json!({}));
         let envelope = self.envelope(&mut fields);
         let (_, runs) = both(fields.finish(), self.entries(entries))?;
-        let watched = envelope.terms.abort_when.achieved_above.keys();
-        let strange = |name: &&&str| runs.iter().all(|run| run.plan.name != **name);
-        let never = |name: &&str| {
-            let at = format!("/abort_when/achieved_above/{name}");
-            FieldError::new(at, "does not stand in the set, and would never be met")
-        };
-        let never: Vec<_> = watched.filter(strange).map(never).collect();
-        if !never.is_empty() {
-            return Err(never);
-        }
         Ok(Request {
             runs,
             terms: envelope.terms,

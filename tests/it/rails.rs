@@ -439,14 +439,4 @@ fn a_session_goes_on_while_nothing_that_it_watches_is_met() {
     );
     assert_eq!(daemon.session()["abort_when"], watched);
     assert_eq!(ended(&daemon, "goroutine_leak")["reason"], "expired");
-    // What could never be met is a mistake.
-    let set = json!({
-        "scenarios": [{ "name": "dependency" }],
-        "abort_when": { "achieved_above": { "crash": 1 } },
-    });
-    let (status, _, pointer, _) = refusal(&start_set(&daemon, set));
-    assert_eq!(
-        (status, pointer.as_str()),
-        (422, "/abort_when/achieved_above/crash")
-    );
 }
