@@ -3,6 +3,7 @@
 //! The file's keys are those of `Config::read`, which is also where every range and default stands.
 //! All that is wrong is told in one message.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io::Read;
 use std::net::IpAddr;
@@ -135,7 +136,7 @@ pub struct Flags {
 /// The environment, as a parameter, so that tests need not change the process's own.
 pub trait Env {
     /// The value of the variable `name`.
-    fn get(&self, name: &str) -> Option<String>;
+    fn get(&self, name: &str) -> Option<OsString>;
 }
 
 /// The environment of this process.
@@ -143,9 +144,8 @@ pub trait Env {
 pub struct ProcessEnv;
 
 impl Env for ProcessEnv {
-    fn get(&self, name: &str) -> Option<String> {
-        // What is not Unicode is not valid anywhere either, and is refused where it is read.
-        std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+    fn get(&self, name: &str) -> Option<OsString> {
+        std::env::var_os(name)
     }
 }
 
@@ -251,15 +251,23 @@ impl Config {
             // The file may name the token in the other of the two ways.
             auth.retain(|key, _| !["Token", "TokenFile"].contains(&key.as_str()));
         }
+        let mut faults = Vec::new();
+        let mut text_of = |variable: &'static str| match env.get(variable)?.into_string() {
+            Ok(text) => Some(text),
+            Err(_) => {
+                faults.push((variable, "must be valid UTF-8".to_owned()));
+                None
+            }
+        };
         for (variable, path) in VARIABLES {
             // Kubernetes sets MOCKSERVER_PORT=tcp://… in every pod beside a Service of that name.
-            let value = env
-                .get(variable)
-                .filter(|value| !value.starts_with("tcp://"));
+            let may_be_link = path.ends_with(&["Port"]);
+            let value = text_of(variable).filter(|value| !(may_be_link && is_link(value)));
             if let Some(value) = value {
                 set(&mut values, path, value);
             }
         }
+        let (safe_boot, profile) = (text_of(SAFE_BOOT), text_of(BOOT));
         let by_flag: [(&[&str], &Option<String>); 3] = [
             (&["Host"], &flags.host),
             (&["Port"], &flags.port),
@@ -270,14 +278,13 @@ impl Config {
                 set(&mut values, path, value.clone());
             }
         }
-        let mut faults = Vec::new();
-        let safe_boot = read_safe_boot(env).unwrap_or_else(|fault| {
+        let safe_boot = read_safe_boot(safe_boot.as_deref()).unwrap_or_else(|fault| {
             faults.push((SAFE_BOOT, fault));
             false
         });
         if safe_boot {
             values.remove("Boot");
-        } else if let Some(text) = env.get(BOOT) {
+        } else if let Some(text) = profile {
             match read_boot(&text) {
                 Ok(boot) => drop(values.insert("Boot".to_owned(), boot)),
                 Err(fault) => faults.push((BOOT, fault)),
@@ -368,13 +375,13 @@ impl Config {
             let token = auth
                 .field("Token", "The bearer token that every change must carry.")
                 .secret()
-                .optional_text("must be a text that is not empty", any);
+                .optional_text(TOKEN_RULE, token_of);
             let from_file = auth
                 .field("TokenFile", "A file that holds the token.")
-                .optional_text("must be a readable file that is not empty", |file| {
-                    let text = read_bounded(Path::new(file)).ok()?;
-                    any(text.trim())
-                });
+                .optional_text(
+                    "must be a readable file that holds nothing but visible ASCII characters",
+                    |file| token_of(read_bounded(Path::new(file)).ok()?.trim()),
+                );
             if both {
                 auth.reject("TokenFile", "give either Token or TokenFile, not both");
             }
@@ -436,6 +443,21 @@ impl Config {
     }
 }
 
+const TOKEN_RULE: &str =
+    "must be visible ASCII characters without spaces, as a header carries them";
+
+/// A token that a client can send.
+fn token_of(text: &str) -> Option<String> {
+    let can_be_sent = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    can_be_sent.then(|| text.to_owned())
+}
+
+/// Whether `value` is the address of a Service, as Kubernetes puts it in the environment of pods.
+fn is_link(value: &str) -> bool {
+    let protocols = ["tcp://", "udp://", "sctp://"];
+    protocols.iter().any(|protocol| value.starts_with(protocol))
+}
+
 /// The URL of a collector, or none of an empty text. It carries no password: it is shown.
 fn collector(text: &str) -> Option<Option<Uri>> {
     if text.is_empty() {
@@ -494,8 +516,8 @@ fn read_boot(text: &str) -> Result<Value, String> {
     }
 }
 
-fn read_safe_boot(env: &dyn Env) -> Result<bool, String> {
-    match env.get(SAFE_BOOT).as_deref() {
+fn read_safe_boot(text: Option<&str>) -> Result<bool, String> {
+    match text {
         Some("1" | "true") => Ok(true),
         None | Some("" | "0" | "false") => Ok(false),
         Some(other) => Err(format!("must be 1 or 0, not {other:?}")),
@@ -558,8 +580,8 @@ mod tests {
     use crate::json::arbitrary;
 
     impl Env for HashMap<&str, &str> {
-        fn get(&self, name: &str) -> Option<String> {
-            HashMap::get(self, name).map(|value| (*value).to_owned())
+        fn get(&self, name: &str) -> Option<OsString> {
+            HashMap::get(self, name).map(OsString::from)
         }
     }
 
@@ -688,6 +710,47 @@ mod tests {
         let env = [("MOCKSERVER_PORT", "tcp://10.0.0.1:8888")];
         assert_eq!(load("", &env, Flags::default()).expect("good").port, 8888);
         assert!(load("", &[("MOCKSERVER_PORT", "eighty")], Flags::default()).is_err());
+    }
+
+    #[test]
+    fn only_a_port_may_be_a_kubernetes_service_link() {
+        let env = [("MOCKSERVER_AUTH_TOKEN", "tcp://s3cret")];
+        let config = load("", &env, Flags::default()).expect("good");
+        assert_eq!(config.auth.token.as_deref(), Some("tcp://s3cret"));
+        let env = [("MOCKSERVER_HOST", "tcp://10.0.0.1:8888")];
+        assert!(load("", &env, Flags::default()).is_err());
+    }
+
+    #[test]
+    fn a_token_that_no_client_can_send_is_refused() {
+        for bad in ["", "   ", "abc\n", "a b", "t\u{f6}ken", "\u{fffd}"] {
+            let env = [("MOCKSERVER_AUTH_TOKEN", bad)];
+            let message = load("", &env, Flags::default()).expect_err(bad);
+            assert!(message.contains("Auth.Token: must be"), "{message}");
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("token");
+        std::fs::write(&file, "one\ntwo\n").expect("a file");
+        let yaml = format!("Auth: {{TokenFile: {}}}", file.display());
+        let message = load(&yaml, &[], Flags::default()).expect_err("two lines");
+        assert!(message.contains("Auth.TokenFile: must be"), "{message}");
+    }
+
+    #[test]
+    fn a_variable_that_is_not_unicode_is_refused_by_its_name() {
+        struct NotUnicode;
+        impl Env for NotUnicode {
+            fn get(&self, name: &str) -> Option<OsString> {
+                use std::os::unix::ffi::OsStringExt;
+                (name == "MOCKSERVER_AUTH_TOKEN").then(|| OsString::from_vec(vec![0xff, 0xfe]))
+            }
+        }
+        let error = Config::load(&Flags::default(), &NotUnicode).expect_err("no text");
+        let message = error.to_string();
+        assert!(
+            message.contains("MOCKSERVER_AUTH_TOKEN: must be valid UTF-8"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -657,7 +657,7 @@ fn shipped_keys() -> Vec<(String, Vec<String>)> {
 fn load(yaml: &str) -> Result<Value, String> {
     struct Nothing;
     impl Env for Nothing {
-        fn get(&self, _: &str) -> Option<String> {
+        fn get(&self, _: &str) -> Option<std::ffi::OsString> {
             None
         }
     }
