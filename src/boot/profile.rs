@@ -171,6 +171,23 @@ impl Boot {
                 );
             }
         }
+        if let Some(fail) = &self.fail {
+            // Without `after` it fails as soon as it listens.
+            let is_timed = !fail.after.is_zero();
+            if fail.listening && is_timed && fail.after < self.start_delay {
+                fields.reject_at(
+                    "/fail/after",
+                    "must not be before start_delay where fail.listening is true",
+                );
+            }
+            let crash = self.crash_loop.as_ref();
+            if crash.is_some_and(|crash| fail.after < crash.after) {
+                fields.reject(
+                    "crash_loop",
+                    "has no effect: fail ends each boot before crash_loop.after",
+                );
+            }
+        }
         for (i, run) in self.scenarios.iter().enumerate() {
             if self.never_ready && run.onset.when_ready {
                 let at = format!("/scenarios/{i}/when_ready");

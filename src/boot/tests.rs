@@ -114,7 +114,7 @@ fn every_fault_of_a_profile_is_told_with_its_place() {
         ],
         "start_delay": "long",
         "fail": { "exit_code": 256, "listening": 1, "message": "" },
-        "crash_loop": { "boots": 0, "sleep": 1 },
+        "crash_loop": { "boots": 0, "after": 0, "sleep": 1 },
         "colour": "red",
     });
     let mut found = faults(profile);
@@ -156,11 +156,22 @@ fn what_could_never_happen_is_refused() {
                     "scenarios": [{ "name": "crash", "when_ready": true }] }),
             "/Boot/scenarios/0/when_ready",
         ),
+        (
+            json!({ "fail": { "listening": true, "after": 4 }, "start_delay": 5 }),
+            "/Boot/fail/after",
+        ),
+        (json!({ "fail": {}, "crash_loop": {} }), "/Boot/crash_loop"),
+        (
+            json!({ "fail": { "listening": true, "after": 4 }, "crash_loop": { "after": 5 } }),
+            "/Boot/crash_loop",
+        ),
     ] {
         assert_eq!(faults(profile.clone()), [at], "{profile}");
     }
     let good = json!({ "fail": { "listening": true }, "never_ready": true, "start_delay": 1 });
     assert!(read(good).is_ok());
+    let other_code = json!({ "fail": { "after": 5 }, "crash_loop": { "after": 5 } });
+    assert!(read(other_code).is_ok());
 }
 
 #[test]

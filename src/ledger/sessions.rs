@@ -100,6 +100,8 @@ pub struct PastRun {
     pub ended_before: Option<Moment>,
     /// How it ended; null while it runs.
     pub end: Option<RunEnding>,
+    /// What was measured where it was aborted: the condition of `abort_when`, with figures.
+    pub because: Option<String>,
     /// What went wrong.
     pub error: Option<String>,
     /// What was asked when it was last told.
@@ -223,6 +225,7 @@ impl PastRun {
             ended_at: None,
             ended_before: None,
             end: None,
+            because: None,
             error: None,
             asked: None,
             achieved: None,
@@ -273,6 +276,9 @@ impl PastRun {
             | Kind::ExitIntent
             | Kind::Shutdown => {}
         }
+        if event.because.is_some() {
+            self.because.clone_from(&event.because);
+        }
         if event.error.is_some() {
             self.error.clone_from(&event.error);
         }
@@ -293,7 +299,7 @@ impl PastRun {
 
 /// The head of [`csv`].
 const HEAD: &str = "session_id,boot_id,run_id,scenario,params,by,planned_from,planned_to,started_at,\
-    measured_from,measured_to,target_reached_at,ended_at,ended_before,end,error,asked,achieved,target,\
+    measured_from,measured_to,target_reached_at,ended_at,ended_before,end,because,error,asked,achieved,target,\
     unit\n";
 
 /// The same as a table (RFC 4180, lines ending in LF): one row for each measured interval, and one for
@@ -337,6 +343,7 @@ fn row(table: &mut String, session: &PastSession, run: &PastRun, measured: Inter
         cell(run.ended_at),
         cell(run.ended_before),
         cell(run.end.map(RunEnding::name)),
+        cell(run.because.as_ref()),
         cell(run.error.as_ref()),
         cell(run.asked),
         cell(run.achieved),
@@ -577,6 +584,21 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_was_aborted_says_what_was_measured() {
+        let mut tape = Tape::new();
+        let tag = tape.accept("a");
+        tape.tell(Kind::Started, &tag);
+        let because = "achieved_above: a achieves 5".to_owned();
+        tape.add(Draft::of(Kind::Stopping, &tag).because(Some(because.clone())));
+        tape.clear(&tag, EndReason::Aborted);
+        let sessions = derived(&tape.events);
+        let run = &sessions[0].runs[0];
+        assert_eq!(run.end, Some(RunEnding::Aborted));
+        assert_eq!(run.because, Some(because));
+        assert!(csv(&sessions).contains(",aborted,achieved_above: a achieves 5,"));
+    }
+
+    #[test]
     fn a_run_that_died_with_the_process_says_what_is_known_of_its_end() {
         let mut tape = Tape::new();
         let tag = tape.accept("a");
@@ -633,7 +655,7 @@ mod tests {
         let columns = lines[0].split(',').count();
         assert_eq!(
             (columns, lines[3].split(',').count()),
-            (20, 22),
+            (21, 23),
             "{}",
             lines[3]
         );
