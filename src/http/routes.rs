@@ -277,6 +277,7 @@ fn of_ledger() -> Vec<Route> {
             "ended_at": "2026-01-01T12:01:00.125913Z",
             "ended_before": null,
             "end": "expired",
+            "because": null,
             "error": null,
             "asked": 100.0,
             "achieved": 100.1,
