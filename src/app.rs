@@ -27,6 +27,7 @@ use crate::healthcheck;
 use crate::host::cgroup::Cgroup;
 use crate::host::memory_limit_bytes;
 use crate::host::runtimes::Runtimes;
+use crate::http::own_probe::OwnProbe;
 use crate::http::{Api, Parts, admin_router, service_router};
 use crate::ledger::Ledger;
 use crate::ledger::event::{Asker, BootFacts};
@@ -195,7 +196,8 @@ impl Control {
             // Whoever asks first hears of the boot.
             ledger.synced().await;
             let (requests, shutdown) = (Requests::default(), Shutdown::default());
-            let own_health = healthcheck::url_of(service.local_addr()?);
+            let own_probe = OwnProbe::new();
+            let own_health = healthcheck::url_of(service.local_addr()?, own_probe.path());
             let probe_health = move || -> BoxFuture<bool> {
                 let url = own_health.clone();
                 Box::pin(async move { healthcheck::check(&url).await.is_ok() })
@@ -241,6 +243,7 @@ impl Control {
                 protect_reads: auth.protect_reads,
                 allowed_hosts: auth.allowed_hosts,
                 traced: self.config.otel.endpoint.is_some(),
+                own_probe,
             });
             hand_over
                 .send((service, api.clone()))

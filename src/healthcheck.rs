@@ -26,17 +26,17 @@ pub fn run(url: Option<String>, config: &Config) -> Result<(), String> {
 }
 
 fn own_url(config: &Config) -> String {
-    url_of(SocketAddr::new(config.host, config.port))
+    url_of(SocketAddr::new(config.host, config.port), "/health")
 }
 
-/// `/health` of the service listener at `address`; one on all addresses is asked on the loopback one.
-pub(crate) fn url_of(address: SocketAddr) -> String {
+/// `path` on the service listener at `address`; one on all addresses is asked on the loopback one.
+pub(crate) fn url_of(address: SocketAddr, path: &str) -> String {
     let host = match address.ip() {
         IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         host => host,
     };
-    format!("http://{}/health", SocketAddr::new(host, address.port()))
+    format!("http://{}{path}", SocketAddr::new(host, address.port()))
 }
 
 /// Whether `url` answers with a success status in time; otherwise why not.

@@ -26,6 +26,7 @@ pub struct FaultLayer {
     timer: FineTimer,
     surface: Surface,
     in_dependency: bool,
+    is_counted: bool,
 }
 
 impl FaultLayer {
@@ -37,6 +38,7 @@ impl FaultLayer {
             timer,
             surface,
             in_dependency: false,
+            is_counted: true,
         }
     }
 
@@ -45,6 +47,16 @@ impl FaultLayer {
     pub fn in_dependency(self) -> Self {
         Self {
             in_dependency: true,
+            ..self
+        }
+    }
+
+    /// For requests that are no traffic: the faults count none of them, and their seeded sequences stay as
+    /// they are.
+    #[must_use]
+    pub fn uncounted(self) -> Self {
+        Self {
+            is_counted: false,
             ..self
         }
     }
@@ -104,6 +116,7 @@ type Faulted<E> = Pin<Box<dyn Future<Output = Result<Response, E>> + Send>>;
 /// What all live faults together do to one request.
 struct Sentence {
     arrived: Instant,
+    is_counted: bool,
     delays: Vec<(Arc<Armed>, Duration)>,
     reply: Option<(Arc<Armed>, Reply)>,
 }
@@ -117,6 +130,7 @@ impl FaultLayer {
         }
         let mut sentence = Sentence {
             arrived: Instant::now(),
+            is_counted: self.is_counted,
             delays: Vec::new(),
             reply: None,
         };
@@ -125,12 +139,19 @@ impl FaultLayer {
             .filter(|armed| armed.fault.is_in_dependency() == self.in_dependency)
             .filter(|armed| armed.fault.concerns(self.surface))
         {
-            armed.tally.note_concerned();
-            let verdict = armed.fault.judge(armed.roll());
+            let roll = if self.is_counted {
+                armed.tally.note_concerned();
+                armed.roll()
+            } else {
+                rand::random()
+            };
+            let verdict = armed.fault.judge(roll);
             if verdict.is_clean() {
                 continue;
             }
-            armed.tally.note_touched();
+            if self.is_counted {
+                armed.tally.note_touched();
+            }
             if !verdict.delay.is_zero() {
                 sentence.delays.push((Arc::clone(armed), verdict.delay));
             }
@@ -152,7 +173,9 @@ impl Sentence {
             let until = since + *delay;
             tokio::select! {
                 () = timer.sleep_until(until) => {
-                    armed.tally.note_waited(since.elapsed());
+                    if self.is_counted {
+                        armed.tally.note_waited(since.elapsed());
+                    }
                     // Not the time now: that this wait came late must not make the next one later.
                     since = until;
                 }
@@ -275,6 +298,50 @@ mod tests {
         let (bench, armed) = Bench::with(vec![reply(StatusCode::IM_A_TEAPOT)]);
         assert_eq!(bench.status(Surface::Other).await, 200);
         assert_eq!(armed[0].tally.concerned(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_uncounted_request_meets_the_fault_and_leaves_no_trace() {
+        let (bench, armed) = Bench::with(vec![delay(1), reply(StatusCode::IM_A_TEAPOT)]);
+        let seeded = || {
+            let (tally, stop) = (Arc::default(), CancellationToken::new());
+            Arc::new(Armed::new(Arc::new(Seeded), tally, stop))
+        };
+        let (asked, alone) = (seeded(), seeded());
+        bench
+            .table
+            .store([&armed[..], &[Arc::clone(&asked)]].concat());
+        let layer = FaultLayer::new(bench.table, bench.timer, Surface::Dependency).uncounted();
+        let inner = service_fn(|_: Request<Body>| async {
+            Ok::<_, Infallible>(StatusCode::OK.into_response())
+        });
+        let Ok(response) = layer
+            .layer(inner)
+            .oneshot(Request::new(Body::empty()))
+            .await;
+        assert_eq!(response.status(), StatusCode::IM_A_TEAPOT);
+        for armed in armed.iter().chain([&asked]) {
+            let tally = &armed.tally;
+            assert_eq!((tally.concerned(), tally.touched()), (0, 0));
+            assert_eq!(tally.mean_wait(), None);
+        }
+        assert_eq!(asked.roll(), alone.roll(), "the same first draw");
+    }
+
+    /// Does nothing, by a seed.
+    #[derive(Debug)]
+    struct Seeded;
+
+    impl RequestFault for Seeded {
+        fn concerns(&self, _: Surface) -> bool {
+            true
+        }
+        fn judge(&self, _: f64) -> Verdict {
+            Verdict::default()
+        }
+        fn seed(&self) -> Option<u32> {
+            Some(7)
+        }
     }
 
     /// A teapot that lies in the dependency.

@@ -12,6 +12,7 @@ mod events;
 mod halt;
 mod metrics;
 mod openapi;
+pub mod own_probe;
 mod probes;
 pub mod problem;
 mod query;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use self::own_probe::OwnProbe;
 use self::route::Access;
 use crate::fault::Surface;
 use crate::fault::layer::FaultLayer;
@@ -91,6 +93,8 @@ pub struct Parts {
     pub allowed_hosts: Vec<String>,
     /// Whether requests to the service are traced.
     pub traced: bool,
+    /// Where the daemon asks after its own health.
+    pub own_probe: OwnProbe,
 }
 
 /// The routes of the admin listener: no fault ever applies.
@@ -161,6 +165,9 @@ fn router(api: Api, front: Option<&Front>) -> Router {
     };
     let no_route = Router::new().fallback(problem::not_found);
     let mut router = behind_layers(no_route, Surface::Other, "", "other");
+    if let Some(front) = front {
+        router = router.merge(own_probe::route(&api, &front.table));
+    }
     for route in routes::sections().into_iter().flat_map(|s| s.routes) {
         let mut handler = match route.on_admin {
             Some(handler) if front.is_none() => handler,

@@ -426,6 +426,35 @@ fn each_measure_of_abort_when_ends_the_session_and_says_why() {
 }
 
 #[test]
+fn the_probe_of_abort_when_is_no_traffic() {
+    let daemon = Daemon::start();
+    let body = json!({ "abort_when": { "probe_failing_for_s": 1 }, "scenarios": [
+        { "name": "health_check" },
+        { "name": "network_latency", "params": { "latency_ms": 1 } },
+        { "name": "crash", "params": { "after_requests": 1 } },
+    ] });
+    assert_eq!(
+        daemon
+            .admin_post("/api/v1/composite/start", body.to_string())
+            .status,
+        200
+    );
+    let end = ended(&daemon, "health_check");
+    assert_eq!(end["reason"], "aborted", "it was asked: {end}");
+    for name in ["health_check", "network_latency"] {
+        let path = format!("/api/v1/events?scenario={name}");
+        let events = daemon.admin_get(&path).body.to_string();
+        assert!(!events.contains("\"effective\""), "{events}");
+    }
+    let page = daemon.admin_get("/metrics").body;
+    let series = "http_server_request_duration_seconds_count{";
+    let lines = page.as_str().expect("a page").lines();
+    for line in lines.filter(|line| line.starts_with(series)) {
+        assert!(line.ends_with(" 0") || line.ends_with(" 0.0"), "{line}");
+    }
+}
+
+#[test]
 fn a_session_goes_on_while_nothing_that_it_watches_is_met() {
     let daemon = Daemon::start();
     let watched = json!({

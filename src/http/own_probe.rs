@@ -1,0 +1,54 @@
+//! The route on which the daemon asks after its own health for `abort_when`.
+//!
+//! It takes the way of `/health`: through the listener, its runtime and the faults of that probe. It is no
+//! traffic, so nothing counts it and no fault of a caller is drawn for it. Its path is a secret of this
+//! process, so that no client can ask without being counted.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+
+use super::{Api, probes};
+use crate::fault::Surface;
+use crate::fault::layer::FaultLayer;
+use crate::fault::table::FaultTable;
+
+/// The secret path.
+#[derive(Clone)]
+pub struct OwnProbe(Arc<str>);
+
+impl OwnProbe {
+    /// A path that nobody can guess.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(format!("/health-{:032x}", rand::random::<u128>()).into())
+    }
+
+    /// The path.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for OwnProbe {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for OwnProbe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OwnProbe(…)")
+    }
+}
+
+/// The route, behind the faults of `table` that `/health` meets.
+pub(super) fn route(api: &Api, table: &FaultTable) -> Router<Api> {
+    let faults = FaultLayer::new(table.clone(), api.timer.clone(), Surface::Health);
+    Router::new()
+        .route(api.own_probe.path(), get(probes::healthy))
+        .layer(faults.uncounted())
+}
