@@ -144,6 +144,22 @@ struct Order {
     command: Command,
 }
 
+impl Order {
+    /// Whether this is one of `onsets` that was called off: it will be refused.
+    fn is_void(&self, onsets: &Onsets) -> bool {
+        let (Some(Asker::Boot), Command::StartOne(run, ..)) = (self.by, &self.command) else {
+            return false;
+        };
+        let onset = onsets.get(run.plan.name);
+        onset.is_some_and(CancellationToken::is_cancelled)
+    }
+
+    /// Whether this order makes it pointless to go on starting `name`.
+    fn calls_off(&self, name: &str, onsets: &Onsets) -> bool {
+        self.command.calls_off(name) && !self.is_void(onsets)
+    }
+}
+
 #[derive(Debug)]
 enum Command {
     /// Ends what runs, then starts these as a new session.
@@ -540,7 +556,7 @@ impl Actor {
         let can_go_before = match (&self.pending, &order.command) {
             (None, _) => true,
             (Some(pending), Command::StopOne(name, _)) => {
-                !pending.starts(name) && !self.backlog.iter().any(|o| o.command.calls_off(name))
+                !pending.starts(name) && !self.is_called_off(name)
             }
             _ => false,
         };
@@ -551,19 +567,20 @@ impl Actor {
         }
     }
 
-    fn handle(&mut self, Order { by, command }: Order) {
-        if self.is_void(by, &command) {
+    fn handle(&mut self, order: Order) {
+        if order.is_void(&self.onsets) {
             // It was called off on its way here: the dropped reply says so.
             return;
         }
+        if let Some(refusal) = self.refusal(&order.command) {
+            return self.refuse(order.command, refusal);
+        }
+        let Order { by, command } = order;
+        self.call_off_onsets(by, &command);
         let replaced = Cause::asked(EndReason::Replaced, by);
         let stopped = Cause::asked(EndReason::Stopped, by);
-        let halted = self.halted_since.map(SessionError::Halted);
         match command {
             Command::StartSet(runs, terms, reply) => {
-                if let Some(halted) = halted {
-                    return self.answer(reply, Err(halted));
-                }
                 let id = self.next_id();
                 let runs = self.accept(&id, runs, by);
                 self.begin_end(|_| true, &replaced, STOP_GRACE);
@@ -571,16 +588,7 @@ impl Actor {
                 self.pending = Some(Pending::new(id, runs, terms, reply, on));
             }
             Command::StartOne(run, terms, reply) => {
-                if let Some(halted) = halted {
-                    return self.answer(reply, Err(halted));
-                }
                 let name = run.plan.name;
-                let slots = self.session.iter().flat_map(|session| &session.slots);
-                if let Err(full) =
-                    check_room(slots.map(|slot| slot.run.name), name, terms.most_at_once)
-                {
-                    return self.answer(reply, Err(full));
-                }
                 // A session goes on even if its only run is replaced; one that is ending does not.
                 let lives = |session: &&Session| session.slots.iter().any(Slot::is_live);
                 let joined = self.session.as_ref().filter(lives);
@@ -641,21 +649,44 @@ impl Actor {
         }
     }
 
-    /// Whether `command` is an onset that was called off; one of a client calls off those that it makes
-    /// pointless.
-    fn is_void(&self, by: Option<Asker>, command: &Command) -> bool {
-        if by != Some(Asker::Boot) {
-            let onsets = self.onsets.iter();
-            for (_, onset) in onsets.filter(|(name, _)| command.calls_off(name)) {
-                onset.cancel();
-            }
-            return false;
-        }
-        let Command::StartOne(run, ..) = command else {
-            return false;
+    /// Why no start is made of `command`, where it asks for one that cannot be.
+    fn refusal(&self, command: &Command) -> Option<SessionError> {
+        let (Command::StartSet(..) | Command::StartOne(..)) = command else {
+            return None;
         };
-        let onset = self.onsets.get(run.plan.name);
-        onset.is_some_and(CancellationToken::is_cancelled)
+        if let Some(since) = self.halted_since {
+            return Some(SessionError::Halted(since));
+        }
+        let Command::StartOne(run, terms, _) = command else {
+            return None;
+        };
+        let slots = self.session.iter().flat_map(|session| &session.slots);
+        let running = slots.map(|slot| slot.run.name);
+        check_room(running, run.plan.name, terms.most_at_once).err()
+    }
+
+    /// Answers a start with why it is refused; nothing else changes.
+    fn refuse(&mut self, command: Command, why: SessionError) {
+        if let Command::StartSet(_, _, reply) | Command::StartOne(_, _, reply) = command {
+            self.answer(reply, Err(why));
+        }
+    }
+
+    /// Calls off the onsets that `command` makes pointless, if it is a client's.
+    fn call_off_onsets(&self, by: Option<Asker>, command: &Command) {
+        if by == Some(Asker::Boot) {
+            return;
+        }
+        let onsets = self.onsets.iter();
+        for (_, onset) in onsets.filter(|(name, _)| command.calls_off(name)) {
+            onset.cancel();
+        }
+    }
+
+    /// Whether an order that waits makes it pointless to go on starting `name`.
+    fn is_called_off(&self, name: &str) -> bool {
+        let mut waiting = self.backlog.iter();
+        waiting.any(|order| order.calls_off(name, &self.onsets))
     }
 
     /// Answers as soon as the ledger has on disk what the answer tells of.
@@ -694,7 +725,7 @@ impl Actor {
         let pending = self.pending.as_ref()?;
         let pointless = |run: &Accepted| {
             let name = run.tag.scenario;
-            self.backlog.iter().any(|o| o.command.calls_off(name))
+            self.is_called_off(name)
         };
         let all = pending.runs.iter().all(pointless);
         all.then_some(pending.since + CALL_OFF_AFTER)
@@ -862,7 +893,8 @@ impl Actor {
         for launch in launches.iter_mut() {
             let called_off = async {
                 sleep_until(launched + CALL_OFF_AFTER).await;
-                wait_called_off(launch.tag.scenario, &mut self.mailbox, &mut self.backlog).await;
+                let (mailbox, backlog) = (&mut self.mailbox, &mut self.backlog);
+                wait_called_off(launch.tag.scenario, mailbox, backlog, &self.onsets).await;
             };
             let outcome = tokio::select! {
                 biased;
@@ -1201,8 +1233,9 @@ async fn wait_called_off(
     name: &str,
     mailbox: &mut mpsc::Receiver<Order>,
     backlog: &mut VecDeque<Order>,
+    onsets: &Onsets,
 ) {
-    while !backlog.iter().any(|order| order.command.calls_off(name)) {
+    while !backlog.iter().any(|order| order.calls_off(name, onsets)) {
         let Some(order) = mailbox.recv().await else {
             return std::future::pending().await;
         };

@@ -1336,6 +1336,45 @@ async fn an_onset_that_a_client_made_pointless_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_start_that_is_refused_calls_no_onset_off() {
+    let (bench, onset) = with_onset();
+    let full = Terms {
+        most_at_once: Some(1),
+        ..Terms::default()
+    };
+    let boot = Some(Asker::Boot);
+    bench
+        .sessions
+        .start_set(vec![run('b', Act::Well, 0)], full.clone(), boot)
+        .await
+        .expect("a start");
+    let refused = bench
+        .sessions
+        .start_one(run('a', Act::Well, 0), full, BY)
+        .await;
+    assert_eq!(refused, Err(SessionError::NoRoom(1)));
+    assert!(!onset.is_cancelled());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_onset_that_was_called_off_calls_no_start_off() {
+    let (bench, onset) = with_onset();
+    onset.cancel();
+    let sessions = bench.sessions.clone();
+    let slow = vec![run('a', Act::NeverStarts, 0), run('b', Act::Well, 0)];
+    let starting =
+        tokio::spawn(async move { sessions.start_set(slow, Terms::default(), BY).await });
+    pass(1.0).await;
+    let void = bench
+        .sessions
+        .start_one(run('a', Act::Well, 0), Terms::default(), Some(Asker::Boot))
+        .await;
+    assert_eq!(void, Err(SessionError::Closed));
+    let report = starting.await.expect("no panic").expect("b starts");
+    assert_eq!(errors(&report), [Some("did not start within 5 s"), None]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_onset_joins_what_runs_and_the_ledger_knows_who_asked() {
     let boot = Some(Asker::Boot);
     let (bench, _onset) = with_onset();
