@@ -99,6 +99,7 @@ pub enum SessionError {
 /// Starts that are to come by themselves, by scenario. One is cancelled when a command ends or replaces
 /// what it would start; from then on it is refused.
 pub type Onsets = BTreeMap<&'static str, CancellationToken>;
+
 /// Whether `name` may start beside what is `running`, where `most` may run at once.
 ///
 /// # Errors
