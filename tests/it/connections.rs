@@ -243,7 +243,15 @@ fn a_way_in_is_left_where_all_requests_of_the_service_wait() {
 #[test]
 fn where_the_limit_falls_below_what_is_open_the_admin_listener_still_answers() {
     let daemon = Daemon::start();
-    let files = daemon.process().open_files();
+    // Only then both have what they need.
+    for to in [daemon.service, daemon.admin] {
+        ask_anew("GET", to, "/health", "");
+    }
+    let mut last = 0;
+    let files = eventually("the connections are closed", || {
+        let now = daemon.process().open_files();
+        (std::mem::replace(&mut last, now) == now).then_some(now)
+    });
     let _idle = held(daemon.service, 50, b"");
     eventually("all are accepted", || {
         (daemon.process().open_files() >= files + 50).then_some(())
