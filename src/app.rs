@@ -77,10 +77,17 @@ impl App {
             file,
             safe_boot,
             effective,
+            unknown_variables,
         } = self.loaded;
         let profile = effective.get("Boot").and_then(Value::as_object);
         let profile = profile.filter(|_| config.boot != Boot::default());
         introduce(&config, file.as_deref(), safe_boot, profile);
+        for variable in &unknown_variables {
+            warn!(
+                variable,
+                "No variable of mockserver has this name: it sets nothing."
+            );
+        }
         if config.boot.hang {
             boot::hang();
         }

@@ -137,6 +137,8 @@ pub struct Flags {
 pub trait Env {
     /// The value of the variable `name`.
     fn get(&self, name: &str) -> Option<OsString>;
+    /// The names of all variables.
+    fn names(&self) -> Vec<OsString>;
 }
 
 /// The environment of this process.
@@ -146,6 +148,10 @@ pub struct ProcessEnv;
 impl Env for ProcessEnv {
     fn get(&self, name: &str) -> Option<OsString> {
         std::env::var_os(name)
+    }
+
+    fn names(&self) -> Vec<OsString> {
+        std::env::vars_os().map(|(name, _)| name).collect()
     }
 }
 
@@ -172,6 +178,8 @@ pub struct Loaded {
     pub effective: Map<String, Value>,
     /// Whether the boot profile was to be ignored.
     pub safe_boot: bool,
+    /// The variables that are named like ours and set nothing, in the order of the alphabet.
+    pub unknown_variables: Vec<String>,
 }
 
 impl Loaded {
@@ -304,6 +312,7 @@ impl Config {
             file,
             effective,
             safe_boot,
+            unknown_variables: unknown_variables(env),
         })
     }
 
@@ -452,6 +461,36 @@ fn token_of(text: &str) -> Option<String> {
     can_be_sent.then(|| text.to_owned())
 }
 
+/// The variables of `env` that are named like ours and set nothing. They are no reason to refuse: the
+/// examples' clients have some such as `MOCKSERVER_URL`, which may stand in the same shell.
+fn unknown_variables(env: &dyn Env) -> Vec<String> {
+    let is_ours = |name: &str| {
+        let variables = VARIABLES.iter().map(|(variable, _)| *variable);
+        variables.chain([BOOT, SAFE_BOOT]).any(|ours| ours == name)
+    };
+    let names = env.names().into_iter();
+    let mut unknown: Vec<String> = names
+        .filter_map(|name| name.into_string().ok())
+        .filter(|name| name.starts_with("MOCKSERVER_") && !is_ours(name) && !is_link_name(name))
+        .filter(|name| {
+            let value = env.get(name).and_then(|value| value.into_string().ok());
+            !(name.ends_with("_PORT") && value.is_some_and(|value| is_link(&value)))
+        })
+        .collect();
+    unknown.sort_unstable();
+    unknown
+}
+
+/// Whether `name` is one that Kubernetes gives to the addresses of a Service, such as
+/// `MOCKSERVER_SERVICE_PORT_HTTP` and `MOCKSERVER_PORT_8888_TCP_ADDR`.
+fn is_link_name(name: &str) -> bool {
+    let numbered = |after: &str| after.starts_with(|c: char| c.is_ascii_digit());
+    name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_")
+        || name.split("_PORT_").skip(1).any(numbered)
+}
+
 /// Whether `value` is the address of a Service, as Kubernetes puts it in the environment of pods.
 fn is_link(value: &str) -> bool {
     let protocols = ["tcp://", "udp://", "sctp://"];
@@ -582,6 +621,10 @@ mod tests {
     impl Env for HashMap<&str, &str> {
         fn get(&self, name: &str) -> Option<OsString> {
             HashMap::get(self, name).map(OsString::from)
+        }
+
+        fn names(&self) -> Vec<OsString> {
+            self.keys().map(OsString::from).collect()
         }
     }
 
@@ -722,6 +765,31 @@ mod tests {
     }
 
     #[test]
+    fn a_variable_with_a_typo_in_its_name_is_told_and_a_service_link_is_not() {
+        let links = [
+            "MOCKSERVER_SERVICE_HOST",
+            "MOCKSERVER_SERVICE_PORT",
+            "MOCKSERVER_SERVICE_PORT_HTTP",
+            "MOCKSERVER_PORT_8888_TCP",
+            "MOCKSERVER_PORT_8888_TCP_PROTO",
+            "MOCKSERVER_PORT_8888_TCP_PORT",
+            "MOCKSERVER_PORT_8888_TCP_ADDR",
+            "MOCKSERVER_PODS_SERVICE_HOST",
+            "MOCKSERVER_PODS_PORT_8889_TCP",
+        ];
+        let typos = [
+            "MOCKSERVER_ADMN_PORT",
+            "MOCKSERVER_BOOOT",
+            "MOCKSERVER_LIMITS_CPU_PERCNT",
+        ];
+        let ours = ["MOCKSERVER_NAME", SAFE_BOOT, BOOT, "PATH"];
+        let names = links.iter().chain(&typos).chain(&ours);
+        let mut env: HashMap<&str, &str> = names.map(|name| (*name, "0")).collect();
+        env.insert("MOCKSERVER_PODS_PORT", "tcp://10.0.0.2:8889");
+        assert_eq!(unknown_variables(&env), typos);
+    }
+
+    #[test]
     fn a_token_that_no_client_can_send_is_refused() {
         for bad in ["", "   ", "abc\n", "a b", "t\u{f6}ken", "\u{fffd}"] {
             let env = [("MOCKSERVER_AUTH_TOKEN", bad)];
@@ -743,6 +811,10 @@ mod tests {
             fn get(&self, name: &str) -> Option<OsString> {
                 use std::os::unix::ffi::OsStringExt;
                 (name == "MOCKSERVER_AUTH_TOKEN").then(|| OsString::from_vec(vec![0xff, 0xfe]))
+            }
+
+            fn names(&self) -> Vec<OsString> {
+                vec!["MOCKSERVER_AUTH_TOKEN".into()]
             }
         }
         let error = Config::load(&Flags::default(), &NotUnicode).expect_err("no text");

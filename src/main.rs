@@ -34,6 +34,9 @@ fn main() -> ExitCode {
         };
     }
     if cli.check {
+        for variable in &loaded.unknown_variables {
+            eprintln!("mockserver: {variable} is no variable of mockserver; it sets nothing");
+        }
         print!("{}", loaded.as_yaml());
         return ExitCode::SUCCESS;
     }

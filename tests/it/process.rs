@@ -321,6 +321,21 @@ fn check_prints_the_effective_configuration_without_the_token() {
 }
 
 #[test]
+fn a_variable_that_nothing_knows_is_told_by_check_and_in_the_log() {
+    let typo = [("MOCKSERVER_LIMITS_CPU_PERCNT", "30")];
+    let checked = run(&["--check"], &typo);
+    assert_eq!(checked.status.code(), Some(0));
+    assert!(stderr(&checked).contains(typo[0].0), "{checked:?}");
+    // It ends by itself: its port is taken.
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("its address").port().to_string();
+    let env = [typo[0], ("MOCKSERVER_ADMIN_PORT", "0")];
+    let served = run(&["--port", &port], &env);
+    assert_eq!(served.status.code(), Some(1));
+    assert!(stdout(&served).contains(typo[0].0), "{served:?}");
+}
+
+#[test]
 fn check_tells_of_a_bad_configuration() {
     let output = run_in(&with_file("Port: x\n"), &["--check", "-f", "a.yaml"], &[]);
     assert_eq!(output.status.code(), Some(64));

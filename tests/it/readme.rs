@@ -660,6 +660,10 @@ fn load(yaml: &str) -> Result<Value, String> {
         fn get(&self, _: &str) -> Option<std::ffi::OsString> {
             None
         }
+
+        fn names(&self) -> Vec<std::ffi::OsString> {
+            Vec::new()
+        }
     }
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("mockserver.yaml");
