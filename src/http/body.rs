@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use http::header::EXPECT;
 use http::request::Parts;
 use http_body_util::BodyExt;
 use serde_json::{Map, Value};
@@ -46,6 +47,13 @@ impl<S: Sync> FromRequest<S> for JsonObject {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        if request.body().size_hint().lower() > LARGEST as u64 {
+            // Who asked whether to send it at all has sent none of it yet.
+            if !request.headers().contains_key(EXPECT) {
+                swallow(request.into_body()).await;
+            }
+            return Err(too_large());
+        }
         let bytes = timeout(WITHIN, read(request.into_body())).await;
         let bytes = bytes.unwrap_or_else(|_| {
             let detail = format!("The body did not come whole within {} s.", WITHIN.as_secs());
@@ -75,12 +83,16 @@ async fn read(mut body: Body) -> Result<Vec<u8>, Problem> {
         };
         if bytes.len() + data.len() > LARGEST {
             swallow(body).await;
-            let detail = format!("A body may have {LARGEST} bytes at most.");
-            return Err(Problem::new(Kind::BodyTooLarge, detail));
+            return Err(too_large());
         }
         bytes.extend_from_slice(data);
     }
     Ok(bytes)
+}
+
+fn too_large() -> Problem {
+    let detail = format!("A body may have {LARGEST} bytes at most.");
+    Problem::new(Kind::BodyTooLarge, detail)
 }
 
 async fn swallow(mut body: Body) {

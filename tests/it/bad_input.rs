@@ -415,6 +415,18 @@ fn a_body_of_ten_megabytes_is_refused_and_the_client_reads_why() {
 }
 
 #[test]
+fn a_body_that_is_declared_too_large_is_refused_before_it_is_sent() {
+    let busy = Busy::start();
+    let head = format!(
+        "POST {COMPOSITE} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 65537\r\nExpect: 100-continue\r\n\r\n"
+    );
+    let text = send_raw(busy.daemon.service, head.as_bytes());
+    assert!(text.starts_with("HTTP/1.1 413 "), "{text}");
+    assert!(text.contains("body-too-large"), "{text}");
+    busy.assert_untouched();
+}
+
+#[test]
 fn a_body_in_chunks_is_cut_off_at_the_same_size() {
     let busy = Busy::start();
     let head = format!(
