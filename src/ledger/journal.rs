@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -39,7 +40,15 @@ pub(super) trait Segment: Write + Send {
 
 impl Segment for File {
     fn sync(&mut self) -> io::Result<()> {
-        self.sync_data()
+        self.sync_data()?;
+        match self.metadata()?.nlink() {
+            // What is synced there is gone with the process.
+            0 => Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "the ledger's file was removed",
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn cut(&mut self, bytes: u64) -> io::Result<()> {
@@ -176,7 +185,14 @@ impl Store for Journal {
         }
         self.torn = true;
         self.active.write_all(lines)?;
-        self.active.sync()?;
+        let synced = self.active.sync();
+        if let Err(error) = &synced
+            && error.kind() == io::ErrorKind::NotFound
+        {
+            // The next one of that name begins empty.
+            (self.good, self.renamed) = (0, true);
+        }
+        synced?;
         if self.renamed {
             // Made and removed names must last too.
             File::open(&self.folder)?.sync_all()?;
@@ -361,6 +377,23 @@ mod tests {
             "{kept:?}"
         );
         assert_eq!((kept.last(), found.next_seq), (Some(&200), 201));
+    }
+
+    #[test]
+    fn a_removed_folder_is_told_and_a_new_one_is_begun_anew() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let folder = parent.path().join("ledger");
+        let (mut journal, _) = Journal::open(&folder, SMALL).expect("it opens");
+        journal.append(1, lines(1..=3).as_bytes()).expect("room");
+        fs::remove_dir_all(&folder).expect("it was there");
+        for _ in 0..2 {
+            let gone = journal.append(4, line(4).as_bytes()).expect_err("no file");
+            assert_eq!(gone.kind(), io::ErrorKind::NotFound);
+        }
+        fs::create_dir(&folder).expect("it is gone");
+        journal.append(4, line(4).as_bytes()).expect("room");
+        drop(journal);
+        assert_eq!(seqs(&reopen(&folder)), [4]);
     }
 
     #[test]
