@@ -30,7 +30,7 @@ use crate::host::runtimes::Runtimes;
 use crate::http::own_probe::OwnProbe;
 use crate::http::{Api, Parts, admin_router, service_router};
 use crate::ledger::Ledger;
-use crate::ledger::event::{Asker, BootFacts};
+use crate::ledger::event::{Asker, BootFacts, Draft, Kind};
 use crate::listener::budget::{ConnectionBudget, raise_limit};
 use crate::listener::serve;
 use crate::manager::ScenarioManager;
@@ -48,6 +48,8 @@ use crate::shutdown::{Order, Shutdown, Signals};
 const BACKLOG: i32 = 4096;
 /// How long what is cut off may take to notice.
 const CUT_OFF: Duration = Duration::from_millis(300);
+/// How long an exit at once may take to be told in the ledger.
+const TOLD_WITHIN: Duration = Duration::from_millis(300);
 
 /// Ends the process at once.
 pub type DeathHook = fn(Death);
@@ -296,11 +298,12 @@ impl Control {
                     Order::Drain => self.root.cancel(),
                     // The main thread does, when it is done.
                     Order::Drop => self.dropped.cancel(),
-                    Order::AtOnce(number) => exit_by(self.die, number),
+                    Order::AtOnce(number) => exit_by(self.die, number, &ledger).await,
                 }
+                let ledger = ledger.clone();
                 tokio::spawn(async move {
                     let number = signals.next().await;
-                    exit_by(self.die, number);
+                    exit_by(self.die, number, &ledger).await;
                 });
             };
             let halter = sessions.clone();
@@ -336,9 +339,15 @@ impl Control {
     }
 }
 
-fn exit_by(die: DeathHook, number: i32) {
+/// Exits as soon as the ledger has it on disk, so that the next boot knows that the end was asked for.
+async fn exit_by(die: DeathHook, number: i32, ledger: &Ledger) {
     warn!(number, "Second signal received: exiting at once.");
-    die(Death::Exit(EXIT_BY_SIGNAL + number));
+    let death = Death::Exit(EXIT_BY_SIGNAL + number);
+    let mut intent = Draft::new(Kind::ExitIntent).by(Some(Asker::Signal));
+    intent.event.exit_code = Some(death.exit_status());
+    ledger.note(intent);
+    ledger.synced_within(TOLD_WITHIN).await;
+    die(death);
 }
 
 /// The admin listener, unless it is off, and the service listener.

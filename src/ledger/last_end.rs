@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::event::{BootFacts, Event, Kind, LastEnd, Previous};
+use super::event::{Asker, BootFacts, Event, Kind, LastEnd, Previous};
 
 /// A run measured in this unit holds memory: the one thing that is known of scenarios here.
 const MEMORY_UNIT: &str = "MiB";
@@ -24,7 +24,11 @@ pub(super) fn told_by(events: &[(Event, usize)], oom_kills: Option<u64>) -> Opti
     let (end, because) = if find(Kind::Shutdown).is_some() {
         (LastEnd::Graceful, None)
     } else if let Some(intent) = intended(&life) {
-        let name = intent.scenario.as_deref().unwrap_or("the boot profile");
+        let other = match intent.by {
+            Some(Asker::Signal) => "a second signal",
+            _ => "the boot profile",
+        };
+        let name = intent.scenario.as_deref().unwrap_or(other);
         let code = intent.exit_code.unwrap_or_default();
         (
             LastEnd::Planned,

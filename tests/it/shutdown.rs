@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -105,6 +106,19 @@ fn a_second_signal_ends_a_slow_end_at_once() {
     met(&daemon, 1);
     daemon.signal("-TERM");
     assert_eq!(daemon.ended().code(), Some(128 + 15));
+    let next = Daemon::start_in(Arc::clone(&daemon.folder), &[]);
+    let page = next.get("/api/v1/events").body;
+    let events = page["events"].as_array().expect("a list");
+    let boot = events.last().expect("a boot");
+    let previous = &boot["boot"]["previous"];
+    assert_eq!(
+        (&previous["end"], &previous["because"]),
+        (
+            &json!("planned"),
+            &json!("a second signal was to exit with 143")
+        ),
+        "{boot}"
+    );
 }
 
 #[test]
