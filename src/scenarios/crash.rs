@@ -66,8 +66,9 @@ impl Params for CrashParams {
             .field("crash_delay", about)
             .unit("s")
             .number(0.0..=86_400.0, 10.0);
-        let about = "Ends the process at this request on the service listener, counted from the start \
-                     of the fault; with crash_delay, whichever comes first.";
+        let about = "Ends the process right after this request on the service listener, counted from \
+                     the start of the fault; with crash_delay, whichever comes first. Requests that \
+                     come in the milliseconds until it ends are still answered.";
         let after_requests = fields.field("after_requests", about);
         let after_requests = after_requests.optional_integer(1..=u32::MAX);
         let counts_only = after_requests.is_some() && !waits;
