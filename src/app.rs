@@ -287,9 +287,10 @@ impl Control {
                     () = self.root.cancelled() => {}
                 }
             };
+            let settled = async || drop(sessions.settled().await);
             let watch = async {
                 let order = tokio::select! {
-                    order = shutdown.order(&mut signals, &readiness) => order,
+                    order = shutdown.order(&mut signals, &readiness, settled) => order,
                     // Something that must go on has ended.
                     () = self.root.cancelled() => Order::Drain,
                 };

@@ -2,7 +2,7 @@
 //!
 //! SIGTERM and SIGINT end it: it is not ready any more, every fault stops, what is under way is drained.
 //! A run may hang that up, for SIGTERM alone; when the run ends, a signal that it held is followed at
-//! once.
+//! once, unless another run takes its place.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -109,18 +109,49 @@ impl Shutdown {
     }
 
     /// Waits for the signal that is to be followed. `readiness` ends where the fault says so before that.
-    pub async fn order(&self, signals: &mut Signals, readiness: &Readiness) -> Order {
+    /// `settled` waits until a start that is under way is done: the run that takes the place of one that
+    /// held a signal holds it on.
+    pub async fn order(
+        &self,
+        signals: &mut Signals,
+        readiness: &Readiness,
+        settled: impl AsyncFn(),
+    ) -> Order {
         let number = signals.next().await;
-        let hang = self.lock().clone();
-        let Some(hang) = hang.filter(|_| is_terminate(number)) else {
-            info!(number, "Signal received: shutting down.");
-            return Order::Drain;
-        };
-        hang.signals.fetch_add(1, Ordering::Relaxed);
-        match hang.manner {
+        let mut hang = self.current().filter(|_| is_terminate(number));
+        while let Some(held_by) = hang {
+            held_by.signals.fetch_add(1, Ordering::Relaxed);
+            if let Some(order) = held_by.hold(number, signals, readiness).await {
+                return order;
+            }
+            settled().await;
+            hang = self.current();
+        }
+        info!(number, "Signal received: shutting down.");
+        Order::Drain
+    }
+
+    fn current(&self) -> Option<Hang> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Hang>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Hang {
+    /// Does with SIGTERM what the fault says. None when its run ends before that tells what is to be done.
+    async fn hold(
+        &self,
+        number: i32,
+        signals: &mut Signals,
+        readiness: &Readiness,
+    ) -> Option<Order> {
+        match self.manner {
             Manner::Drop => {
                 info!(number, "Signal received: requests under way are dropped.");
-                Order::Drop
+                Some(Order::Drop)
             }
             Manner::Linger { time, stay_ready } => {
                 let (after_s, ready) = (time.as_secs_f64(), stay_ready);
@@ -132,34 +163,27 @@ impl Shutdown {
                     readiness.end();
                 }
                 tokio::select! {
-                    () = sleep(time) => Order::Drain,
-                    () = hang.over.cancelled() => Order::Drain,
-                    number = signals.next() => Order::AtOnce(number),
+                    () = sleep(time) => Some(Order::Drain),
+                    () = self.over.cancelled() => None,
+                    number = signals.next() => Some(Order::AtOnce(number)),
                 }
             }
             Manner::Ignore => {
                 warn!(number, "Signal received and ignored.");
-                hang.ignore(signals).await;
-                info!("Shutting down.");
-                Order::Drain
+                self.ignore(signals).await
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Hang>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Hang {
-    /// Until the run ends, or another signal than SIGTERM comes.
-    async fn ignore(&self, signals: &mut Signals) {
+    /// Until the run ends, or another signal than SIGTERM comes, which is followed.
+    async fn ignore(&self, signals: &mut Signals) -> Option<Order> {
         loop {
             tokio::select! {
-                () = self.over.cancelled() => return,
+                () = self.over.cancelled() => return None,
                 number = signals.next() => {
                     if !is_terminate(number) {
-                        return;
+                        info!(number, "Signal received: shutting down.");
+                        return Some(Order::Drain);
                     }
                     self.signals.fetch_add(1, Ordering::Relaxed);
                 }

@@ -173,6 +173,8 @@ enum Command {
     Halt(oneshot::Sender<Halted>),
     /// Takes starts again.
     Rearm(oneshot::Sender<()>),
+    /// Only answers, in its turn.
+    Settle(oneshot::Sender<()>),
 }
 
 impl Command {
@@ -180,7 +182,7 @@ impl Command {
     fn calls_off(&self, name: &str) -> bool {
         match self {
             Self::StartSet(..) | Self::StopAll(_) | Self::Halt(_) => true,
-            Self::Rearm(_) => false,
+            Self::Rearm(_) | Self::Settle(_) => false,
             Self::StopOne(stopped, _) => *stopped == name,
             Self::StartOne(run, ..) => run.plan.name == name,
         }
@@ -299,6 +301,14 @@ impl SessionManager {
     /// [`SessionError::Closed`] at the daemon's end.
     pub async fn rearm(&self, by: Option<Asker>) -> Result<(), SessionError> {
         self.ask(by, Command::Rearm).await
+    }
+
+    /// Waits until every start that was asked for before is done.
+    ///
+    /// # Errors
+    /// [`SessionError::Closed`] at the daemon's end.
+    pub async fn settled(&self) -> Result<(), SessionError> {
+        self.ask(None, Command::Settle).await
     }
 
     /// Prolongs the lease of the live session. Never waits for the actor.
@@ -647,6 +657,7 @@ impl Actor {
                 }
                 self.answer(reply, ());
             }
+            Command::Settle(reply) => drop(reply.send(())),
         }
     }
 

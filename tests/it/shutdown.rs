@@ -64,6 +64,35 @@ fn an_ignored_signal_is_followed_when_the_fault_stops() {
 }
 
 #[test]
+fn a_run_that_takes_the_place_of_another_holds_its_signal_on() {
+    let other = json!({ "mode": "slow", "drain_seconds": 3600 });
+    let set = json!([
+        { "name": "shutdown_hang", "params": other },
+        { "name": "dependency" },
+    ]);
+    for replaced_by_set in [false, true] {
+        for first in ["ignore", "stay_ready"] {
+            let mut daemon = hung(json!({ "mode": first, "drain_seconds": 3600 }));
+            daemon.signal("-TERM");
+            met(&daemon, 1);
+            if replaced_by_set {
+                daemon.started_set(set.clone());
+            } else {
+                daemon.started("shutdown_hang", other.clone());
+            }
+            met(&daemon, 1);
+            eventually("it does as the new run says", || {
+                (daemon.get("/ready").status == 503).then_some(())
+            });
+            // Without one in its place the signal is followed.
+            let dependency = json!([{ "name": "dependency" }]);
+            assert_eq!(daemon.started_set(dependency)["status"], "success");
+            assert_eq!(daemon.ended().code(), Some(0));
+        }
+    }
+}
+
+#[test]
 fn a_fault_that_met_no_signal_leaves_the_end_as_it_was() {
     let mut daemon = hung(json!({ "mode": "ignore" }));
     daemon.stopped("shutdown_hang");
