@@ -324,13 +324,18 @@ impl Field<'_> {
         let (end, limit) = self.end_of_range(high as f64);
         // The cast saturates.
         let high = high.min(end.floor() as i64);
-        if high < low {
-            let detail = format!("nothing is allowed{limit}; the least is {low}");
-            self.fields.reject(self.name, detail);
-        }
         let default = T::try_from(default.into().min(high)).unwrap_or(default);
-        let rule = format!("must be an integer from {low} to {high}{limit}");
-        let schema = json!({ "type": "integer", "minimum": low, "maximum": high });
+        let (rule, schema) = if high < low {
+            let rule = format!("nothing is allowed{limit}; the least is {low}");
+            if !self.fields.has(self.name) {
+                self.fields.reject(self.name, rule.as_str());
+            }
+            (rule, json!({ "type": "integer", "not": {} }))
+        } else {
+            let rule = format!("must be an integer from {low} to {high}{limit}");
+            let schema = json!({ "type": "integer", "minimum": low, "maximum": high });
+            (rule, schema)
+        };
         let parse = |value: &Value| {
             whole(value)
                 .filter(|n| (low..=high).contains(n))
@@ -836,17 +841,28 @@ mod tests {
 
     #[test]
     fn a_ceiling_below_the_least_value_leaves_nothing() {
-        let mut limits = fields(json!({ "MemoryMb": 0.5 }));
+        let mut limits = fields(json!({ "LatencyMs": 0.5 }));
         let set = crate::limits::Limits::read(&mut limits, &[]);
         let cgroup = crate::host::cgroup::Cgroup::at("/no", "/no");
-        let mut f = fields(json!({})).below(set.ceilings(&cgroup));
-        let mb = f.field("mb", "").asks_for(Resource::MemoryMb);
-        mb.integer(1..=9_u32, 5);
-        let errors = f.finish().expect_err("nothing");
-        assert_eq!(
-            errors[0].detail,
-            "nothing is allowed (Limits.MemoryMb); the least is 1"
-        );
+        let told = "nothing is allowed (Limits.LatencyMs); the least is 1";
+        let read = |value: Value| {
+            let mut f = fields(value).below(set.ceilings(&cgroup));
+            let ms = f.field("ms", "").asks_for(Resource::LatencyMs);
+            ms.integer(1..=9_u32, 5);
+            f
+        };
+        for (given, told) in [
+            (json!({}), told.to_owned()),
+            (json!({ "ms": 3 }), format!("{told}, not 3")),
+        ] {
+            let errors = read(given).finish().expect_err("nothing");
+            let details: Vec<_> = errors.into_iter().map(|error| error.detail).collect();
+            assert_eq!(details, [told]);
+        }
+        let schema = read(json!({})).schema();
+        let validator = jsonschema::validator_for(&schema).expect("a schema");
+        assert!((0..10).all(|ms| !validator.is_valid(&json!({ "ms": ms }))));
+        assert!(schema["properties"]["ms"].get("maximum").is_none());
     }
 
     #[test]

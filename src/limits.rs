@@ -34,13 +34,16 @@ pub enum Resource {
     DurationS,
 }
 
-/// A key of `Limits`: what it bounds, its name here and in messages, its meaning, unit and largest value.
+/// A key of `Limits`: what it bounds, its name here and in messages, its meaning and unit, its least value
+/// (none is anything above 0) and its largest. The least is that of the parameter which asks for it: below, no
+/// value would be left.
 struct Key {
     of: Resource,
     name: &'static str,
     full_name: &'static str,
     about: &'static str,
     unit: &'static str,
+    least: Option<f64>,
     largest: f64,
 }
 
@@ -51,6 +54,7 @@ const KEYS: [Key; 8] = [
         full_name: "Limits.CpuPercent",
         about: "The most CPU that a request may ask for, in percent of the CPU limit.",
         unit: "percent of the CPU limit",
+        least: None,
         largest: 102_400.0,
     },
     Key {
@@ -59,6 +63,7 @@ const KEYS: [Key; 8] = [
         full_name: "Limits.CpuCores",
         about: "The same in cores.",
         unit: "cores",
+        least: None,
         largest: 1024.0,
     },
     Key {
@@ -67,6 +72,7 @@ const KEYS: [Key; 8] = [
         full_name: "Limits.MemoryMb",
         about: "The most memory that a request may ask for.",
         unit: "MiB",
+        least: Some(1.0),
         largest: 1_048_576.0,
     },
     Key {
@@ -75,6 +81,7 @@ const KEYS: [Key; 8] = [
         full_name: "Limits.MemoryPercent",
         about: "The same in percent of the memory limit.",
         unit: "percent of the memory limit",
+        least: None,
         largest: 1000.0,
     },
     Key {
@@ -83,6 +90,7 @@ const KEYS: [Key; 8] = [
         full_name: "Limits.DiskMbPerSecond",
         about: "The most that may be written each second.",
         unit: "MiB/s",
+        least: None,
         largest: 100_000.0,
     },
     Key {
@@ -91,6 +99,7 @@ const KEYS: [Key; 8] = [
         full_name: "Limits.TasksPerSecond",
         about: "The most tasks that may be created each second.",
         unit: "tasks/s",
+        least: None,
         largest: 1_000_000.0,
     },
     Key {
@@ -99,6 +108,7 @@ const KEYS: [Key; 8] = [
         full_name: "Limits.LatencyMs",
         about: "The longest delay that may be put on a request.",
         unit: "ms",
+        least: None,
         largest: 600_000.0,
     },
     Key {
@@ -107,6 +117,7 @@ const KEYS: [Key; 8] = [
         full_name: "Limits.MaxDuration",
         about: "The longest that a run may last; none may then last until stopped.",
         unit: "s",
+        least: None,
         largest: LONGEST_DURATION_S,
     },
 ];
@@ -130,9 +141,11 @@ impl Limits {
         let mut most = Vec::new();
         for key in &KEYS {
             let field = fields.field(key.name, key.about).unit(key.unit);
-            if let Some(value) = field.optional_number(above(0.0, key.largest)) {
-                most.push((key.of, value));
-            }
+            let value = match key.least {
+                Some(least) => field.optional_number(least..=key.largest),
+                None => field.optional_number(above(0.0, key.largest)),
+            };
+            most.extend(value.map(|value| (key.of, value)));
         }
         let about = "The duration of a start that gives none; MaxDuration where that is set and this is not.";
         let default_duration_s = fields
@@ -277,6 +290,13 @@ mod tests {
         assert_eq!(one.default_duration_s, Some(60.0));
         let beyond = limits(json!({ "MaxDuration": 60, "DefaultDuration": 61 }));
         assert_eq!(beyond, Err(vec!["/Limits/DefaultDuration".to_owned()]));
+    }
+
+    #[test]
+    fn a_limit_leaves_each_parameter_its_least_value() {
+        let below = limits(json!({ "MemoryMb": 0.5 }));
+        assert_eq!(below, Err(vec!["/Limits/MemoryMb".to_owned()]));
+        assert!(limits(json!({ "MemoryMb": 1 })).is_ok());
     }
 
     #[test]
