@@ -7,6 +7,8 @@ use serde_json::{Map, Value};
 use super::abort::AbortWhen;
 use super::request::Request;
 use super::session::PlannedRun;
+use crate::host::cgroup::Cgroup;
+use crate::plugin::Prospect;
 
 /// The answer to a start with `dry_run`.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -42,18 +44,27 @@ pub struct WouldRun {
     pub params: Map<String, Value>,
     /// After how many seconds it would end by itself; null means until stopped.
     pub duration_s: Option<f64>,
+    /// What would come in the effect's way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 impl DryRun {
-    /// What the start `request` in the place of `replaces` would come to.
+    /// What the start `request` in the place of `replaces` would come to under the limits of `cgroup`.
     #[must_use]
-    pub(super) fn of(request: Request, replaces: Vec<&'static str>) -> Self {
+    pub(super) fn of(request: Request, replaces: Vec<&'static str>, cgroup: &Cgroup) -> Self {
         let Request { runs, terms, .. } = request;
         let longest = runs.iter().filter_map(|run| run.duration).max();
+        let prospect = Prospect {
+            cgroup,
+            duration: longest,
+        };
         let would_run = |run: &PlannedRun| WouldRun {
             name: run.plan.name,
             params: run.plan.params.clone(),
             duration_s: longest.map(|longest| longest.as_secs_f64()),
+            // What cannot be had at all was refused before.
+            warning: run.plan.foresee("", prospect).ok().flatten(),
         };
         Self {
             status: DryRunStatus::DryRun,

@@ -188,7 +188,7 @@ impl ScenarioManager {
             let most = request.terms.most_at_once;
             check_room(running.iter().copied(), plugin.name(), most)?;
             running.retain(|running| *running == plugin.name());
-            return Ok(Started::Planned(DryRun::of(request, running)));
+            return Ok(Started::Planned(DryRun::of(request, running, &self.cgroup)));
         }
         // A single start has one run.
         let run = request.runs.remove(0);
@@ -209,7 +209,7 @@ impl ScenarioManager {
         let request = request.map_err(ManagerError::Invalid)?;
         if request.dry_run {
             let running = self.running()?;
-            return Ok(Started::Planned(DryRun::of(request, running)));
+            return Ok(Started::Planned(DryRun::of(request, running, &self.cgroup)));
         }
         let Request { runs, terms, .. } = request;
         let report = self.sessions.start_set(runs, terms, by).await?;
@@ -243,6 +243,7 @@ impl ScenarioManager {
             registry: self.registry,
             limits: &self.limits,
             ceilings: self.limits.ceilings(&self.cgroup),
+            cgroup: &self.cgroup,
         }
     }
 

@@ -8,8 +8,9 @@ use serde_json::{Map, Value, json};
 use super::session::PlannedRun;
 use super::terms::Terms;
 use crate::fields::{FieldError, Fields, pointer_to};
+use crate::host::cgroup::Cgroup;
 use crate::limits::{Ceilings, LONGEST_DURATION_S, Limits, Resource};
-use crate::plugin::Plugin;
+use crate::plugin::{Plan, Plugin, Prospect};
 
 /// What a start asks for.
 #[derive(Debug)]
@@ -80,6 +81,7 @@ pub fn plan_entry(
         registry,
         limits: &Limits::default(),
         ceilings: Ceilings::default(),
+        cgroup: &Cgroup::system(),
     };
     reader.entry(at, entry, seen, more)
 }
@@ -90,6 +92,7 @@ pub(super) struct Reader<'m> {
     pub(super) registry: &'static [&'static dyn Plugin],
     pub(super) limits: &'m Limits,
     pub(super) ceilings: Ceilings,
+    pub(super) cgroup: &'m Cgroup,
 }
 
 impl Reader<'_> {
@@ -106,7 +109,7 @@ impl Reader<'_> {
         let default_s = self.limits.default_duration_s.unwrap_or(0.0);
         let duration = lasting(read_duration(&mut fields, default_s));
         let envelope = self.envelope(&mut fields);
-        let plan = plugin.plan_from(self.fields("", body));
+        let plan = self.plan(plugin, "", body, duration);
         let (_, plan) = both(fields.finish(), plan)?;
         let run = PlannedRun {
             plan,
@@ -205,12 +208,12 @@ impl Reader<'_> {
             Ok(plugin) => once(at, plugin.name(), seen),
             Err(_) => Ok(()),
         };
-        let plan = both(plugin, given).and_then(|(plugin, given)| {
-            plugin.plan_from(self.fields(&format!("{at}/params"), given))
-        });
         let duration = entry.remove_entry("duration").into_iter().collect();
         let mut fields = self.fields(at, duration);
         let duration = lasting(read_duration(&mut fields, 0.0));
+        let plan = both(plugin, given).and_then(|(plugin, given)| {
+            self.plan(plugin, &format!("{at}/params"), given, duration)
+        });
         let allowed = [&["name", "params", "duration"], more].concat().join(", ");
         let unknown: Vec<FieldError> = entry
             .keys()
@@ -251,6 +254,20 @@ impl Reader<'_> {
             return refuse(format!("{name} is not allowed (Limits.Scenarios)"));
         }
         Ok(*plugin)
+    }
+
+    /// A start of `plugin` with the parameters `given` at `at`, which could be had here now.
+    fn plan(
+        &self,
+        plugin: &dyn Plugin,
+        at: &str,
+        given: Map<String, Value>,
+        duration: Option<Duration>,
+    ) -> Result<Plan, Vec<FieldError>> {
+        let plan = plugin.plan_from(self.fields(at, given))?;
+        let cgroup = self.cgroup;
+        plan.foresee(at, Prospect { cgroup, duration })?;
+        Ok(plan)
     }
 
     fn envelope(&self, fields: &mut Fields) -> Envelope {

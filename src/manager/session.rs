@@ -794,7 +794,9 @@ impl Actor {
         runs: Vec<Accepted>,
         terms: Terms,
     ) -> Result<StartReport, SessionError> {
-        let mut launches: Vec<Launch> = runs.into_iter().map(|run| self.launch(run)).collect();
+        let lasting = runs.iter().filter_map(|run| run.run.duration).max();
+        let launch = |run| self.launch(run, lasting);
+        let mut launches: Vec<Launch> = runs.into_iter().map(launch).collect();
         let outcomes = self.await_ready(&mut launches).await;
 
         let longest = launches
@@ -865,8 +867,9 @@ impl Actor {
         Ok(report)
     }
 
-    /// Sets one plan going in a task of its own, which is the run from its start to its release.
-    fn launch(&mut self, Accepted { tag, run }: Accepted) -> Launch {
+    /// Sets one plan going in a task of its own, which is the run from its start to its release; its set
+    /// ends by itself after `lasting`.
+    fn launch(&mut self, Accepted { tag, run }: Accepted, lasting: Option<Duration>) -> Launch {
         let PlannedRun {
             plan,
             duration,
@@ -882,6 +885,7 @@ impl Actor {
             faults: faults.clone(),
             host: Arc::clone(&self.host),
             tag: tag.clone(),
+            duration: lasting,
             begun: begun.clone(),
         };
         let task = self.tasks.spawn(drive(plan, cx, tell));

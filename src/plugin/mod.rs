@@ -50,6 +50,17 @@ pub trait Scenario: fmt::Debug + Send + Sync + 'static {
     /// The typed parameters.
     type Params: Params;
 
+    /// Tells what will come in the effect's way, before anything is started or ended for it.
+    ///
+    /// # Errors
+    /// The effect cannot be had here; the pointer names the parameter that asks for it.
+    fn foresee(
+        _params: &Self::Params,
+        _prospect: Prospect<'_>,
+    ) -> Result<Option<String>, FieldError> {
+        Ok(None)
+    }
+
     /// Puts the effect on and returns what keeps it on.
     ///
     /// It runs on the control runtime, so it must not block; threads come from
@@ -65,6 +76,15 @@ pub trait Scenario: fmt::Debug + Send + Sync + 'static {
         params: Self::Params,
         cx: RunContext,
     ) -> impl Future<Output = Result<Active, StartError>> + Send;
+}
+
+/// What a run will meet, as far as it is known before the start.
+#[derive(Debug, Clone, Copy)]
+pub struct Prospect<'a> {
+    /// The limits that the process lives under.
+    pub cgroup: &'a Cgroup,
+    /// The time after which the run ends by itself; none means until stopped.
+    pub duration: Option<Duration>,
 }
 
 /// Why a scenario could not start, as a sentence for the caller.
@@ -198,11 +218,22 @@ pub struct RunContext {
     pub host: Arc<Host>,
     /// What the ledger calls the run.
     pub tag: RunTag,
+    /// The time after which the run ends by itself; none means until stopped.
+    pub duration: Option<Duration>,
     /// Cancelled when the ledger has noted that the run is up.
     pub begun: CancellationToken,
 }
 
 impl RunContext {
+    /// What is known of the run at its start.
+    #[must_use]
+    pub fn prospect(&self) -> Prospect<'_> {
+        Prospect {
+            cgroup: &self.host.cgroup,
+            duration: self.duration,
+        }
+    }
+
     /// Ends the process by `death`, once it is on disk that this was meant, and `window` after that.
     ///
     /// A disk that does not answer cannot hold it up for long. It returns only when the run is told to
@@ -289,16 +320,49 @@ pub struct Plan {
     pub name: &'static str,
     /// The effective parameters, defaults filled in.
     pub params: Map<String, Value>,
-    start: Box<dyn FnOnce(RunContext) -> BoxFuture<Result<Active, StartError>> + Send>,
+    checked: Box<dyn Checked>,
+}
+
+/// The typed parameters of a [`Plan`] with their type erased.
+trait Checked: Send {
+    fn foresee(&self, prospect: Prospect<'_>) -> Result<Option<String>, FieldError>;
+    fn start(self: Box<Self>, cx: RunContext) -> BoxFuture<Result<Active, StartError>>;
+}
+
+struct CheckedParams<S: Scenario>(S::Params);
+
+impl<S: Scenario> Checked for CheckedParams<S> {
+    fn foresee(&self, prospect: Prospect<'_>) -> Result<Option<String>, FieldError> {
+        S::foresee(&self.0, prospect)
+    }
+
+    fn start(self: Box<Self>, cx: RunContext) -> BoxFuture<Result<Active, StartError>> {
+        Box::pin(S::start(self.0, cx))
+    }
 }
 
 impl Plan {
+    /// As [`Scenario::foresee`]; the parameters stand at `at` in the request.
+    ///
+    /// # Errors
+    /// As [`Scenario::foresee`].
+    pub fn foresee(
+        &self,
+        at: &str,
+        prospect: Prospect<'_>,
+    ) -> Result<Option<String>, Vec<FieldError>> {
+        let foreseen = self.checked.foresee(prospect);
+        foreseen.map_err(|FieldError { pointer, detail }| {
+            vec![FieldError::new(format!("{at}{pointer}"), detail)]
+        })
+    }
+
     /// Puts the effect on; the only step that has one.
     ///
     /// # Errors
     /// As [`Scenario::start`].
     pub async fn start(self, cx: RunContext) -> Result<Active, StartError> {
-        (self.start)(cx).await
+        self.checked.start(cx).await
     }
 }
 
@@ -356,11 +420,10 @@ impl<S: Scenario> Plugin for S {
     fn plan_from(&self, mut fields: Fields) -> Result<Plan, Vec<FieldError>> {
         let params = S::Params::read(&mut fields);
         let effective = fields.finish()?;
-        let start = Box::new(move |cx| Box::pin(S::start(params, cx)) as BoxFuture<_>);
         Ok(Plan {
             name: S::NAME,
             params: effective,
-            start,
+            checked: Box::new(CheckedParams::<S>(params)),
         })
     }
 }

@@ -9,10 +9,13 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::death::Death;
-use crate::fields::Fields;
+use crate::fields::{FieldError, Fields};
+use crate::host::cgroup::Cgroup;
 use crate::host::memory_limit_bytes;
 use crate::limits::Resource;
-use crate::plugin::{Active, Exit, Params, Probe, Reading, RunContext, Scenario, StartError};
+use crate::plugin::{
+    Active, Exit, Params, Probe, Prospect, Reading, RunContext, Scenario, StartError,
+};
 
 /// How much more than the memory limit a crash in mode `oom` takes before it gives up: where swap does
 /// not count against the limit, the container may have that much.
@@ -107,7 +110,24 @@ impl Scenario for Crash {
     const SUMMARY: &'static str = "Crashes the service after the specified delay";
     type Params = CrashParams;
 
+    fn foresee(params: &CrashParams, prospect: Prospect<'_>) -> Result<Option<String>, FieldError> {
+        if params.mode == Mode::Oom && limit_to_exceed(prospect.cgroup).is_none() {
+            return Err(FieldError::new("/mode", NO_LIMIT));
+        }
+        let earliest = params.earliest();
+        let ends_before = prospect.duration.filter(|duration| *duration < earliest);
+        Ok(ends_before.map(|duration| {
+            format!(
+                "it will not crash: the run ends by itself after {} s, and the crash would come after {} s",
+                duration.as_secs_f64(),
+                earliest.as_secs_f64()
+            )
+        }))
+    }
+
     async fn start(params: CrashParams, cx: RunContext) -> Result<Active, StartError> {
+        let warning =
+            Self::foresee(&params, cx.prospect()).map_err(|error| StartError::new(error.detail))?;
         let death = params.death(&cx)?;
         let requests = cx.host.requests.clone();
         let at_request = params
@@ -141,7 +161,7 @@ impl Scenario for Crash {
             cx.die(death, params.scrape_window).await;
             Exit::Stopped
         };
-        Ok(Active::new(probe, body))
+        Ok(Active::new(probe, body).warn(warning))
     }
 }
 
@@ -154,17 +174,28 @@ impl CrashParams {
             Mode::Segfault => Death::Segfault,
             Mode::Kill => Death::Kill,
             Mode::StackOverflow => Death::StackOverflow,
-            Mode::Oom => {
-                let limit = cx.host.cgroup.memory_limit();
-                // One that is no less than the machine's memory protects nobody.
-                let machine = memory_limit_bytes(&cx.host.cgroup);
-                match limit.filter(|limit| *limit <= machine) {
-                    Some(limit) => Death::OutOfMemory(limit.saturating_mul(OVER_THE_LIMIT)),
-                    None => return Err(StartError::new(NO_LIMIT)),
-                }
-            }
+            Mode::Oom => match limit_to_exceed(&cx.host.cgroup) {
+                Some(limit) => Death::OutOfMemory(limit.saturating_mul(OVER_THE_LIMIT)),
+                None => return Err(StartError::new(NO_LIMIT)),
+            },
         })
     }
+
+    /// How long after the start the process can end at the earliest.
+    fn earliest(&self) -> Duration {
+        let delay = match self.after_requests {
+            Some(_) => Duration::ZERO,
+            None => self.delay.unwrap_or_default(),
+        };
+        delay + self.scrape_window
+    }
+}
+
+/// The container's memory limit in bytes; none where it is no less than the machine's memory, for such a
+/// one protects nobody.
+fn limit_to_exceed(cgroup: &Cgroup) -> Option<u64> {
+    let machine = memory_limit_bytes(cgroup);
+    cgroup.memory_limit().filter(|limit| *limit <= machine)
 }
 
 const NO_LIMIT: &str = "the mode oom needs a container with a memory limit below the machine's memory: \

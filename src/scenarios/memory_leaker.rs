@@ -14,13 +14,15 @@ use rand::{Rng, SeedableRng};
 use serde_json::json;
 
 use super::MIB;
-use crate::fields::{Fields, above};
+use crate::fields::{FieldError, Fields, above};
 use crate::host::process::Meter;
 use crate::host::{memory_headroom_bytes, memory_limit_bytes};
 use crate::limits::Resource;
 use crate::plugin::guard::{StopFlag, ThreadGroup};
 use crate::plugin::pace::Pace;
-use crate::plugin::{Active, Params, Probe, Reading, RunContext, Scenario, Shortfall, StartError};
+use crate::plugin::{
+    Active, Params, Probe, Prospect, Reading, RunContext, Scenario, Shortfall, StartError,
+};
 
 /// Fifty steps in a second look like a line to anything that samples memory; a fast leak takes more of
 /// them, of about a mebibyte each.
@@ -50,6 +52,16 @@ pub(super) struct MemoryLeakerParams {
 enum Target {
     Mb(u32),
     PercentOfLimit(f64),
+}
+
+impl Target {
+    /// In bytes, under a memory limit of so many.
+    fn bytes(self, limit: u64) -> u64 {
+        match self {
+            Self::Mb(mb) => u64::from(mb) * MIB,
+            Self::PercentOfLimit(percent) => (limit as f64 * percent / 100.0) as u64,
+        }
+    }
 }
 
 impl Params for MemoryLeakerParams {
@@ -91,17 +103,14 @@ impl Scenario for MemoryLeaker {
     const SUMMARY: &'static str = "Continuously leaks memory at specified rate";
     type Params = MemoryLeakerParams;
 
-    async fn start(params: MemoryLeakerParams, cx: RunContext) -> Result<Active, StartError> {
-        let limit = memory_limit_bytes(&cx.host.cgroup);
-        let target = match params.target {
-            Target::Mb(mb) => u64::from(mb) * MIB,
-            Target::PercentOfLimit(percent) => (limit as f64 * percent / 100.0) as u64,
-        };
-        if limit == 0 && matches!(params.target, Target::PercentOfLimit(_)) {
-            return Err(StartError::new("the memory limit cannot be read now"));
-        }
-        let headroom = memory_headroom_bytes(&cx.host.cgroup);
-        let warning = (target > headroom && limit > 0).then(|| {
+    fn foresee(
+        params: &MemoryLeakerParams,
+        prospect: Prospect<'_>,
+    ) -> Result<Option<String>, FieldError> {
+        let limit = memory_limit_bytes(prospect.cgroup);
+        let target = params.target.bytes(limit);
+        let headroom = memory_headroom_bytes(prospect.cgroup);
+        Ok((target > headroom && limit > 0).then(|| {
             format!(
                 "only {} MiB are left under the memory limit of {} MiB: the system will end the \
                  process before the target of {} MiB is reached",
@@ -109,7 +118,17 @@ impl Scenario for MemoryLeaker {
                 limit / MIB,
                 target / MIB
             )
-        });
+        }))
+    }
+
+    async fn start(params: MemoryLeakerParams, cx: RunContext) -> Result<Active, StartError> {
+        let limit = memory_limit_bytes(&cx.host.cgroup);
+        if limit == 0 && matches!(params.target, Target::PercentOfLimit(_)) {
+            return Err(StartError::new("the memory limit cannot be read now"));
+        }
+        let target = params.target.bytes(limit);
+        let warning =
+            Self::foresee(&params, cx.prospect()).map_err(|error| StartError::new(error.detail))?;
         let leak = Arc::new(Leak {
             pace: Pace::new(
                 Instant::now(),

@@ -189,6 +189,7 @@ mod tests {
                     run_id: 1,
                     scenario: plugin.name(),
                 },
+                duration: None,
                 begun: tokio_util::sync::CancellationToken::new(),
             };
             let active = plan.start(cx).await.expect("it starts");

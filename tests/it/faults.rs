@@ -645,13 +645,33 @@ fn a_crash_for_want_of_memory_needs_a_limit() {
         // It would be real here; tests/container lets it happen.
         return;
     }
-    let answer = daemon.post("/api/v1/scenarios/crash/start", "{\"mode\": \"oom\"}");
-    assert_eq!(answer.status, 500, "{answer:?}");
-    assert!(
-        answer.body["detail"]
-            .as_str()
-            .expect("a text")
-            .contains("memory limit")
+    daemon.started("dependency", json!({ "failure_type": "error" }));
+    let set = json!({ "scenarios": [{ "name": "crash", "params": { "mode": "oom" } }] });
+    for dry_run in [false, true] {
+        for (path, mut body, pointer) in [
+            (
+                "/api/v1/scenarios/crash/start",
+                json!({ "mode": "oom" }),
+                "/mode",
+            ),
+            (
+                "/api/v1/composite/start",
+                set.clone(),
+                "/scenarios/0/params/mode",
+            ),
+        ] {
+            body["dry_run"] = json!(dry_run);
+            let answer = daemon.post(path, body.to_string());
+            assert_eq!(answer.status, 422, "{answer:?}");
+            let error = &answer.body["errors"][0];
+            assert_eq!(error["pointer"], pointer, "{answer:?}");
+            let detail = error["detail"].as_str().expect("a text");
+            assert!(detail.contains("memory limit"), "{answer:?}");
+        }
+    }
+    assert_eq!(
+        daemon.get("/api/v1/composite/status").body["scenarios"],
+        json!(["dependency"])
     );
     assert_eq!(daemon.get("/health").status, 200);
 

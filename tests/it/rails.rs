@@ -205,6 +205,48 @@ fn no_more_scenarios_run_at_once_than_are_allowed() {
 // === A start that is only told ===
 
 #[test]
+fn a_dry_run_warns_of_what_the_start_warns_of() {
+    let daemon = Daemon::start();
+    for (name, params, warning) in [
+        (
+            "memory_leaker",
+            json!({ "target_percent_of_limit": 1000, "leak_rate_mb": 0.1 }),
+            Some("MiB are left under the memory limit"),
+        ),
+        (
+            "crash",
+            json!({ "crash_delay": 60, "duration": 59 }),
+            Some("it will not crash: the run ends by itself after 59 s"),
+        ),
+        (
+            "crash",
+            json!({ "after_requests": 1_000_000, "scrape_window": 60, "duration": 59 }),
+            Some("it will not crash"),
+        ),
+        (
+            "crash",
+            json!({ "after_requests": 1_000_000, "duration": 59 }),
+            None,
+        ),
+        ("crash", json!({ "crash_delay": 60, "duration": 61 }), None),
+    ] {
+        let mut dry = params.clone();
+        dry["dry_run"] = json!(true);
+        let planned = start(&daemon, name, dry).body;
+        let started = start(&daemon, name, params.clone()).body;
+        for told in [&planned["plan"][0], &started["details"][0]] {
+            let text = told["warning"].as_str();
+            assert_eq!(text.is_some(), warning.is_some(), "{params}: {told}");
+            assert!(
+                text.unwrap_or_default()
+                    .contains(warning.unwrap_or_default()),
+                "{params}: {told}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_dry_run_tells_the_effective_plan_and_does_nothing() {
     let daemon = Daemon::start();
     daemon.started("dependency", json!({}));
