@@ -468,6 +468,25 @@ fn each_measure_of_abort_when_ends_the_session_and_says_why() {
 }
 
 #[test]
+fn a_session_may_watch_a_scenario_that_joins_it_later() {
+    let watched = json!({ "achieved_above": { "goroutine_leak": 20 } });
+    for by_set in [true, false] {
+        let daemon = Daemon::start();
+        let answer = if by_set {
+            let set = json!({ "abort_when": watched, "scenarios": [{ "name": "dependency" }] });
+            start_set(&daemon, set)
+        } else {
+            start(&daemon, "dependency", json!({ "abort_when": watched }))
+        };
+        assert_eq!(answer.status, 200, "{answer:?}");
+        daemon.started("goroutine_leak", json!({}));
+        for name in ["dependency", "goroutine_leak"] {
+            assert_eq!(ended(&daemon, name)["reason"], "aborted", "{by_set}");
+        }
+    }
+}
+
+#[test]
 fn the_probe_of_abort_when_is_no_traffic() {
     let daemon = Daemon::start();
     let body = json!({ "abort_when": { "probe_failing_for_s": 1 }, "scenarios": [
