@@ -7,6 +7,7 @@
 //! is refused too. Every fault is collected; reading goes on with the default so that a caller hears of
 //! all of them at once.
 
+use std::borrow::Cow;
 use std::ops::{Bound, RangeBounds, RangeInclusive};
 
 use schemars::JsonSchema;
@@ -248,16 +249,15 @@ impl Fields {
 
     fn refuse_unknown(&mut self) {
         let known: Vec<&str> = self.properties.keys().map(String::as_str).collect();
-        let allowed = if known.is_empty() {
-            "none is allowed".to_owned()
+        let detail = if known.is_empty() {
+            "unknown key; no key is allowed here".to_owned()
         } else {
-            known.join(", ")
+            format!("unknown key; allowed here: {}", known.join(", "))
         };
-        let detail = format!("unknown key; allowed here: {allowed}");
         let unknown: Vec<String> = self
             .given
             .keys()
-            .map(|name| self.pointer_to(name))
+            .map(|name| self.pointer_to(&cut(name)))
             .collect();
         self.errors.extend(
             unknown
@@ -567,6 +567,15 @@ impl Field<'_> {
     }
 }
 
+/// A name that nobody knows, as far as a message needs it.
+fn cut(name: &str) -> Cow<'_, str> {
+    const LONGEST: usize = 100;
+    match name.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &name[..end]).into(),
+        None => name.into(),
+    }
+}
+
 /// The number as people write it: `80`, not `80.0`.
 fn plain(number: f64) -> Value {
     match whole(&json!(number)) {
@@ -692,6 +701,16 @@ mod tests {
             "must be one of \"one\", \"two\", not \"x\""
         );
         assert_eq!(errors[2].detail, "unknown key; allowed here: a, b");
+    }
+
+    #[test]
+    fn an_unknown_key_is_told_as_far_as_a_message_needs_it() {
+        let errors = fields(json!({ "ö".repeat(60_000): 1 })).finish();
+        let [error] = &errors.expect_err("a fault")[..] else {
+            panic!("one fault")
+        };
+        assert_eq!(error.pointer, format!("/{}…", "ö".repeat(100)));
+        assert_eq!(error.detail, "unknown key; no key is allowed here");
     }
 
     #[test]

@@ -69,5 +69,21 @@ fn daily_file(folder: &Path) -> io::Result<RollingFileAppender> {
         .filename_prefix("mockserver")
         .filename_suffix("log")
         .build(folder)
-        .map_err(io::Error::other)
+        .map_err(|error| {
+            let folder = folder.display();
+            io::Error::other(format!("Log.Path cannot be written to: {folder}: {error}"))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_named_with_its_key() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let error = daily_file(file.path()).expect_err("no folder").to_string();
+        let told = format!("Log.Path cannot be written to: {}: ", file.path().display());
+        assert!(error.starts_with(&told), "{error}");
+    }
 }

@@ -29,7 +29,10 @@ pub(super) fn count(data_dir: &Path, most: u32) -> io::Result<u32> {
 
 fn read(data_dir: &Path) -> io::Result<u32> {
     match fs::read_to_string(data_dir.join(FILE)) {
-        Ok(text) => text.trim().parse().map_err(io::Error::other),
+        Ok(text) => text
+            .trim()
+            .parse()
+            .map_err(|_| io::Error::other("it holds no count; delete it and the loop begins anew")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
         Err(error) => Err(error),
     }
@@ -67,6 +70,10 @@ mod tests {
         let error = count(&no_folder, 3).expect_err("not a folder").to_string();
         assert!(error.contains("file/crash-loop-boots"), "{error}");
         fs::write(folder.path().join(FILE), "many").expect("a file");
-        assert!(count(folder.path(), 3).is_err());
+        let error = count(folder.path(), 3).expect_err("no count").to_string();
+        assert!(
+            error.ends_with("delete it and the loop begins anew"),
+            "{error}"
+        );
     }
 }

@@ -215,6 +215,8 @@ impl Problem {
     pub fn invalid(mut errors: Vec<FieldError>) -> Self {
         const MOST: usize = 100;
         let detail = match errors.as_slice() {
+            // The document itself has an empty pointer.
+            [one] if one.pointer.is_empty() => one.detail.clone(),
             [one] => format!("{}: {}", one.pointer, one.detail),
             many if many.len() > MOST => {
                 format!(
@@ -294,7 +296,12 @@ impl IntoResponse for Problem {
 
 /// The answer on a path that is no route.
 pub async fn not_found(uri: Uri) -> Problem {
-    let detail = format!("Nothing is served at {}.", uri.path());
+    // CONNECT names a host and no path.
+    let at = match uri.path() {
+        "" => uri.to_string(),
+        path => path.to_owned(),
+    };
+    let detail = format!("Nothing is served at {at}.");
     Problem::new(Kind::UnknownRoute, detail)
 }
 
@@ -317,6 +324,22 @@ pub fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
 mod tests {
     use super::*;
     use crate::manager::view::{StartReport, Timestamp};
+
+    #[test]
+    fn a_fault_of_the_document_itself_is_told_without_a_place() {
+        let whole = Problem::invalid(vec![FieldError::new("", "must be an object")]);
+        assert_eq!(whole.detail, "must be an object");
+        let member = Problem::invalid(vec![FieldError::new("/a", "bad")]);
+        assert_eq!(member.detail, "/a: bad");
+    }
+
+    #[tokio::test]
+    async fn a_target_without_a_path_is_named_whole() {
+        for (target, told) in [("example.com:443", "example.com:443"), ("/a?b=c", "/a")] {
+            let problem = not_found(target.parse().expect("a target")).await;
+            assert_eq!(problem.detail, format!("Nothing is served at {told}."));
+        }
+    }
 
     #[test]
     fn each_error_has_its_status_and_type() {
