@@ -675,6 +675,16 @@ fn a_crash_for_want_of_memory_needs_a_limit() {
     );
     assert_eq!(daemon.get("/health").status, 200);
 
+    let checked = std::process::Command::new(env!("CARGO_BIN_EXE_mockserver"))
+        .arg("--check")
+        .current_dir(daemon.folder.path())
+        .env("MOCKSERVER_BOOT", set.to_string())
+        .output()
+        .expect("it runs");
+    assert_eq!(checked.status.code(), Some(64), "{checked:?}");
+    let said = String::from_utf8_lossy(&checked.stderr);
+    assert!(said.contains("Boot.scenarios.0.params.mode"), "{said}");
+
     // Where memory is limited to clients, nobody may ask for all of it.
     let bound = Daemon::start_with("Limits: {MemoryMb: 100}\n", &[]);
     let answer = bound.post("/api/v1/scenarios/crash/start", "{\"mode\": \"oom\"}");

@@ -558,6 +558,18 @@ fn a_file_that_may_not_grow_stops_the_ledger_and_nothing_else() {
 }
 
 #[test]
+fn a_data_folder_that_is_removed_under_it_is_told_and_everything_works() {
+    let daemon = Daemon::start();
+    assert_eq!(page(&daemon, "")["durable"], true);
+    std::fs::remove_dir_all(daemon.folder.path().join("data")).expect("it was there");
+    daemon.started("dependency", json!({}));
+    daemon.stop_all();
+    let page = page(&daemon, "");
+    assert_eq!(page["durable"], false, "{page}");
+    assert_eq!(page["events"].as_array().expect("a list").len(), 5);
+}
+
+#[test]
 fn two_daemons_with_one_data_folder_do_not_tear_each_others_lines() {
     let first = Daemon::start();
     let second = Daemon::start_in(Arc::clone(&first.folder), &[]);
