@@ -267,23 +267,26 @@ impl Config {
                 None
             }
         };
+        let mut sources: Vec<(&[&str], &str)> = Vec::new();
         for (variable, path) in VARIABLES {
             // Kubernetes sets MOCKSERVER_PORT=tcp://… in every pod beside a Service of that name.
             let may_be_link = path.ends_with(&["Port"]);
             let value = text_of(variable).filter(|value| !(may_be_link && is_link(value)));
             if let Some(value) = value {
                 set(&mut values, path, value);
+                sources.push((path, variable));
             }
         }
         let (safe_boot, profile) = (text_of(SAFE_BOOT), text_of(BOOT));
-        let by_flag: [(&[&str], &Option<String>); 3] = [
-            (&["Host"], &flags.host),
-            (&["Port"], &flags.port),
-            (&["Log", "Level"], &flags.log_level),
+        let by_flag: [(&[&str], &str, &Option<String>); 3] = [
+            (&["Host"], "--host", &flags.host),
+            (&["Port"], "--port", &flags.port),
+            (&["Log", "Level"], "--log-level", &flags.log_level),
         ];
-        for (path, value) in by_flag {
+        for (path, flag, value) in by_flag {
             if let Some(value) = value {
                 set(&mut values, path, value.clone());
+                sources.push((path, flag));
             }
         }
         let safe_boot = read_safe_boot(safe_boot.as_deref()).unwrap_or_else(|fault| {
@@ -306,7 +309,9 @@ impl Config {
             fields.reject(variable, fault);
         }
         let config = Self::read(&mut fields);
-        let effective = fields.finish().map_err(|errors| told(&from, &errors))?;
+        let effective = fields
+            .finish()
+            .map_err(|errors| told(&from, &sources, &errors))?;
         Ok(Loaded {
             config,
             file,
@@ -595,12 +600,15 @@ fn typed(path: &[&str], value: String) -> Value {
     parsed.unwrap_or(Value::String(value))
 }
 
-fn told(from: &str, errors: &[FieldError]) -> ConfigError {
+/// The message of `errors`; `sources` are the keys that did not come from the file, and what set them last.
+fn told(from: &str, sources: &[(&[&str], &str)], errors: &[FieldError]) -> ConfigError {
     let lines: Vec<String> = errors
         .iter()
         .map(|error| {
             let key = error.pointer.trim_start_matches('/').replace('/', ".");
-            format!("\n  {key}: {}", error.detail)
+            let source = sources.iter().rfind(|(path, _)| path.join(".") == key);
+            let by = source.map_or(String::new(), |(_, by)| format!(" (set by {by})"));
+            format!("\n  {key}: {}{by}", error.detail)
         })
         .collect();
     ConfigError(format!(
@@ -745,6 +753,26 @@ mod tests {
             "Admin: must be an object",
         ] {
             assert!(message.contains(part), "{part} is missing in {message}");
+        }
+    }
+
+    #[test]
+    fn a_bad_value_is_told_with_the_variable_or_the_flag_that_set_it() {
+        let flags = Flags {
+            port: Some("many".into()),
+            ..Flags::default()
+        };
+        let env = [("MOCKSERVER_PORT", "2"), ("MOCKSERVER_HOST", "here")];
+        let message = load("Name: 5", &env, flags).expect_err("three faults");
+        let lines: Vec<&str> = message.lines().skip(1).collect();
+        assert_eq!(lines.len(), 3, "{message}");
+        for (key, by) in [
+            ("Host:", "(set by MOCKSERVER_HOST)"),
+            ("Port:", "(set by --port)"),
+            ("Name:", "not 5"),
+        ] {
+            let line = lines.iter().find(|line| line.trim().starts_with(key));
+            assert!(line.is_some_and(|line| line.ends_with(by)), "{message}");
         }
     }
 
