@@ -197,8 +197,9 @@ fn all(table: &mut Table) {
         subject.reached("memory_leaker", "current_mb", 1199.0);
         held.others.push(Box::new(fill_disk(subject)));
         held.others.push(Box::new(KeepsWriting::begin(subject)));
-        held.others.push(Box::new(subject.without_more_files()));
+        // Asked for while files can still be opened for it.
         let percent = subject.percent_of_memory_limit();
+        held.others.push(Box::new(subject.without_more_files()));
         if can_freeze {
             freeze(subject, &mut held);
         }

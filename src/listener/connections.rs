@@ -25,6 +25,8 @@ const DEAF_MS: u64 = 1000;
 /// The share of quiet connections that make room at once, so that a flood does not have every
 /// connection looked at for each new one.
 const ROOM_SHARE: usize = 64;
+/// From when on a connection counts as old: a second at least, as the clock is a second late at most.
+const OLD: Duration = Duration::from_secs(2);
 
 /// What a connection is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -291,8 +293,21 @@ impl Connections {
     /// Closes those that have been quiet the longest; where all are being answered, the one that has
     /// waited the longest.
     pub(super) fn make_room(&self) {
+        self.make_room_of(Duration::ZERO);
+    }
+
+    /// The same among those that have been at what they are at for a while, if there are any: a client
+    /// that has just been accepted is not to pay for what others hold.
+    pub(super) fn make_room_of_old(&self) {
+        self.make_room_of(OLD);
+    }
+
+    fn make_room_of(&self, age: Duration) {
+        let last_ms = self.clock.last();
+        let is_old = |since: u64| Duration::from_millis(last_ms.saturating_sub(since)) >= age;
         let live = self.lock();
         let mut all: Vec<_> = live.members.values().map(|w| (w.at(), w)).collect();
+        all.retain(|((_, since), _)| is_old(*since));
         all.sort_unstable_by_key(|((phase, since), _)| (*phase == Phase::Answer, *since));
         let quiet = all.partition_point(|((phase, _), _)| *phase != Phase::Answer);
         for (_, watch) in all.iter().take((quiet / ROOM_SHARE).max(1)) {
@@ -422,6 +437,18 @@ mod tests {
         assert!(!member.watch.shall_look(), "once is enough");
         member.watch.note_reading();
         assert!(!looks(2000));
+    }
+
+    #[test]
+    fn one_that_has_just_come_makes_no_room_where_old_ones_are_asked_to() {
+        let listener = Listener::of(2);
+        let new = listener.member(Phase::Head, 2 * SECOND);
+        listener.at(3 * SECOND);
+        listener.0.make_room_of_old();
+        assert_eq!(told(&new), Order::Stay);
+        listener.at(4 * SECOND);
+        listener.0.make_room_of_old();
+        assert_eq!(told(&new), Order::Break);
     }
 
     #[test]

@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -91,16 +90,13 @@ async fn accept(listener: &TcpListener, serving: &Serving) {
                     admit(serving, stream, from, slot);
                 }
             }
-            Err(error) if is_of_the_client(&error) => {
-                trace!(%error, "A client went away before it was accepted.");
-            }
-            Err(_) if !is_awaited(listener) => sleep(PAUSE).await,
-            Err(error) if spare.give_up() => {
+            Err(error) if is_of_the_client(&error) || spare.give_up() => {
                 trace!(%error, "A connection is accepted at a second try.");
             }
             Err(error) => {
                 debug!(%error, "A connection cannot be accepted.");
-                connections.make_room();
+                // The system says so even when nobody waits here; then somebody may wait elsewhere.
+                connections.make_room_of_old();
                 sleep(PAUSE).await;
             }
         }
@@ -114,14 +110,6 @@ fn is_of_the_client(error: &io::Error) -> bool {
         error.kind(),
         Kind::ConnectionRefused | Kind::ConnectionAborted | Kind::ConnectionReset
     )
-}
-
-/// Whether a client waits to be accepted. A system that has no descriptor left says so even where none
-/// does, and then nobody needs to make room.
-fn is_awaited(listener: &TcpListener) -> bool {
-    let mut looked_at = [PollFd::new(listener, PollFlags::IN)];
-    // Where it cannot be told, one may.
-    poll(&mut looked_at, Some(&Timespec::default())).map_or(true, |ready| ready > 0)
 }
 
 /// A slot for one more connection; none when nobody leaves although told to.
