@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 use serde_json::json;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::*;
 use crate::death::Death;
@@ -13,10 +14,14 @@ use crate::fault::{RequestFault, Surface, Tally, Verdict};
 use crate::fields::Fields;
 use crate::host::cgroup::Cgroup;
 use crate::host::runtimes::Runtimes;
-use crate::ledger::event::{BootFacts, Event};
+use crate::ledger::Ledger;
+use crate::ledger::event::{BootFacts, Event, Kind};
 use crate::manager::view::Outcome;
+use crate::manager::view::{EndReason, RunEnd, SessionStatus};
 use crate::plugin::guard::Census;
-use crate::plugin::{Active, Params, Plugin, Reading, Scenario, StartError};
+use crate::plugin::{
+    Active, Exit, Params, Plugin, Probe, Reading, RunContext, Scenario, StartError,
+};
 
 // === Plugins ===
 
