@@ -3,6 +3,7 @@
 //! ask to tell the share in absolute figures. It must never fail, never round a figure, never
 //! remember one (limits change while the process runs) and never change anything it reads.
 
+pub mod allocator;
 pub mod cgroup;
 pub mod process;
 pub mod runtimes;

@@ -10,7 +10,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// How long the head of a request may take from its first byte, or from the connection's begin.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
@@ -27,6 +27,8 @@ const DEAF_MS: u64 = 1000;
 const ROOM_SHARE: usize = 64;
 /// From when on a connection counts as old: a second at least, as the clock is a second late at most.
 const OLD: Duration = Duration::from_secs(2);
+/// How many have to have left for their memory to be worth giving back: 4 MiB at least.
+const MANY: usize = 256;
 
 /// What a connection is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -214,7 +216,13 @@ pub(super) struct Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        self.connections.lock().members.remove(&self.number);
+        let mut live = self.connections.lock();
+        live.members.remove(&self.number);
+        let left = live.peak - live.members.len();
+        if left >= MANY {
+            live.peak = live.members.len();
+            self.connections.many_left.notify_one();
+        }
     }
 }
 
@@ -226,12 +234,15 @@ pub(super) struct Connections {
     clock: Arc<Clock>,
     // A std mutex: taken when a connection comes or goes and when one looks after all of them.
     live: Mutex<Live>,
+    many_left: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Live {
     members: HashMap<u64, Arc<Watch>>,
     next_number: u64,
+    /// The most there were since many left.
+    peak: usize,
 }
 
 impl Connections {
@@ -245,6 +256,7 @@ impl Connections {
                 now_ms: AtomicU64::new(0),
             }),
             live: Mutex::default(),
+            many_left: Notify::new(),
         }
     }
 
@@ -271,6 +283,7 @@ impl Connections {
         live.next_number += 1;
         let number = live.next_number;
         live.members.insert(number, Arc::clone(&watch));
+        live.peak = live.peak.max(live.members.len());
         Member {
             connections: Arc::clone(self),
             number,
@@ -322,6 +335,11 @@ impl Connections {
         }
     }
 
+    /// Waits until many of those that there were have left. Cancel safe.
+    pub(super) async fn many_left(&self) {
+        self.many_left.notified().await;
+    }
+
     /// Waits until none is left. To be called when nobody joins any more.
     pub(super) async fn all_left(&self) {
         // Never closed, so that there is no other outcome.
@@ -335,6 +353,8 @@ impl Connections {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     const SECOND: u64 = 1000;
@@ -449,6 +469,32 @@ mod tests {
         listener.at(4 * SECOND);
         listener.0.make_room_of_old();
         assert_eq!(told(&new), Order::Break);
+    }
+
+    #[test]
+    fn many_have_left_when_so_many_fewer_are_there_than_there_were() {
+        let listener = Listener::of(1000);
+        let join = |count: usize| -> Vec<Member> {
+            (0..count)
+                .map(|_| listener.member(Phase::Idle, 0))
+                .collect()
+        };
+        let told = || listener.0.many_left().now_or_never().is_some();
+        // They come and go, and never are there more than a few.
+        for _ in 0..10 {
+            drop(join(MANY - 1));
+        }
+        assert!(!told());
+        let mut members = join(2 * MANY + 1);
+        members.truncate(MANY + 2);
+        assert!(!told());
+        members.truncate(MANY + 1);
+        assert!(told());
+        assert!(!told(), "once is enough");
+        members.truncate(2);
+        assert!(!told());
+        members.truncate(1);
+        assert!(told());
     }
 
     #[test]

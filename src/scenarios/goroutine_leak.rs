@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::fields::{Fields, above};
+use crate::host::allocator;
 use crate::limits::Resource;
 use crate::plugin::guard::{StopFlag, ThreadGroup};
 use crate::plugin::pace::Pace;
@@ -103,6 +104,8 @@ impl Leak {
             }
         }
         drop(runtime);
+        // Another thread that allocated from the same heap may hold on to its end.
+        allocator::give_back();
         self.alive.store(0, Ordering::Relaxed);
     }
 }

@@ -1,3 +1,5 @@
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -211,31 +213,59 @@ fn a_stop_answers_within_a_second_on_either_listener_under_full_load() {
     }
 }
 
-#[test]
-fn a_stop_answers_while_a_thousand_requests_wait() {
-    const REQUESTS: usize = 1_000;
-    let _turn = alone();
-    let daemon = Daemon::start();
+/// Lets so many requests wait, each on a connection of its own that ends with its answer.
+fn wait(daemon: &Daemon, requests: usize) -> Vec<TcpStream> {
     daemon.started("network_latency", json!({ "latency_ms": 600_000 }));
-    let mut connections = Vec::new();
-    for _ in 0..REQUESTS {
-        use std::io::Write;
-        let mut stream = std::net::TcpStream::connect(daemon.service).expect("a connection");
+    let wait = |_| {
+        let mut stream = TcpStream::connect(daemon.service).expect("a connection");
         stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
         stream
             .write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             .expect("room for a request");
-        connections.push(stream);
-    }
+        stream
+    };
+    let waiting = (0..requests).map(wait).collect();
     eventually("all requests wait", || {
         let metrics = &daemon.status("network_latency")["metrics"];
-        (metrics["delayed_requests"] == REQUESTS).then_some(())
+        (metrics["delayed_requests"] == requests).then_some(())
     });
-    assert_eq!(daemon.post("/api/v1/composite/stop", "").status, 200);
-    for mut stream in connections {
-        use std::io::Read;
+    waiting
+}
+
+fn all_are_answered(waiting: Vec<TcpStream>) {
+    for mut stream in waiting {
         let mut text = String::new();
         stream.read_to_string(&mut text).expect("an answer");
         assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
     }
+}
+
+#[test]
+fn a_stop_answers_while_a_thousand_requests_wait() {
+    let _turn = alone();
+    let daemon = Daemon::start();
+    let waiting = wait(&daemon, 1_000);
+    assert_eq!(daemon.post("/api/v1/composite/stop", "").status, 200);
+    all_are_answered(waiting);
+}
+
+#[test]
+fn the_memory_of_two_thousand_requests_that_waited_is_back_once_they_are_answered() {
+    let _turn = alone();
+    let daemon = Daemon::start();
+    daemon.started("network_latency", json!({}));
+    daemon.stop_all();
+    let base = daemon.process().resident_mb();
+    let waiting = wait(&daemon, 2_000);
+    let peak = daemon.process().resident_mb();
+    assert!(
+        peak - base > 4.0 * KEPT_MB,
+        "they took only {} MiB",
+        peak - base
+    );
+    daemon.stop_all();
+    all_are_answered(waiting);
+    at_once("what they took", || {
+        daemon.process().resident_mb() <= base + KEPT_MB
+    });
 }
