@@ -9,7 +9,8 @@ use crate::common::{Daemon, Process};
 use crate::container::{self, Container};
 use crate::load::Load;
 use crate::proc;
-use crate::table::{Row, Table};
+use crate::row::Row;
+use crate::table::Table;
 
 const TARGETS: &[u32] = &[1, 5, 10, 25, 50, 75, 80, 90, 95, 100];
 const WINDOWS: usize = 10;

@@ -6,7 +6,8 @@ use serde_json::json;
 
 use crate::common::Daemon;
 use crate::proc;
-use crate::table::{Row, Table};
+use crate::row::Row;
+use crate::table::Table;
 
 const RATES: &[f64] = &[1.0, 20.0, 100.0];
 const MIB: f64 = 1_048_576.0;

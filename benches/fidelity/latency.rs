@@ -6,7 +6,8 @@ use serde_json::json;
 
 use crate::common::Daemon;
 use crate::load::{Done, Load};
-use crate::table::{Row, Table};
+use crate::row::Row;
+use crate::table::Table;
 
 const LATENCIES_MS: &[u32] = &[1, 5, 20, 100, 500];
 const WINDOW: Duration = Duration::from_secs(4);

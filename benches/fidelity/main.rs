@@ -13,8 +13,15 @@
 #[path = "../../tests/it/common.rs"]
 #[expect(dead_code, reason = "the tests use more of it")]
 mod common;
-
+#[path = "../shared/container.rs"]
 mod container;
+#[path = "../shared/groups.rs"]
+mod groups;
+#[path = "../shared/row.rs"]
+mod row;
+#[path = "../shared/table.rs"]
+mod table;
+
 mod cpu;
 mod disk;
 mod latency;
@@ -22,12 +29,9 @@ mod load;
 mod memory;
 mod proc;
 mod shares;
-mod table;
 mod tasks;
 
-use table::Table;
-
-type Group = (&'static str, fn(&mut Table));
+use groups::Group;
 
 const GROUPS: &[Group] = &[
     ("cpu", cpu::measure),
@@ -41,16 +45,5 @@ const GROUPS: &[Group] = &[
 ];
 
 fn main() -> std::process::ExitCode {
-    // Cargo adds --bench of its own.
-    let words: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|arg| !arg.starts_with('-'))
-        .collect();
-    let wanted =
-        |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
-    let mut table = Table::begin();
-    for (_, measure) in GROUPS.iter().filter(|(name, _)| wanted(name)) {
-        measure(&mut table);
-    }
-    table.finish()
+    groups::run(row::COLUMNS, GROUPS)
 }

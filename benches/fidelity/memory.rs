@@ -7,7 +7,8 @@ use serde_json::json;
 use crate::common::{Daemon, eventually};
 use crate::container::{self, Container};
 use crate::proc;
-use crate::table::{Row, Table};
+use crate::row::Row;
+use crate::table::Table;
 
 /// Rates in MiB/s, with the target that gives a few seconds of growth.
 const RATES: &[(f64, u32)] = &[(0.5, 4), (10.0, 80), (100.0, 500), (300.0, 1024)];

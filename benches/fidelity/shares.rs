@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use crate::common::Daemon;
-use crate::table::{Row, Table};
+use crate::row::Row;
+use crate::table::Table;
 
 const PROBES: u32 = 10_000;
 /// Standard deviations on both sides of the mean that hold 99.9 % of a normal distribution.

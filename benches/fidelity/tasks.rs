@@ -6,7 +6,8 @@ use serde_json::json;
 
 use crate::common::{Daemon, eventually};
 use crate::proc;
-use crate::table::{Row, Table};
+use crate::row::Row;
+use crate::table::Table;
 
 const MILLION: f64 = 1_000_000.0;
 

@@ -4,13 +4,20 @@
 //! in turn; and what the idle daemon takes: memory, time to the first answer, size. Needs wrk.
 //!
 //! ```text
-//! cargo bench --bench overhead
+//! cargo bench --bench overhead              everything
+//! cargo bench --bench overhead -- idle      the groups whose name contains a word
 //! ```
+//!
+//! Groups: `requests`, `idle`, `start-up`, `ledger`, `size`.
 
 #[path = "../../tests/it/common.rs"]
 #[expect(dead_code, reason = "the tests use more of it")]
 mod common;
-#[path = "../fidelity/table.rs"]
+#[path = "../shared/groups.rs"]
+mod groups;
+#[path = "../shared/row.rs"]
+mod row;
+#[path = "../shared/table.rs"]
 mod table;
 
 use std::io::{BufRead, BufReader, Write};
@@ -21,24 +28,28 @@ use std::time::{Duration, Instant};
 use axum::routing::get;
 use axum::{Json, Router};
 use common::Daemon;
+use groups::Group;
+use row::Row;
 use serde_json::json;
-use table::{Row, Table};
+use table::Table;
 
 const BARE: &str = "bare-server";
 const ROUNDS: usize = 7;
+
+const GROUPS: &[Group] = &[
+    ("requests", requests),
+    ("idle", idle),
+    ("start-up", start_up),
+    ("ledger", ledger),
+    ("size", size),
+];
 
 fn main() -> ExitCode {
     if std::env::args().any(|arg| arg == BARE) {
         serve_bare();
         return ExitCode::SUCCESS;
     }
-    let mut table = Table::begin();
-    requests(&mut table);
-    idle(&mut table);
-    start_up(&mut table);
-    ledger(&mut table);
-    size(&mut table);
-    table.finish()
+    groups::run(row::COLUMNS, GROUPS)
 }
 
 /// One route, no layers; otherwise as the daemon: workers of a multi-thread runtime, no delay.

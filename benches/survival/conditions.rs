@@ -11,11 +11,10 @@ use crate::client::{Waiting, ask};
 use crate::common::eventually;
 use crate::container;
 use crate::freezer::Frozen;
+use crate::groups::Group;
 use crate::subject::Subject;
 use crate::table::Table;
 use crate::trial::{Held, ON_MACHINE_MS, Trial, UNDER_QUOTA_MS};
-
-type Group = (&'static str, fn(&mut Table));
 
 pub(crate) const GROUPS: &[Group] = &[
     ("cpu", cpu),

@@ -15,30 +15,29 @@
 #[path = "../../tests/it/common.rs"]
 #[expect(dead_code, reason = "the tests use more of it")]
 mod common;
-#[path = "../fidelity/container.rs"]
+#[path = "../shared/container.rs"]
 #[expect(dead_code, reason = "the other benchmark uses more of it")]
 mod container;
+#[path = "../shared/groups.rs"]
+mod groups;
+#[path = "../shared/table.rs"]
+mod table;
 
 mod client;
 mod conditions;
 mod freezer;
 mod subject;
-mod table;
 mod trial;
 
-use table::Table;
+use table::Column;
+
+const COLUMNS: &[Column] = &[
+    Column::Words("while"),
+    Column::Words("what"),
+    Column::Figures("achieved"),
+    Column::Words("bar"),
+];
 
 fn main() -> std::process::ExitCode {
-    // Cargo adds --bench of its own.
-    let words: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|arg| !arg.starts_with('-'))
-        .collect();
-    let wanted =
-        |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
-    let mut table = Table::begin();
-    for (_, measure) in conditions::GROUPS.iter().filter(|(name, _)| wanted(name)) {
-        measure(&mut table);
-    }
-    table.finish()
+    groups::run(COLUMNS, conditions::GROUPS)
 }

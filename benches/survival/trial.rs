@@ -54,11 +54,8 @@ impl Trial<'_> {
             achieved += &format!(", {} without an answer", answers.missing());
         }
         let bar = format!("p99 {} ms", self.bar_ms);
-        table.row(
-            &during,
-            "status: p50; p99",
-            &achieved,
-            &bar,
+        table.line(
+            &[&during, "status: p50; p99", &achieved, &bar],
             p99 <= self.bar_ms,
         );
 
@@ -81,7 +78,7 @@ impl Trial<'_> {
                 achieved += &format!(", {unanswered} requests never answered");
             }
         }
-        table.row(&during, "everything is back", &achieved, "1 s", back);
+        table.line(&[&during, "everything is back", &achieved, "1 s"], back);
 
         if self.service_answers {
             let (held, during) = put_on(subject);
@@ -111,5 +108,5 @@ fn stop_row(table: &mut Table, during: &str, what: &str, stopped: &Result<Durati
         Err(reason) => reason.clone(),
     };
     let held = stopped.as_ref().is_ok_and(|took| *took <= STOP_BAR);
-    table.row(during, what, &achieved, "1 s", held);
+    table.line(&[during, what, &achieved, "1 s"], held);
 }

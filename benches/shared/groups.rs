@@ -1,0 +1,23 @@
+//! The groups of a benchmark: those whose name contains a word of the command line, or all of them.
+
+use std::process::ExitCode;
+
+use crate::table::{Column, Table};
+
+pub(crate) type Group = (&'static str, fn(&mut Table));
+
+/// Measures what is wanted into one table; the exit code tells whether a bar was missed.
+pub(crate) fn run(columns: &[Column], groups: &[Group]) -> ExitCode {
+    // Cargo adds --bench of its own.
+    let words: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|arg| !arg.starts_with('-'))
+        .collect();
+    let wanted =
+        |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
+    let mut table = Table::begin(columns);
+    for (_, measure) in groups.iter().filter(|(name, _)| wanted(name)) {
+        measure(&mut table);
+    }
+    table.finish()
+}
