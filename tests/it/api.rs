@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use time::{Date, Month, OffsetDateTime};
 
-use crate::common::{Daemon, agent, alone, answer, eventually, send};
+use crate::common::{Daemon, PROBES, agent, alone, answer, eventually, send};
 
 const NAMES: [&str; 9] = [
     "cpu_burner",
@@ -268,15 +268,7 @@ fn the_reads_of_the_document_answer_200_on_both_listeners() {
 #[test]
 fn probes_answer_healthy_under_all_their_names_on_both_listeners() {
     let daemon = Daemon::start();
-    for path in [
-        "/health",
-        "/healthz",
-        "/livez",
-        "/ready",
-        "/readyz",
-        "/startup",
-        "/startupz",
-    ] {
+    for path in PROBES {
         for answer in [daemon.get(path), daemon.admin_get(path)] {
             assert_eq!(
                 (answer.status, answer.body),

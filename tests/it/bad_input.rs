@@ -3,7 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::common::{Answer, Daemon, agent, answer, header_of, send, send_raw};
+use crate::common::{Answer, Daemon, PROBES, agent, answer, header_of, send, send_raw};
 
 const COMPOSITE: &str = "/api/v1/composite/start";
 const NAMES: &str = "cpu_burner, memory_leaker, network_latency, health_check, goroutine_leak, disk_io, \
@@ -545,15 +545,7 @@ fn a_wrong_method_is_405_and_the_allow_header_names_the_right_ones() {
             }
         }
     }
-    for probe in [
-        "/health",
-        "/healthz",
-        "/livez",
-        "/ready",
-        "/readyz",
-        "/startup",
-        "/startupz",
-    ] {
+    for probe in PROBES {
         let response = send(&agent, "POST", busy.daemon.admin, probe, b"", &[]);
         assert_eq!(header_of(&response, "allow"), "GET,HEAD", "{probe}");
         problem(answer(response), 405, "method-not-allowed");

@@ -12,6 +12,17 @@ use tempfile::TempDir;
 /// How long anything that must happen may take on a slow machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The probes under all their names.
+pub(crate) const PROBES: [&str; 7] = [
+    "/health",
+    "/healthz",
+    "/livez",
+    "/ready",
+    "/readyz",
+    "/startup",
+    "/startupz",
+];
+
 /// A running daemon; dropping it ends the process.
 pub(crate) struct Daemon {
     pub(crate) child: Child,

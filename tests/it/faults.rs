@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::common::{Answer, Client, Daemon, PATIENCE, agent, alone, eventually};
+use crate::common::{Answer, Client, Daemon, PATIENCE, PROBES, agent, alone, eventually};
 
 /// Slack of a time that a busy machine may lengthen.
 const SLACK: Duration = Duration::from_secs(1);
@@ -35,13 +35,7 @@ fn latency_is_on_every_read_of_the_service_listener_and_nowhere_else() {
     const LATENCY: Duration = Duration::from_secs(2);
     let daemon = Daemon::start();
     daemon.started("network_latency", json!({ "latency_ms": 2000 }));
-    let reads = [
-        "/health",
-        "/healthz",
-        "/livez",
-        "/ready",
-        "/readyz",
-        "/startup",
+    let others = [
         "/version",
         "/api/v1/scenarios",
         "/api/v1/scenarios/crash",
@@ -52,12 +46,13 @@ fn latency_is_on_every_read_of_the_service_listener_and_nowhere_else() {
         "/api/v1/test/sleep30ms",
         "/no/such/route",
     ];
+    let reads = [&PROBES[..], &others].concat();
     for (path, answer, took) in all_at_once(&daemon, &reads) {
         assert!(took >= LATENCY, "{path} took {took:?}");
         let expected = if path.starts_with("/no") { 404 } else { 200 };
         assert_eq!(answer.status, expected, "{path}");
     }
-    // Were they delayed, these would take fifteen and three times the latency.
+    // Were they delayed, these would take sixteen and three times the latency.
     let start = Instant::now();
     for path in reads {
         daemon.admin_get(path);

@@ -3,19 +3,12 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::common::{Answer, Daemon, PATIENCE, agent, answer, header_of, send};
+use crate::common::{Answer, Daemon, PATIENCE, PROBES, agent, answer, header_of, send};
 
 const LOCKED: &str = "Log: {Level: debug}\nAuth: {Token: open-sesame, ProtectReads: true}\n";
 const TOKEN: (&str, &str) = ("authorization", "Bearer open-sesame");
-/// What never needs anything.
-const OPEN: [&str; 13] = [
-    "/health",
-    "/healthz",
-    "/livez",
-    "/ready",
-    "/readyz",
-    "/startup",
-    "/startupz",
+/// What never needs anything, beside the probes.
+const OPEN: [&str; 6] = [
     "/version",
     "/api/v1/mock-service",
     "/api/v1/test/sleep10ms",
@@ -65,7 +58,8 @@ fn the_description_tells_exactly_what_is_guarded() {
         .map(|(method, path, _)| format!("{method} {path}"))
         .collect();
     open.sort();
-    let mut expected = OPEN.map(|path| format!("GET {path}"));
+    let expected = PROBES.iter().chain(&OPEN);
+    let mut expected: Vec<String> = expected.map(|path| format!("GET {path}")).collect();
     expected.sort();
     assert_eq!(open, expected);
 }

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use mockserver::scenarios;
 use serde_json::{Map, Value, json};
 
-use crate::common::{Answer, Daemon, agent, answer, eventually, header_of, send};
+use crate::common::{Answer, Daemon, PROBES, agent, answer, eventually, header_of, send};
 
 /// Documented answers that no request from here can bring about, each with the reason.
 const OUT_OF_REACH: &[(&str, &str, &str)] = &[
@@ -274,17 +274,8 @@ fn every_documented_answer_is_given_and_every_answer_is_documented() {
     let mut all = Described::start("", &[]);
     let reads = ["/api/v1/scenarios", "/api/v1/composite/status"];
     let still = ["/openapi.json", "/docs", "/version", "/api/v1/mock-service"];
-    let probes = [
-        "/health",
-        "/healthz",
-        "/livez",
-        "/ready",
-        "/readyz",
-        "/startup",
-        "/startupz",
-    ];
     let sleeps = ["/api/v1/test/sleep10ms", "/api/v1/test/sleep30ms"];
-    for path in reads.iter().chain(&still).chain(&probes).chain(&sleeps) {
+    for path in reads.iter().chain(&still).chain(&PROBES).chain(&sleeps) {
         assert_eq!(all.get(path).status, 200);
     }
     for name in names() {
@@ -340,7 +331,7 @@ fn every_documented_answer_is_given_and_every_answer_is_documented() {
                 .status,
             200
         );
-        for path in probes {
+        for path in PROBES {
             assert_eq!(all.get(path).status, status);
         }
     }
