@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::common::{Daemon, PATIENCE, eventually, free_port};
+use crate::common::{Daemon, PATIENCE, ended, eventually, free_port, signal};
 
 const PROFILE: &str = "MOCKSERVER_BOOT";
 
@@ -51,9 +51,7 @@ impl Bare {
     }
 
     fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args([name, &pid]).status();
-        assert!(sent.expect("kill runs").success());
+        signal(&self.child, name);
     }
 
     /// Waits until the kernel tells that the process sees to SIGTERM, or never does.
@@ -70,14 +68,7 @@ impl Bare {
     }
 
     fn ended(&mut self) -> ExitStatus {
-        let give_up = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().expect("its state") {
-                return status;
-            }
-            assert!(Instant::now() < give_up, "the daemon does not end");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        ended(&mut self.child)
     }
 
     /// What it logged, once it has ended.

@@ -215,22 +215,12 @@ impl Daemon {
 
     /// Sends a signal to this daemon's own process.
     pub(crate) fn signal(&self, name: &str) {
-        let status = Command::new("kill")
-            .args([name, &self.pid().to_string()])
-            .status();
-        assert!(status.expect("kill runs").success());
+        signal(&self.child, name);
     }
 
     /// Waits until the process has ended.
     pub(crate) fn ended(&mut self) -> ExitStatus {
-        let give_up = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().expect("its state") {
-                return status;
-            }
-            assert!(Instant::now() < give_up, "the daemon does not end");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        ended(&mut self.child)
     }
 }
 
@@ -412,6 +402,18 @@ pub(crate) fn answer(mut response: http::Response<ureq::Body>) -> Answer {
         content_type,
         body,
     }
+}
+
+/// Sends a signal to a process of this test's own.
+pub(crate) fn signal(child: &Child, name: &str) {
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args([name, &pid]).status();
+    assert!(sent.expect("kill runs").success());
+}
+
+/// Waits until a process has ended.
+pub(crate) fn ended(child: &mut Child) -> ExitStatus {
+    eventually("the daemon ends", || child.try_wait().expect("its state"))
 }
 
 /// Waits until `check` gives a value.

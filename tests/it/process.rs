@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::common::{Daemon, PATIENCE, agent, alone, answer, eventually, header_of, send};
+use crate::common::{Daemon, PATIENCE, agent, alone, answer, eventually, header_of, send, signal};
 
 /// How long the daemon may take to end after a signal.
 const ENDS_WITHIN: Duration = Duration::from_secs(2);
@@ -414,9 +414,7 @@ impl Quiet {
     }
 
     fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let status = Command::new("kill").args([name, &pid]).status();
-        assert!(status.expect("kill runs").success());
+        signal(&self.child, name);
     }
 }
 
