@@ -200,6 +200,7 @@ mod tests {
     use tower::service_fn;
 
     use super::*;
+    use crate::fault::fake::seeded;
     use crate::fault::{RequestFault, Tally, Verdict};
 
     /// A fault with one verdict, at the dependency's surface only.
@@ -303,11 +304,7 @@ mod tests {
     #[tokio::test]
     async fn an_uncounted_request_meets_the_fault_and_leaves_no_trace() {
         let (bench, armed) = Bench::with(vec![delay(1), reply(StatusCode::IM_A_TEAPOT)]);
-        let seeded = || {
-            let (tally, stop) = (Arc::default(), CancellationToken::new());
-            Arc::new(Armed::new(Arc::new(Seeded), tally, stop))
-        };
-        let (asked, alone) = (seeded(), seeded());
+        let (asked, alone) = (Arc::new(seeded(7)), seeded(7));
         bench
             .table
             .store([&armed[..], &[Arc::clone(&asked)]].concat());
@@ -326,22 +323,6 @@ mod tests {
             assert_eq!(tally.mean_wait(), None);
         }
         assert_eq!(asked.roll(), alone.roll(), "the same first draw");
-    }
-
-    /// Does nothing, by a seed.
-    #[derive(Debug)]
-    struct Seeded;
-
-    impl RequestFault for Seeded {
-        fn concerns(&self, _: Surface) -> bool {
-            true
-        }
-        fn judge(&self, _: f64) -> Verdict {
-            Verdict::default()
-        }
-        fn seed(&self) -> Option<u32> {
-            Some(7)
-        }
     }
 
     /// A teapot that lies in the dependency.

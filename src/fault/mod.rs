@@ -4,6 +4,8 @@
 //! [`table`]; the [`layer`] reads that table once per request. No handler and no layer knows which
 //! scenario it serves.
 
+#[cfg(test)]
+mod fake;
 pub mod layer;
 pub mod table;
 pub mod timer;

@@ -69,34 +69,11 @@ impl FaultTable {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::fault::{Surface, Verdict};
-
-    #[derive(Debug)]
-    struct Seeded(u32);
-
-    impl RequestFault for Seeded {
-        fn concerns(&self, _: Surface) -> bool {
-            true
-        }
-        fn judge(&self, _: f64) -> Verdict {
-            Verdict::default()
-        }
-        fn seed(&self) -> Option<u32> {
-            Some(self.0)
-        }
-    }
+    use crate::fault::fake::seeded;
 
     #[test]
     fn the_same_seed_rolls_the_same_numbers_and_they_are_uniform() {
-        let armed = |seed| {
-            Armed::new(
-                Arc::new(Seeded(seed)),
-                Arc::default(),
-                CancellationToken::new(),
-            )
-        };
-        let (a, b) = (armed(7), armed(7));
+        let (a, b) = (seeded(7), seeded(7));
         let rolls: Vec<f64> = (0..10_000).map(|_| a.roll()).collect();
         assert!(rolls.iter().all(|roll| (0.0..1.0).contains(roll)));
         assert!(rolls.iter().all(|roll| *roll == b.roll()));
