@@ -56,18 +56,7 @@ impl Route {
         H: Handler<T, Api> + Described<A>,
         T: 'static,
     {
-        Self {
-            method: Method::GET,
-            path,
-            handler: routing::get(handler),
-            on_admin: None,
-            access: Access::Open,
-            counts_as: path,
-            surface: Surface::Other,
-            id,
-            summary,
-            operation: Operation::of::<H, A>(),
-        }
+        Self::new::<H, A>(Method::GET, path, id, summary, routing::get(handler))
     }
 
     /// A route that changes what runs: it needs the token where one is configured, and no delay of a
@@ -82,19 +71,34 @@ impl Route {
         H: Handler<T, Api> + Described<A>,
         T: 'static,
     {
-        let route = Self {
-            method: Method::POST,
+        let route = Self::new::<H, A>(Method::POST, path, id, summary, routing::post(handler));
+        let access = Access::Change;
+        Self { access, ..route }
+            .on(Surface::Control)
+            .guarded()
+            .problem(Kind::ShuttingDown)
+    }
+
+    /// A route open to everybody, described by the handler `H`.
+    fn new<H: Described<A>, A>(
+        method: Method,
+        path: &'static str,
+        id: &'static str,
+        summary: &'static str,
+        handler: MethodRouter<Api>,
+    ) -> Self {
+        Self {
+            method,
             path,
-            handler: routing::post(handler),
+            handler,
             on_admin: None,
-            access: Access::Change,
+            access: Access::Open,
             counts_as: path,
-            surface: Surface::Control,
+            surface: Surface::Other,
             id,
             summary,
             operation: Operation::of::<H, A>(),
-        };
-        route.guarded().problem(Kind::ShuttingDown)
+        }
     }
 
     /// Makes it a read of the control API: no page of another site may ask, and it needs the token where
