@@ -74,7 +74,8 @@ impl Serving {
                 return;
             }
             let stream = Watched {
-                stream: LateEnd::new(stream),
+                stream,
+                end: LateEnd::default(),
                 watch: Arc::clone(watch),
                 instead: None,
             };
@@ -117,7 +118,8 @@ fn hung_up(stream: &TcpStream) -> bool {
 /// read.
 #[derive(Debug)]
 struct Watched {
-    stream: LateEnd<TcpStream>,
+    stream: TcpStream,
+    end: LateEnd,
     watch: Arc<Watch>,
     /// What is still to be sent of an answer in the place of the server's own.
     instead: Option<Bytes>,
@@ -161,7 +163,8 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         self.watch.note_reading();
         let room = buffer.remaining();
-        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
+        let this = &mut *self;
+        let read = ready!(this.end.poll_read(&mut this.stream, cx, buffer));
         if buffer.remaining() < room {
             self.watch.note_bytes();
         }
@@ -182,7 +185,7 @@ impl AsyncWrite for Watched {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // The server flushes whenever it is woken.
-        if self.watch.shall_look() && hung_up(self.stream.get_ref()) {
+        if self.watch.shall_look() && hung_up(&self.stream) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         Pin::new(&mut self.stream).poll_flush(cx)
