@@ -226,6 +226,7 @@ const VARIABLES: &[(&str, &[&str])] = &[
         "MOCKSERVER_LIMITS_TASKS_PER_SECOND",
         &["Limits", "TasksPerSecond"],
     ),
+    ("MOCKSERVER_LIMITS_TASKS", &["Limits", "Tasks"]),
     ("MOCKSERVER_LIMITS_LATENCY_MS", &["Limits", "LatencyMs"]),
     ("MOCKSERVER_LIMITS_MAX_DURATION", &["Limits", "MaxDuration"]),
     (

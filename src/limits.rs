@@ -28,6 +28,8 @@ pub enum Resource {
     DiskMbPerSecond,
     /// Created tasks a second.
     TasksPerSecond,
+    /// Tasks in all.
+    Tasks,
     /// Delay of a request in ms.
     LatencyMs,
     /// Time that a run lasts in seconds.
@@ -47,7 +49,7 @@ struct Key {
     largest: f64,
 }
 
-const KEYS: [Key; 8] = [
+const KEYS: [Key; 9] = [
     Key {
         of: Resource::CpuPercent,
         name: "CpuPercent",
@@ -101,6 +103,15 @@ const KEYS: [Key; 8] = [
         unit: "tasks/s",
         least: None,
         largest: 1_000_000.0,
+    },
+    Key {
+        of: Resource::Tasks,
+        name: "Tasks",
+        full_name: "Limits.Tasks",
+        about: "The most tasks that there may be in all.",
+        unit: "tasks",
+        least: Some(1.0),
+        largest: 1_000_000_000.0,
     },
     Key {
         of: Resource::LatencyMs,
@@ -195,7 +206,9 @@ impl Limits {
                 R::CpuCores => (R::CpuPercent, 100.0 / cgroup.cpu_limit().cores),
                 R::MemoryPercent => (R::MemoryMb, memory_limit_mb(cgroup) / 100.0),
                 R::MemoryMb => (R::MemoryPercent, 100.0 / memory_limit_mb(cgroup)),
-                R::DiskMbPerSecond | R::TasksPerSecond | R::LatencyMs | R::DurationS => continue,
+                R::DiskMbPerSecond | R::TasksPerSecond | R::Tasks | R::LatencyMs | R::DurationS => {
+                    continue;
+                }
             };
             ceilings.push((other, most * factor, full_name(*of)));
         }

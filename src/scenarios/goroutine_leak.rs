@@ -21,6 +21,8 @@ use crate::plugin::{Active, Params, Probe, Reading, RunContext, Scenario, Shortf
 
 /// How often what is due is made up for.
 const STEP: Duration = Duration::from_millis(10);
+/// The largest number that can be asked for: about 300 GiB.
+const MOST: u32 = 1_000_000_000;
 /// How many tasks are made between two looks at the stop flag.
 const BATCH: u64 = 1_000;
 /// How far behind its schedule, in seconds of it, a leak may be before it says so.
@@ -33,17 +35,25 @@ pub(super) struct GoroutineLeak;
 #[derive(Debug)]
 pub(super) struct GoroutineLeakParams {
     per_second: f64,
+    most: Option<u32>,
 }
 
 impl Params for GoroutineLeakParams {
     fn read(fields: &mut Fields) -> Self {
         let about = "How many tasks that never end are created in each second.";
         let field = fields.field("goroutines_per_second", about).unit("tasks/s");
-        Self {
-            per_second: field
-                .asks_for(Resource::TasksPerSecond)
-                .number(above(0.0, 1_000_000.0), 100.0),
-        }
+        let per_second = field
+            .asks_for(Resource::TasksPerSecond)
+            .number(above(0.0, 1_000_000.0), 100.0);
+        let is_limited = fields.is_limited(Resource::Tasks);
+        let about = "How many there are in the end; without it, ever more.";
+        let field = fields.field("max_goroutines", about).unit("tasks");
+        let field = field.asks_for(Resource::Tasks);
+        let most = match is_limited {
+            true => Some(field.integer(1..=MOST, MOST)),
+            false => field.optional_integer(1..=MOST),
+        };
+        Self { per_second, most }
     }
 }
 
@@ -55,7 +65,12 @@ impl Scenario for GoroutineLeak {
     async fn start(params: GoroutineLeakParams, cx: RunContext) -> Result<Active, StartError> {
         let leak = Arc::new(Leak {
             per_second: params.per_second,
-            pace: Pace::new(Instant::now(), params.per_second, f64::INFINITY),
+            most: params.most.map(f64::from),
+            pace: Pace::new(
+                Instant::now(),
+                params.per_second,
+                params.most.map_or(f64::INFINITY, f64::from),
+            ),
             alive: AtomicU64::new(0),
         });
         let runtimes = cx.host.runtimes.clone();
@@ -79,6 +94,7 @@ impl Scenario for GoroutineLeak {
 #[derive(Debug)]
 struct Leak {
     per_second: f64,
+    most: Option<f64>,
     pace: Pace,
     alive: AtomicU64,
 }
@@ -131,6 +147,10 @@ impl Probe for Leak {
                 .then_some(Shortfall::Contended),
             metrics: super::object(json!({ "current_goroutines": alive })),
         }
+    }
+
+    fn target(&self) -> Option<f64> {
+        self.most
     }
 
     fn left(&self) -> Option<f64> {

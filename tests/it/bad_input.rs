@@ -179,6 +179,8 @@ fn every_parameter_of_every_scenario_refuses_what_lies_outside_its_range() {
             "goroutine_leak",
             json!({ "goroutines_per_second": 1_000_001 }),
         ),
+        ("goroutine_leak", json!({ "max_goroutines": 0 })),
+        ("goroutine_leak", json!({ "max_goroutines": 1.5 })),
         ("disk_io", json!({ "write_rate_mb": -1 })),
         ("disk_io", json!({ "write_rate_mb": 0 })),
         ("disk_io", json!({ "write_rate_mb": 100_001 })),

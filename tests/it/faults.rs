@@ -444,6 +444,42 @@ fn tasks_leak_at_their_rate() {
     assert!(now <= due + 1.0, "{now} tasks when {due} were due");
 }
 
+/// Under a limit a leak that names no number ends there too.
+#[test]
+fn tasks_leak_up_to_the_most_that_is_asked_for_or_allowed() {
+    for (yaml, params) in [
+        (
+            "",
+            json!({ "goroutines_per_second": 100_000, "max_goroutines": 1234 }),
+        ),
+        (
+            "Limits: {Tasks: 1234}\n",
+            json!({ "goroutines_per_second": 100_000 }),
+        ),
+    ] {
+        let daemon = Daemon::start_with(yaml, &[]);
+        let start = Instant::now();
+        daemon.started("goroutine_leak", params);
+        let reached = |status: &Value| status["metrics"]["current_goroutines"] == 1234;
+        eventually("all the tasks", || {
+            reached(&daemon.status("goroutine_leak")).then_some(())
+        });
+        eventually("time for as many again", || {
+            let status = daemon.status("goroutine_leak");
+            assert!(reached(&status), "{status}");
+            assert_eq!(status["effect"]["shortfall"], Value::Null, "{status}");
+            (start.elapsed() >= Duration::from_millis(30)).then_some(())
+        });
+        eventually("the ledger says that the target is reached", || {
+            let page = daemon.get("/api/v1/events").body;
+            let mut events = page["events"].as_array().expect("a list").iter();
+            events
+                .find(|event| event["kind"] == "target_reached")
+                .map(drop)
+        });
+    }
+}
+
 // === crash ===
 
 #[test]

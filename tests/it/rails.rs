@@ -82,6 +82,12 @@ fn each_limit_refuses_what_is_beyond_it_by_its_key_and_allows_what_is_not() {
             json!({ "goroutines_per_second": 11 }),
         ),
         (
+            "Tasks: 1000",
+            "goroutine_leak",
+            json!({ "max_goroutines": 1000 }),
+            json!({ "max_goroutines": 1001 }),
+        ),
+        (
             "LatencyMs: 20",
             "network_latency",
             json!({ "latency_ms": 20 }),
