@@ -2,7 +2,7 @@
 //!
 //! - [`app`] puts the parts together: two listeners, two runtimes, one shut-down.
 //! - [`cli`] is the command line.
-//! - [`config`] and [`logging`] are read once at the start.
+//! - [`config`] and [`logging`] are read once at the start; [`panics`] are told in the log.
 //! - [`boot`] makes a version that is bad from birth.
 //! - [`http`] has the only list of routes; its handlers call the [`manager`].
 //! - [`listener`] accepts their connections, within bounds.
@@ -34,6 +34,7 @@ pub mod listener;
 pub mod logging;
 pub mod manager;
 pub mod metrics;
+pub mod panics;
 pub mod plugin;
 pub mod readiness;
 pub mod scenarios;

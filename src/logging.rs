@@ -15,6 +15,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{Log, LogFormat, LogMode};
+use crate::panics;
 use crate::traces::Traces;
 
 /// Lines that may wait for the writer: a few seconds of a busy debug log, about a megabyte.
@@ -23,7 +24,7 @@ const WAITING_LINES: usize = 8192;
 /// Flushes the lines that wait when it is dropped. One for the process, as its log is.
 static WRITER: Mutex<Option<WorkerGuard>> = Mutex::new(None);
 
-/// Sets up logging for the whole process, and `traces` beside it; to be called once.
+/// Sets up logging for the whole process, panics included, and `traces` beside it; to be called once.
 ///
 /// # Errors
 /// The folder of the log files cannot be made or written.
@@ -54,6 +55,7 @@ pub fn init(log: &Log, traces: &Traces) -> io::Result<()> {
         .with(traces.layer())
         .with(lines.with_filter(is_line.with_max_level_hint(level)))
         .init();
+    panics::tell_all();
     Ok(())
 }
 

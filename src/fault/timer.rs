@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -63,7 +64,8 @@ impl Shared {
             if let Some(waker) = queue.waiting.remove(&(deadline, number)) {
                 // Woken outside the lock: the woken task may drop its sleep at once.
                 drop(queue);
-                waker.wake();
+                // Others wait for this thread: it outlives what it wakes. The panic is told by its hook.
+                catch_unwind(AssertUnwindSafe(|| waker.wake())).ok();
                 queue = self.lock();
             }
         }
@@ -175,6 +177,28 @@ mod tests {
             order.push(ms);
         }
         assert_eq!(order, [10, 10, 20, 30]);
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_what_is_woken_does_not_end_the_timer() {
+        struct Panics;
+        impl std::task::Wake for Panics {
+            fn wake(self: Arc<Self>) {
+                panic!("a defect");
+            }
+        }
+        let timer = FineTimer::start().expect("a thread");
+        let soon = Instant::now() + Duration::from_millis(10);
+        let sleep = timer.sleep_until(soon);
+        tokio::pin!(sleep);
+        let waker = Waker::from(Arc::new(Panics));
+        assert!(
+            sleep
+                .as_mut()
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
+        timer.sleep_until(soon + Duration::from_millis(10)).await;
     }
 
     #[tokio::test]

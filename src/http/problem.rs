@@ -8,13 +8,11 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, Uri, header};
 use schemars::JsonSchema;
 use serde::Serialize;
-use tracing::error;
 
 use crate::fields::FieldError;
 use crate::manager::ManagerError;
 use crate::manager::session::SessionError;
 use crate::manager::view::Detail;
-use crate::plugin::guard::panic_text;
 
 /// What can go wrong, as seen from outside: the one place that knows each status, type and title.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -314,9 +312,9 @@ pub async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     Problem::new(Kind::MethodNotAllowed, detail)
 }
 
-/// The answer where a handler panicked; the text goes to the log, not to the client.
-pub fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
-    error!(panic = panic_text(&*panic), "A handler panicked.");
+/// The answer where a handler panicked; what it said stands in the log ([`crate::panics`]) and is not the
+/// client's.
+pub fn panicked(_panic: Box<dyn Any + Send + 'static>) -> Response {
     Problem::new(Kind::Internal, "The daemon's log tells more.").into_response()
 }
 

@@ -18,6 +18,7 @@ pub mod sessions;
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,6 +28,8 @@ use tracing::{info, warn};
 
 use event::{BootFacts, Draft, Event, Kind};
 use journal::{Bounds, Found, Journal, Store};
+
+use crate::plugin::guard::panic_text;
 
 /// The longest that anybody waits for the disk.
 pub const SYNC_LIMIT: Duration = Duration::from_secs(1);
@@ -143,18 +146,29 @@ impl Ledger {
         let ledger = Self::new(Durability::OnDisk, found, facts);
         let writer = ledger.clone();
         let thread = std::thread::Builder::new().name("ledger".to_owned());
-        if let Err(error) = thread.spawn(move || writer.write(store)) {
-            let mut state = ledger.lock();
-            let reason = format!("no thread to write the ledger with: {error}");
-            warn!(
-                reason,
-                "The ledger lives in memory only: it ends with the process."
-            );
-            state.durability = Durability::MemoryOnly(reason);
-            state.written(u64::MAX);
-            ledger.show(&state, state.next_seq - 1);
+        let write = move || {
+            let written = catch_unwind(AssertUnwindSafe(|| writer.write(store)));
+            if let Err(panic) = written {
+                let text = panic_text(&*panic);
+                writer.go_on_in_memory(format!("what writes the ledger panicked: {text}"));
+            }
+        };
+        if let Err(error) = thread.spawn(write) {
+            ledger.go_on_in_memory(format!("no thread to write the ledger with: {error}"));
         }
         ledger
+    }
+
+    /// Nothing is written from now on, for the given reason, and nobody waits for it.
+    fn go_on_in_memory(&self, reason: String) {
+        warn!(
+            reason,
+            "The ledger lives in memory only: it ends with the process."
+        );
+        let mut state = self.lock();
+        state.durability = Durability::MemoryOnly(reason);
+        state.written(u64::MAX);
+        self.show(&state, state.next_seq - 1);
     }
 
     fn new(durability: Durability, found: Found, mut facts: BootFacts) -> Self {
@@ -286,7 +300,7 @@ impl Ledger {
     }
 
     /// The life of the thread that owns the files.
-    fn write(self, mut store: Box<dyn Store>) {
+    fn write(&self, mut store: Box<dyn Store>) {
         while let Some((first, last, lines)) = self.next_batch() {
             let outcome = store.append(first, lines.as_bytes());
             let mut state = self.lock();

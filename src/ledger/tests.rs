@@ -83,6 +83,29 @@ fn full() -> io::Result<()> {
 }
 
 #[tokio::test]
+async fn when_what_writes_panics_the_ledger_goes_on_in_memory_and_says_why() {
+    struct Broken;
+    impl Store for Broken {
+        fn append(&mut self, _: u64, _: &[u8]) -> io::Result<()> {
+            panic!("a defect")
+        }
+    }
+    let nothing = Found {
+        next_seq: 1,
+        ..Found::default()
+    };
+    let ledger = Ledger::with_store(Box::new(Broken), nothing, NO_FACTS());
+    ledger.synced_within(Duration::from_secs(20)).await;
+    let why = "what writes the ledger panicked: a defect";
+    assert_eq!(ledger.not_durable().as_deref(), Some(why));
+    // Nobody waits for what comes then.
+    let seq = ledger.note(Draft::new(Kind::Effective));
+    assert_eq!(ledger.shown().borrow().newest, seq);
+    ledger.synced().await;
+    assert_eq!(ledger.not_durable().as_deref(), Some(why));
+}
+
+#[tokio::test]
 async fn all_that_was_noted_goes_in_one_sync_and_is_seen_when_that_is_done() {
     let bench = Bench::new();
     bench.shows(1).await;

@@ -5,9 +5,10 @@ use std::fmt;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::page::{counters, gauge, gauges};
+use super::page::{counter, counters, gauge, gauges};
 use crate::manager::ScenarioManager;
 use crate::manager::view::EndReason;
+use crate::panics;
 
 /// `mockserver_*`.
 #[derive(Debug)]
@@ -58,6 +59,8 @@ impl Collector for Truth {
         gauges(e, "mockserver_session_info", help, session)?;
         let halted = f64::from(u8::from(view.halted_since.is_some()));
         let help = "Whether every start is refused until a rearm";
-        gauge(e, "mockserver_halted", help, halted)
+        gauge(e, "mockserver_halted", help, halted)?;
+        let help = "Panics of this process, each of which the log tells of";
+        counter(e, "mockserver_panics", help, panics::count() as f64)
     }
 }

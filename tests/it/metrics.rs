@@ -149,13 +149,14 @@ const OF_REQUESTS: [&str; 7] = [
     "http_client_request_duration_seconds_count",
 ];
 
-const OF_FAULTS: [&str; 6] = [
+const OF_FAULTS: [&str; 7] = [
     "mockserver_fault_active",
     "mockserver_fault_asked",
     "mockserver_fault_achieved",
     "mockserver_fault_runs_total",
     "mockserver_session_info",
     "mockserver_halted",
+    "mockserver_panics_total",
 ];
 
 #[test]
