@@ -260,7 +260,28 @@ impl Bench {
     }
 
     async fn start(&self, runs: Vec<PlannedRun>) -> Result<StartReport, SessionError> {
-        self.sessions.start_set(runs, Terms::default(), None).await
+        self.start_by(runs, None).await
+    }
+
+    async fn start_by(
+        &self,
+        runs: Vec<PlannedRun>,
+        by: Option<Asker>,
+    ) -> Result<StartReport, SessionError> {
+        self.sessions.start_set(runs, Terms::default(), by).await
+    }
+
+    /// Starts one beside what runs.
+    async fn start_one(&self, run: PlannedRun) -> Result<StartReport, SessionError> {
+        self.start_one_by(run, None).await
+    }
+
+    async fn start_one_by(
+        &self,
+        run: PlannedRun,
+        by: Option<Asker>,
+    ) -> Result<StartReport, SessionError> {
+        self.sessions.start_one(run, Terms::default(), by).await
     }
 }
 
@@ -374,20 +395,15 @@ async fn a_stop_clears_a_start_that_failed() {
 async fn replacing_the_only_run_keeps_the_session() {
     let bench = Bench::new();
     let first = bench
-        .sessions
-        .start_one(run('a', Act::Well, 0), Terms::default(), None)
+        .start_one(run('a', Act::Well, 0))
         .await
         .expect("a starts");
     let again = bench
-        .sessions
-        .start_one(run('a', Act::Well, 0), Terms::default(), None)
+        .start_one(run('a', Act::Well, 0))
         .await
         .expect("a starts anew");
     assert_eq!(first.session_id, again.session_id);
-    let failed = bench
-        .sessions
-        .start_one(run('a', Act::FailsToStart, 0), Terms::default(), None)
-        .await;
+    let failed = bench.start_one(run('a', Act::FailsToStart, 0)).await;
     assert!(failed.is_err() && bench.sessions.view().session.is_none());
     bench.assert_consistent();
 }
@@ -412,13 +428,11 @@ async fn a_set_takes_the_place_of_the_whole_session_before_it() {
 async fn a_single_start_joins_the_session_and_replaces_only_itself() {
     let bench = Bench::new();
     let first = bench
-        .sessions
-        .start_one(run('a', Act::Well, 0), Terms::default(), None)
+        .start_one(run('a', Act::Well, 0))
         .await
         .expect("a starts");
     let second = bench
-        .sessions
-        .start_one(run('b', Act::Well, 0), Terms::default(), None)
+        .start_one(run('b', Act::Well, 0))
         .await
         .expect("b starts");
     assert_eq!(first.session_id, second.session_id);
@@ -427,8 +441,7 @@ async fn a_single_start_joins_the_session_and_replaces_only_itself() {
         (&["b"][..], vec!["a", "b"])
     );
     bench
-        .sessions
-        .start_one(run('a', Act::TakesASecondToStop, 0), Terms::default(), None)
+        .start_one(run('a', Act::TakesASecondToStop, 0))
         .await
         .expect("a again");
     assert_eq!(bench.running(), ["b", "a"]);
@@ -575,19 +588,16 @@ async fn the_deadline_of_a_replaced_set_never_fires() {
 async fn the_deadline_of_a_replaced_run_never_fires() {
     let bench = Bench::new();
     bench
-        .sessions
-        .start_one(run('a', Act::Well, 10), Terms::default(), None)
+        .start_one(run('a', Act::Well, 10))
         .await
         .expect("a starts");
     bench
-        .sessions
-        .start_one(run('b', Act::Well, 0), Terms::default(), None)
+        .start_one(run('b', Act::Well, 0))
         .await
         .expect("b starts");
     pass(5.0).await;
     bench
-        .sessions
-        .start_one(run('a', Act::Well, 10), Terms::default(), None)
+        .start_one(run('a', Act::Well, 10))
         .await
         .expect("a starts anew");
     pass(9.9).await;
@@ -729,11 +739,7 @@ async fn a_run_is_told_from_its_acceptance_to_its_clearance() {
     let bench = Bench::new();
     let mut growing = run('a', Act::GrowsAndFades, 100);
     growing.plan.params.insert("more".to_owned(), json!(1));
-    let report = bench
-        .sessions
-        .start_one(growing, Terms::default(), BY)
-        .await
-        .expect("a starts");
+    let report = bench.start_one_by(growing, BY).await.expect("a starts");
     pass(15.0).await;
     bench.sessions.stop_one("a", BY).await.expect("an answer");
     let order = [
@@ -835,8 +841,7 @@ async fn a_replacement_is_told_between_its_acceptance_and_its_start() {
         ["accepted a", "accepted b", "started a", "started b"]
     );
     let again = bench
-        .sessions
-        .start_one(run('a', Act::Well, 0), Terms::default(), BY)
+        .start_one_by(run('a', Act::Well, 0), BY)
         .await
         .expect("a again");
     let order = ["accepted a", "replaced a", "cleared a", "started a"];
@@ -1059,9 +1064,7 @@ async fn a_stuck_run_holds_up_no_stop_and_no_start_of_another() {
     let before = Instant::now();
     // What is not gone yet is shown.
     assert_eq!(bench.running(), ["a", "b"]);
-    let start = bench
-        .sessions
-        .start_one(run('c', Act::Well, 0), Terms::default(), None);
+    let start = bench.start_one(run('c', Act::Well, 0));
     start.await.expect("c starts");
     bench.sessions.stop_one("b", None).await.expect("an answer");
     assert!(before.elapsed() < SECOND);
@@ -1197,11 +1200,7 @@ async fn carry_out(bench: &Bench, step: &Step) -> Option<StartReport> {
         }
         Step::StartOne(name, good, seconds) => {
             let run = timed(*name, *good, *seconds);
-            return bench
-                .sessions
-                .start_one(run, Terms::default(), None)
-                .await
-                .ok();
+            return bench.start_one(run).await.ok();
         }
         Step::StopOne(name) => {
             let name = ["a", "b", "c"][*name as usize - 'a' as usize];
@@ -1297,43 +1296,23 @@ async fn an_onset_that_a_client_made_pointless_is_refused() {
     let (bench, onset) = with_onset();
     // Neither another scenario nor the profile itself calls it off.
     let runs = vec![run('b', Act::Well, 0)];
-    bench
-        .sessions
-        .start_set(runs, Terms::default(), boot)
-        .await
-        .expect("a start");
+    bench.start_by(runs, boot).await.expect("a start");
     bench.sessions.stop_one("b", BY).await.expect("an answer");
     assert!(!onset.is_cancelled());
     bench.sessions.stop_all(BY).await.expect("an answer");
     assert!(onset.is_cancelled());
-    let late = bench
-        .sessions
-        .start_one(run('a', Act::Well, 0), Terms::default(), boot)
-        .await;
+    let late = bench.start_one_by(run('a', Act::Well, 0), boot).await;
     assert_eq!(late, Err(SessionError::Closed));
     assert!(bench.sessions.view().session.is_none());
     // A client may start it all the same.
-    let started = bench
-        .sessions
-        .start_one(run('a', Act::Well, 0), Terms::default(), BY)
-        .await;
+    let started = bench.start_one_by(run('a', Act::Well, 0), BY).await;
     started.expect("a start");
 
     for by_client in ["set", "one"] {
         let (bench, onset) = with_onset();
         let started = match by_client {
-            "set" => {
-                bench
-                    .sessions
-                    .start_set(vec![run('b', Act::Well, 0)], Terms::default(), BY)
-                    .await
-            }
-            _ => {
-                bench
-                    .sessions
-                    .start_one(run('a', Act::Well, 0), Terms::default(), BY)
-                    .await
-            }
+            "set" => bench.start_by(vec![run('b', Act::Well, 0)], BY).await,
+            _ => bench.start_one_by(run('a', Act::Well, 0), BY).await,
         };
         started.expect("a start");
         assert!(onset.is_cancelled(), "{by_client}");
@@ -1371,8 +1350,7 @@ async fn an_onset_that_was_called_off_calls_no_start_off() {
         tokio::spawn(async move { sessions.start_set(slow, Terms::default(), BY).await });
     pass(1.0).await;
     let void = bench
-        .sessions
-        .start_one(run('a', Act::Well, 0), Terms::default(), Some(Asker::Boot))
+        .start_one_by(run('a', Act::Well, 0), Some(Asker::Boot))
         .await;
     assert_eq!(void, Err(SessionError::Closed));
     let report = starting.await.expect("no panic").expect("b starts");
@@ -1384,15 +1362,8 @@ async fn an_onset_joins_what_runs_and_the_ledger_knows_who_asked() {
     let boot = Some(Asker::Boot);
     let (bench, _onset) = with_onset();
     let first = vec![run('b', Act::Well, 0)];
-    let first = bench
-        .sessions
-        .start_set(first, Terms::default(), boot)
-        .await
-        .expect("a start");
-    let late = bench
-        .sessions
-        .start_one(run('a', Act::Well, 0), Terms::default(), boot)
-        .await;
+    let first = bench.start_by(first, boot).await.expect("a start");
+    let late = bench.start_one_by(run('a', Act::Well, 0), boot).await;
     assert_eq!(late.expect("a start").session_id, first.session_id);
     let events = bench.ledger.all();
     let accepted: Vec<_> = events.iter().filter(|e| e.kind == Kind::Accepted).collect();
