@@ -209,6 +209,14 @@ impl Daemon {
             .body
     }
 
+    /// Waits until `network_latency` holds exactly so many requests up.
+    pub(crate) fn delays(&self, requests: usize) {
+        eventually("the requests wait", || {
+            let metrics = &self.status("network_latency")["metrics"];
+            (metrics["delayed_requests"] == requests).then_some(())
+        });
+    }
+
     pub(crate) fn stop_all(&self) -> Answer {
         self.admin_post("/api/v1/composite/stop", "")
     }
@@ -371,11 +379,17 @@ pub(crate) fn send(
     agent.run(request).expect("an answer")
 }
 
-/// Sends bytes as they are and gives all that comes back until the daemon closes the connection.
-pub(crate) fn send_raw(to: SocketAddr, bytes: &[u8]) -> String {
+/// A connection of its own over which `bytes` were sent as they are.
+pub(crate) fn sent(to: SocketAddr, bytes: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(to).expect("a connection");
     stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
     stream.write_all(bytes).expect("room for a request");
+    stream
+}
+
+/// Sends bytes as they are and gives all that comes back until the daemon closes the connection.
+pub(crate) fn send_raw(to: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = sent(to, bytes);
     let mut text = String::new();
     stream.read_to_string(&mut text).expect("an answer");
     text

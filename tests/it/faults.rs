@@ -1,9 +1,10 @@
+use std::io::Read;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::common::{Answer, Client, Daemon, PATIENCE, PROBES, agent, alone, eventually};
+use crate::common::{Answer, Client, Daemon, PROBES, agent, alone, eventually, sent};
 
 /// Slack of a time that a busy machine may lengthen.
 const SLACK: Duration = Duration::from_secs(1);
@@ -512,23 +513,14 @@ fn a_crash_ends_the_process_after_its_delay_with_its_exit_code() {
 fn a_crash_drops_the_requests_that_are_under_way() {
     let mut daemon = Daemon::start();
     daemon.started("network_latency", json!({ "latency_ms": 600_000 }));
-    let to = daemon.service;
+    let mut stream = sent(daemon.service, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
     let waiting = thread::spawn(move || {
-        use std::io::{Read, Write};
-        let mut stream = std::net::TcpStream::connect(to).expect("a connection");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
-        stream
-            .write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
-            .expect("room");
         let mut text = Vec::new();
         // Closed or reset, without a byte of an answer.
         drop(stream.read_to_end(&mut text));
         text
     });
-    eventually("the request waits", || {
-        let metrics = &daemon.status("network_latency")["metrics"];
-        (metrics["delayed_requests"] == 1).then_some(())
-    });
+    daemon.delays(1);
     daemon.started("crash", json!({ "crash_delay": 0.2, "exit_code": 3 }));
     assert_eq!(daemon.ended().code(), Some(3));
     assert_eq!(waiting.join().expect("no panic"), b"");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::common::{Answer, Daemon, PATIENCE, agent, eventually, header_of, send, send_raw};
+use crate::common::{Answer, Daemon, agent, eventually, header_of, send, send_raw, sent};
 
 // === Reading ===
 
@@ -228,16 +228,10 @@ struct Told {
 
 impl Stream {
     fn open(to: SocketAddr, query: &str, last: Option<u64>) -> Self {
-        let mut stream = TcpStream::connect(to).expect("a connection");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
         // HTTP/1.0: the body is neither cut in chunks nor followed by another answer.
         let last = last.map_or(String::new(), |id| format!("Last-Event-ID: {id}\r\n"));
-        write!(
-            stream,
-            "GET /api/v1/events/stream?{query} HTTP/1.0\r\n{last}\r\n"
-        )
-        .expect("room");
-        let mut stream = Self(BufReader::new(stream));
+        let request = format!("GET /api/v1/events/stream?{query} HTTP/1.0\r\n{last}\r\n");
+        let mut stream = Self(BufReader::new(sent(to, request.as_bytes())));
         let head: Vec<String> =
             std::iter::from_fn(|| stream.line().filter(|line| !line.is_empty())).collect();
         assert!(head[0].contains(" 200 "), "{head:?}");

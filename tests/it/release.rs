@@ -1,4 +1,4 @@
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::TcpStream;
 use std::path::Path;
 use std::thread;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::common::{Daemon, PATIENCE, Process, alone, eventually};
+use crate::common::{Daemon, Process, alone, eventually, sent};
 
 /// How long the kernel may take over its own books after the daemon has let go.
 const BOOKKEEPING: Duration = Duration::from_secs(1);
@@ -216,19 +216,11 @@ fn a_stop_answers_within_a_second_on_either_listener_under_full_load() {
 /// Lets so many requests wait, each on a connection of its own that ends with its answer.
 fn wait(daemon: &Daemon, requests: usize) -> Vec<TcpStream> {
     daemon.started("network_latency", json!({ "latency_ms": 600_000 }));
-    let wait = |_| {
-        let mut stream = TcpStream::connect(daemon.service).expect("a connection");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
-        stream
-            .write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            .expect("room for a request");
-        stream
-    };
-    let waiting = (0..requests).map(wait).collect();
-    eventually("all requests wait", || {
-        let metrics = &daemon.status("network_latency")["metrics"];
-        (metrics["delayed_requests"] == requests).then_some(())
-    });
+    let request = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let waiting = (0..requests)
+        .map(|_| sent(daemon.service, request))
+        .collect();
+    daemon.delays(requests);
     waiting
 }
 

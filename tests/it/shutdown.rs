@@ -1,6 +1,6 @@
 //! How SIGTERM is taken, and what a fault makes of it.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::thread;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::common::{Daemon, PATIENCE, eventually};
+use crate::common::{Daemon, eventually, sent};
 
 fn hung(params: Value) -> Daemon {
     let daemon = Daemon::start();
@@ -27,9 +27,7 @@ fn met(daemon: &Daemon, signals: u64) {
 /// Asks for `path` and reads on to the end of the connection, in a thread.
 fn asks(daemon: &Daemon, path: &str) -> thread::JoinHandle<String> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
-    let mut stream = TcpStream::connect(daemon.service).expect("a connection");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
-    stream.write_all(request.as_bytes()).expect("room");
+    let mut stream = sent(daemon.service, request.as_bytes());
     thread::spawn(move || {
         let mut text = String::new();
         // Closed or reset.
