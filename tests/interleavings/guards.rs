@@ -49,14 +49,20 @@ fn a_stop_ends_a_timed_sleep() {
     assert!(sleeper.join().expect("no panic"), "it was the stop");
 }
 
-fn a_group_ends_when_it_is_told_to() {
-    let census = Census::default();
-    let mut group = ThreadGroup::new(&census);
+/// A group whose one thread sleeps until it is told to end.
+fn sleeping(census: &Census) -> ThreadGroup {
+    let mut group = ThreadGroup::new(census);
     let sleeps = |stop: &StopFlag| {
         stop.sleep();
         Ok(())
     };
     group.spawn("sleeps", sleeps).expect("a thread");
+    group
+}
+
+fn a_group_ends_when_it_is_told_to() {
+    let census = Census::default();
+    let group = sleeping(&census);
     let (stop, told) = (CancellationToken::new(), CancellationToken::new());
     let teller = {
         let (stop, told) = (stop.clone(), told.clone());
@@ -73,12 +79,7 @@ fn a_group_ends_when_it_is_told_to() {
 
 fn a_failure_ends_the_whole_group() {
     let census = Census::default();
-    let mut group = ThreadGroup::new(&census);
-    let sleeps = |stop: &StopFlag| {
-        stop.sleep();
-        Ok(())
-    };
-    group.spawn("sleeps", sleeps).expect("a thread");
+    let mut group = sleeping(&census);
     group
         .spawn("fails", |_| Err("broke".to_owned()))
         .expect("a thread");
@@ -89,11 +90,5 @@ fn a_failure_ends_the_whole_group() {
 
 /// Loom itself reports a thread that does not end.
 fn a_dropped_group_leaves_no_thread() {
-    let mut group = ThreadGroup::new(&Census::default());
-    let sleeps = |stop: &StopFlag| {
-        stop.sleep();
-        Ok(())
-    };
-    group.spawn("sleeps", sleeps).expect("a thread");
-    drop(group);
+    drop(sleeping(&Census::default()));
 }
