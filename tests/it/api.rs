@@ -3,19 +3,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use time::{Date, Month, OffsetDateTime};
 
-use crate::common::{Daemon, PROBES, agent, alone, answer, eventually, send};
-
-const NAMES: [&str; 9] = [
-    "cpu_burner",
-    "memory_leaker",
-    "network_latency",
-    "health_check",
-    "goroutine_leak",
-    "disk_io",
-    "crash",
-    "dependency",
-    "shutdown_hang",
-];
+use crate::common::{Daemon, PROBES, SCENARIOS, agent, alone, answer, eventually, send};
 
 /// Every body that the document posts to a single start, as printed.
 const SINGLE_STARTS: [(&str, &str); 12] = [
@@ -327,7 +315,7 @@ fn the_list_has_the_order_and_the_shape_of_the_document() {
         .iter()
         .map(|row| row["name"].as_str().expect("a name"))
         .collect();
-    assert_eq!(names, NAMES);
+    assert_eq!(names, SCENARIOS);
     for row in rows {
         assert_eq!(keys(row), ["name", "description", "running"]);
         assert_eq!(row["running"], row["name"] == "memory_leaker");
@@ -345,7 +333,7 @@ fn the_list_has_the_order_and_the_shape_of_the_document() {
 #[test]
 fn describe_gives_the_json_schema_of_every_scenario() {
     let daemon = Daemon::start();
-    for name in NAMES {
+    for name in SCENARIOS {
         let answer = daemon.get(&format!("/api/v1/scenarios/{name}"));
         assert_eq!(answer.status, 200);
         assert_eq!(
@@ -447,7 +435,7 @@ fn the_schema_tells_range_default_and_unit_of_the_documented_parameters() {
 #[test]
 fn a_status_before_the_first_run_has_no_times() {
     let daemon = Daemon::start();
-    for name in NAMES {
+    for name in SCENARIOS {
         let status = daemon.status(name);
         assert_eq!(
             (&status["name"], &status["running"]),
@@ -623,7 +611,7 @@ fn an_absent_body_is_an_empty_object() {
 #[test]
 fn stopping_what_does_not_run_is_200() {
     let daemon = Daemon::start();
-    for name in NAMES {
+    for name in SCENARIOS {
         let answer = daemon.post(&format!("/api/v1/scenarios/{name}/stop"), "");
         assert_eq!(
             (answer.status, &answer.body["running"]),

@@ -12,6 +12,19 @@ use tempfile::TempDir;
 /// How long anything that must happen may take on a slow machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The scenarios in the order of the document.
+pub(crate) const SCENARIOS: [&str; 9] = [
+    "cpu_burner",
+    "memory_leaker",
+    "network_latency",
+    "health_check",
+    "goroutine_leak",
+    "disk_io",
+    "crash",
+    "dependency",
+    "shutdown_hang",
+];
+
 /// The probes under all their names.
 pub(crate) const PROBES: [&str; 7] = [
     "/health",

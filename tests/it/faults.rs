@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::common::{Answer, Client, Daemon, PROBES, agent, alone, eventually, sent};
+use crate::common::{Answer, Client, Daemon, PROBES, SCENARIOS, agent, alone, eventually, sent};
 
 /// Slack of a time that a busy machine may lengthen.
 const SLACK: Duration = Duration::from_secs(1);
@@ -734,17 +734,7 @@ fn every_effect_reports_asked_beside_achieved() {
     for path in ["/health", "/api/v1/mock-service"] {
         daemon.get(path);
     }
-    for name in [
-        "cpu_burner",
-        "memory_leaker",
-        "network_latency",
-        "health_check",
-        "goroutine_leak",
-        "disk_io",
-        "crash",
-        "dependency",
-        "shutdown_hang",
-    ] {
+    for name in SCENARIOS {
         let effect: Value = eventually(&format!("{name} achieves something"), || {
             let effect = daemon.status(name)["effect"].take();
             effect["achieved"].is_number().then_some(effect)
