@@ -47,6 +47,46 @@ fn a_limit_on_file_size_fails_the_run_and_spares_the_daemon() {
     assert_eq!(daemon.get("/health").status, 200);
 }
 
+/// Lets the process open descriptors below this number only.
+fn limit_files(daemon: &Daemon, most: usize) {
+    let limited = Command::new("prlimit")
+        .args([
+            "--pid",
+            &daemon.pid().to_string(),
+            &format!("--nofile={most}:"),
+        ])
+        .status();
+    assert!(limited.expect("prlimit runs").success());
+}
+
+#[test]
+fn a_file_that_is_refused_fails_the_start_and_spares_the_daemon_and_other_runs() {
+    let daemon = Daemon::start();
+    daemon.started("cpu_burner", json!({ "target_percent": 1 }));
+    // Both connections are open from now on.
+    assert_eq!(daemon.get("/health").status, 200);
+    assert_eq!(daemon.session()["scenarios"], json!(["cpu_burner"]));
+    // From now on none is given; what is open stays open.
+    limit_files(&daemon, 1);
+    let answer = daemon.post("/api/v1/scenarios/disk_io/start", "");
+    assert_eq!(answer.status, 500, "{answer:?}");
+    let reason = answer.body["details"][0]["error"].as_str();
+    let reason = reason.expect("a reason");
+    assert!(
+        reason.starts_with("no file can be made under DataDir ")
+            && reason.contains("Too many open files"),
+        "{reason}"
+    );
+    daemon.started("network_latency", json!({ "latency_ms": 1 }));
+    let running = json!(["cpu_burner", "network_latency"]);
+    assert_eq!(daemon.session()["scenarios"], running);
+    assert_eq!(daemon.get("/health").status, 200);
+    // Once there are some again, it starts.
+    limit_files(&daemon, 1000);
+    daemon.started("disk_io", json!({ "write_rate_mb": 1 }));
+    assert_eq!(daemon.stop_all().status, 200);
+}
+
 /// Becomes the daemon as a user whose threads are counted, which the kernel does for all but root.
 const AS_A_USER: &str = "cp \"$1\" daemon && shift && chown -R 61234 . && \
     exec setpriv --reuid=61234 --clear-groups ./daemon \"$@\"";
