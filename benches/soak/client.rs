@@ -1,4 +1,4 @@
-//! One client: it does what comes to its mind, and knows which answers are right.
+//! One client: it does what comes to its mind, and judges each answer.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 
 use crate::common::Daemon;
 use crate::figures::Figures;
+use crate::halts::{Halts, Switch};
+use crate::right::{Given, LEASES_S, Right};
 
 /// How long a client waits for a route that a fault may hold up, before it hangs up.
 const GIVE_UP: Duration = Duration::from_millis(500);
@@ -19,6 +21,8 @@ const GIVE_UP: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest pause between two things that it does, in ms.
 const PAUSE_MS: u64 = 20;
+/// Only what is not to be done has such a duration, in seconds: none of it may be in the ledger.
+pub(crate) const DRY_DURATION_S: f64 = 1000.0;
 
 /// What the daemon may be asked to start.
 pub(crate) const SCENARIOS: &[&str] = &[
@@ -44,9 +48,12 @@ const READS: &[&str] = &[
 ];
 /// What faults answer in the handlers' place.
 const VICTIMS: &[&str] = &["/health", "/ready", "/healthz", "/livez", "/readyz", MOCK];
-const MOCK: &str = "/api/v1/mock-service";
+pub(crate) const MOCK: &str = "/api/v1/mock-service";
 const SET: &str = "/api/v1/composite/start";
 const STOP_ALL: &str = "/api/v1/composite/stop";
+const RENEW: &str = "/api/v1/composite/renew";
+const HALT: &str = "/api/v1/halt";
+const REARM: &str = "/api/v1/rearm";
 /// Not HTTP, or hardly.
 const GARBAGE: &[&[u8]] = &[
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
@@ -69,25 +76,18 @@ const BAD_BODIES: &[&str] = &[
     "{\"scenarios\": [{\"name\": \"dependency\"}, {\"name\": \"dependency\"}]}",
     "{\"duration\": -1}",
     "{\"duration\": \"1\"}",
+    "{\"lease\": 0}",
+    "{\"abort_when\": {\"achieved_above\": {\"no_such_thing\": 1}}}",
+    "{\"dry_run\": \"true\"}",
     "\u{feff}{}",
 ];
-
-/// Which answers are right.
-#[derive(Debug, Clone, Copy)]
-enum Right {
-    /// It is done; or it failed because a later request called it off.
-    Done,
-    /// It is refused, and told why.
-    Refused,
-    /// It is served, or what a fault makes of it.
-    Faulted,
-}
 
 pub(crate) struct Client {
     service: SocketAddr,
     admin: SocketAddr,
     rng: SmallRng,
     figures: Arc<Mutex<Figures>>,
+    halts: Arc<Mutex<Halts>>,
     agent: ureq::Agent,
     /// Sent half of a request and wait for nothing; closed at the end of a round.
     idle: Vec<TcpStream>,
@@ -101,12 +101,14 @@ impl Client {
         seed: u64,
         number: u64,
         figures: &Arc<Mutex<Figures>>,
+        halts: &Arc<Mutex<Halts>>,
     ) -> Self {
         Self {
             service: daemon.service,
             admin: daemon.admin,
             rng: SmallRng::seed_from_u64(seed.wrapping_add(number << 32)),
             figures: Arc::clone(figures),
+            halts: Arc::clone(halts),
             agent: agent(),
             idle: Vec::new(),
             session: 0,
@@ -126,30 +128,20 @@ impl Client {
 
     fn act(&mut self) {
         match self.rng.random_range(0..100_u32) {
-            0..12 => {
-                let name = self.any_scenario();
-                let mut body = self.params(name);
-                if let Some(duration) = self.duration() {
-                    body["duration"] = duration;
-                }
-                if self.rng.random_bool(0.1) {
-                    body["dry_run"] = true.into();
-                }
-                self.post("a start", &start_of(name), &body.to_string(), Right::Done);
-            }
-            12..18 => {
+            0..12 => self.start(),
+            12..17 => {
                 let path = format!("/api/v1/scenarios/{}/stop", self.any_scenario());
                 self.post("a stop", &path, "", Right::Done);
             }
-            18..23 => {
-                let set = self.set().to_string();
-                self.post("a set's start", SET, &set, Right::Done);
-            }
-            23..25 => self.post("a stop of all", STOP_ALL, "{}", Right::Done),
-            25..45 => self.get("a read", READS, Right::Done),
-            45..66 => self.get("a victim", VICTIMS, Right::Faulted),
-            66..80 => self.be_bad(),
-            80..97 => self.hang_up(),
+            17..22 => self.start_set(),
+            22..24 => self.post("a stop of all", STOP_ALL, "{}", Right::Done),
+            24..25 => self.switch(Switch::Halt),
+            25..30 => self.switch(Switch::Rearm),
+            30..34 => self.post("a renewal", RENEW, "{}", Right::Renewed),
+            34..50 => self.get("a read", READS, Right::Done),
+            50..68 => self.get("a victim", VICTIMS, Right::Faulted),
+            68..82 => self.be_bad(),
+            82..97 => self.hang_up(),
             _ => self.read_stream(),
         }
     }
@@ -205,7 +197,82 @@ impl Client {
                 entry
             })
             .collect();
-        json!({ "scenarios": entries })
+        let mut set = self.terms();
+        set["scenarios"] = entries.into();
+        set
+    }
+
+    /// Whether the session ends by itself, and when: often not, sometimes soon.
+    fn terms(&mut self) -> Value {
+        let mut terms = json!({});
+        let rng = &mut self.rng;
+        if rng.random_bool(0.2) {
+            let lease = LEASES_S.choose(rng).expect("there are some");
+            terms["lease"] = (*lease).into();
+        }
+        if rng.random_bool(0.2) {
+            let measures = [
+                json!({ "memory_available_below_mb": 1.0 }),
+                json!({ "memory_available_below_mb": 1e9 }),
+                json!({ "probe_failing_for_s": 0.0 }),
+                json!({ "probe_failing_for_s": 0.5 }),
+                json!({ "achieved_above": { "goroutine_leak": 1000.0, "memory_leaker": 8.0 } }),
+            ];
+            let measure = measures.choose(rng).expect("there are some");
+            terms["abort_when"] = measure.clone();
+        }
+        terms
+    }
+
+    /// The body of a start of `name` alone, under `terms`.
+    fn alone(&mut self, name: &str, terms: &Value) -> Value {
+        let mut body = self.params(name);
+        for (key, value) in terms.as_object().into_iter().flatten() {
+            body[key] = value.clone();
+        }
+        body
+    }
+
+    fn start(&mut self) {
+        let (name, terms) = (self.any_scenario(), self.terms());
+        let mut body = self.alone(name, &terms);
+        if self.rng.random_bool(0.1) {
+            body["dry_run"] = true.into();
+            body["duration"] = DRY_DURATION_S.into();
+            let mut set = terms;
+            set["scenarios"] = json!([{ "name": name }]);
+            let right = Right::Planned(set);
+            self.post("a dry run", &start_of(name), &body.to_string(), right);
+            return;
+        }
+        if let Some(duration) = self.duration() {
+            body["duration"] = duration;
+        }
+        let body = body.to_string();
+        self.post("a start", &start_of(name), &body, Right::Started);
+    }
+
+    fn start_set(&mut self) {
+        let mut set = self.set();
+        if self.rng.random_bool(0.1) {
+            set["dry_run"] = true.into();
+            // The longest, which is that of all.
+            set["scenarios"][0]["duration"] = DRY_DURATION_S.into();
+            let body = set.to_string();
+            self.post("a set's dry run", SET, &body, Right::Planned(set));
+            return;
+        }
+        self.post("a set's start", SET, &set.to_string(), Right::Started);
+    }
+
+    fn switch(&mut self, switch: Switch) {
+        let (what, path, right) = match switch {
+            Switch::Halt => ("a halt", HALT, Right::Halted),
+            Switch::Rearm => ("a rearm", REARM, Right::Armed),
+        };
+        let number = self.halts.lock().expect("no panic").sends(switch);
+        self.post(what, path, "{}", right);
+        self.halts.lock().expect("no panic").answered(number);
     }
 
     fn any_listener(&mut self) -> SocketAddr {
@@ -245,6 +312,7 @@ impl Client {
             .uri(format!("http://{to}{path}"))
             .body(body.to_owned())
             .expect("a request");
+        let sent = Instant::now();
         let request = self.agent.configure_request(request);
         let request = request.timeout_global(Some(patience)).build();
         let read = self.agent.run(request).and_then(|mut answer| {
@@ -252,6 +320,7 @@ impl Client {
             Ok((answer.status().as_u16(), text))
         });
         let asked = || format!("{method} {path} {body}");
+        let halt = self.halts.lock().expect("no panic").since(sent);
         let mut figures = self.figures.lock().expect("no panic");
         match read {
             Ok((status, text)) => {
@@ -259,7 +328,14 @@ impl Client {
                     Right::Faulted if status != 200 => figures.did(what, "as a fault wants"),
                     _ => figures.did(what, status.to_string()),
                 }
-                if !right.fits(path, to == self.service, status, &text) {
+                let given = Given {
+                    path,
+                    on_service: to == self.service,
+                    status,
+                    text: &text,
+                    halt,
+                };
+                if !right.fits(&given) {
                     figures.fault(format!("{}: answered {status} {text}", asked()));
                 }
                 drop(figures);
@@ -275,7 +351,8 @@ impl Client {
         let report: Value = serde_json::from_str(text).unwrap_or_default();
         let id = report["session_id"].as_str();
         let number = id.and_then(|id| id.strip_prefix("session-")?.parse().ok());
-        let (Some(number), true) = (number, report["details"].is_array()) else {
+        let is_of_now = report["details"].is_array() || report["lease_s"].is_number();
+        let (Some(number), true) = (number, is_of_now) else {
             return;
         };
         if number < self.session {
@@ -327,7 +404,8 @@ impl Client {
             1 => (STOP_ALL.to_owned(), "{}".to_owned()),
             _ => {
                 let name = self.any_scenario();
-                (start_of(name), self.params(name).to_string())
+                let terms = self.terms();
+                (start_of(name), self.alone(name, &terms).to_string())
             }
         };
         let request = format!(
@@ -376,32 +454,6 @@ impl Client {
             format!("GET /api/v1/events/stream?since={since} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         self.send("an event stream", request.as_bytes());
     }
-}
-
-impl Right {
-    fn fits(self, path: &str, on_service: bool, status: u16, text: &str) -> bool {
-        match self {
-            Self::Done => status == 200 || (status == 500 && was_called_off(text)),
-            Self::Refused => {
-                (400..500).contains(&status) && text.contains("urn:mockserver:problem:")
-            }
-            Self::Faulted if status == 200 => true,
-            Self::Faulted if path == MOCK => on_service && status == 500,
-            Self::Faulted => {
-                on_service && (400..600).contains(&status) && text.contains("\"unhealthy\"")
-            }
-        }
-    }
-}
-
-/// Whether a start failed for nothing else than that a later request wanted something else.
-fn was_called_off(text: &str) -> bool {
-    let problem: Value = serde_json::from_str(text).unwrap_or_default();
-    let details = problem["details"].as_array();
-    details.is_some_and(|details| {
-        let by_later = "the start was called off by a later request";
-        !details.is_empty() && details.iter().all(|detail| detail["error"] == by_later)
-    })
 }
 
 fn start_of(name: &str) -> String {

@@ -12,6 +12,8 @@ const TOLD: usize = 20;
 pub(crate) struct Figures {
     /// How often each kind of thing was done, with how it ended.
     done: BTreeMap<(&'static str, String), u64>,
+    /// How many runs ended for each reason.
+    ends: BTreeMap<String, u64>,
     rounds: Vec<Round>,
     /// Whatever was not right.
     pub(crate) faults: Vec<String>,
@@ -27,6 +29,11 @@ struct Round {
 impl Figures {
     pub(crate) fn did(&mut self, what: &'static str, outcome: impl Into<String>) {
         *self.done.entry((what, outcome.into())).or_default() += 1;
+    }
+
+    /// Notes that a run ended for `reason`.
+    pub(crate) fn ended(&mut self, reason: &str) {
+        *self.ends.entry(reason.to_owned()).or_default() += 1;
     }
 
     pub(crate) fn fault(&mut self, fault: String) {
@@ -49,6 +56,10 @@ impl Figures {
         println!("\n| what | how it ended | times |\n|---|---|--:|");
         for ((what, outcome), times) in &self.done {
             println!("| {what} | {outcome} | {times} |");
+        }
+        println!("\n| why a run ended | times |\n|---|--:|");
+        for (reason, times) in &self.ends {
+            println!("| {reason} | {times} |");
         }
         let most = |of: fn(&Round) -> f64| self.rounds.iter().map(of).fold(0.0, f64::max);
         println!("\n| after each stop-all | at first | at most |\n|---|--:|--:|");

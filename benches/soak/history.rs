@@ -1,10 +1,13 @@
-//! What the ledger tells of the rounds: no event is missing, and each run that began has ended.
+//! What the ledger tells of the rounds: no event is missing, each run that began has ended, and what
+//! was only to be told is not there.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::client::DRY_DURATION_S;
 use crate::common::Daemon;
+use crate::figures::Figures;
 
 #[derive(Debug, Default)]
 pub(crate) struct History {
@@ -15,8 +18,9 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// Reads what has come since, at a moment at which nothing runs; gives what is wrong with it.
-    pub(crate) fn read_on(&mut self, daemon: &Daemon) -> Vec<String> {
+    /// Reads what has come since, at a moment at which nothing runs, and counts in `figures` why runs
+    /// ended; gives what is wrong with it.
+    pub(crate) fn read_on(&mut self, daemon: &Daemon, figures: &mut Figures) -> Vec<String> {
         let mut faults = Vec::new();
         loop {
             let path = format!("/api/v1/events?since={}&limit=10000", self.seen);
@@ -38,7 +42,14 @@ impl History {
                     faults.push(format!("after event {} comes {seq}", self.seen));
                 }
                 self.seen = seq;
+                if event["duration_s"].as_f64() == Some(DRY_DURATION_S) {
+                    faults.push(format!("a dry run was done: {event}"));
+                }
                 self.take(event);
+                if event["kind"] == "cleared" {
+                    let reason = event["reason"].as_str().unwrap_or_default();
+                    figures.ended(reason);
+                }
             }
         }
         for (run, scenario) in std::mem::take(&mut self.open) {

@@ -1,6 +1,7 @@
 //! Do clients who do anything at all ever leave something behind? Thirty-two of them start, stop,
-//! replace, ask, hang up and send nonsense, in rounds. After each round everything is stopped and the
-//! daemon must hold exactly what it held at the beginning.
+//! replace, halt, ask, hang up and send nonsense, in rounds. After each round everything is stopped and
+//! the daemon must hold exactly what it held at the beginning. Each answer must be one that is right in
+//! a state in which the daemon may have been.
 //!
 //! ```text
 //! cargo bench --bench soak                                      a minute
@@ -17,7 +18,10 @@ mod common;
 mod census;
 mod client;
 mod figures;
+mod halts;
 mod history;
+mod rails;
+mod right;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -27,6 +31,7 @@ use census::Census;
 use client::{Client, SCENARIOS};
 use common::Daemon;
 use figures::Figures;
+use halts::Halts;
 use history::History;
 
 const CLIENTS: u64 = 32;
@@ -72,6 +77,7 @@ struct Soak {
     daemon: Daemon,
     clients: Vec<Client>,
     figures: Arc<Mutex<Figures>>,
+    halts: Arc<Mutex<Halts>>,
     history: History,
 }
 
@@ -80,12 +86,13 @@ impl Soak {
         // The crash is left out by the daemon's configuration; that the clients ask for it shows it.
         let allowed = format!("Limits: {{Scenarios: [{}]}}\n", SCENARIOS.join(", "));
         let daemon = Daemon::start_with(&allowed, &[]);
-        let figures = Arc::default();
-        let client = |number| Client::new(&daemon, seed, number, &figures);
+        let (figures, halts) = (Arc::default(), Arc::default());
+        let client = |number| Client::new(&daemon, seed, number, &figures, &halts);
         Self {
             clients: (0..CLIENTS).map(client).collect(),
             daemon,
             figures,
+            halts,
             history: History::default(),
         }
     }
@@ -120,6 +127,7 @@ impl Soak {
 
     /// Stops everything, waits until the daemon holds no more than `base`, and notes what it holds.
     fn settled(&mut self, base: Option<Census>) -> Census {
+        self.rearm();
         let start = Instant::now();
         let answer = self.daemon.stop_all();
         let stopped_in = start.elapsed();
@@ -137,9 +145,25 @@ impl Soak {
         for excess in now.excess(&wanted) {
             figures.fault(excess);
         }
-        for fault in self.history.read_on(&self.daemon) {
+        for fault in rails::check(&self.daemon) {
+            figures.fault(fault);
+        }
+        for fault in self.history.read_on(&self.daemon, &mut figures) {
             figures.fault(fault);
         }
         now
+    }
+
+    /// Ends a halt in which the clients may have left the daemon, if the daemon says so too.
+    fn rearm(&self) {
+        let mut halts = self.halts.lock().expect("no panic");
+        let possible = halts.since(Instant::now());
+        let is_halted = self.daemon.session()["halted_since"].is_string();
+        let armed = self.daemon.admin_post("/api/v1/rearm", "");
+        *halts = Halts::default();
+        if (is_halted && !possible.on) || (!is_halted && !possible.off) || armed.status != 200 {
+            let fault = format!("halted: {is_halted}, where {possible:?}; rearmed: {armed:?}");
+            self.figures.lock().expect("no panic").fault(fault);
+        }
     }
 }
