@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use futures_util::FutureExt;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -26,6 +26,7 @@ use tracing::trace;
 use super::connections::{Connections, Order, Phase, Watch};
 use super::late_end::LateEnd;
 use super::rejection;
+use super::unread::Unread;
 use crate::http::caller::Client;
 
 /// The most bytes of a request's line and headers together.
@@ -228,12 +229,15 @@ impl hyper::service::Service<Request<Incoming>> for Answering {
     fn call(&self, request: Request<Incoming>) -> Answer {
         self.watch.enter_answer();
         let under_way = UnderWay(Arc::clone(&self.watch));
-        let mut request = request.map(Body::new);
+        let (head, body) = request.into_parts();
+        let (body, unread) = Unread::of(body);
+        let mut request = Request::from_parts(head, body);
         request.extensions_mut().insert(self.client);
         Answer {
             // A router is always ready.
             response: self.router.clone().call(request),
             under_way: Some(under_way),
+            unread,
         }
     }
 }
@@ -254,6 +258,7 @@ pin_project! {
         #[pin]
         response: <Router as Service<Request<Body>>>::Future,
         under_way: Option<UnderWay>,
+        unread: Option<Unread>,
     }
 }
 
@@ -262,8 +267,12 @@ impl Future for Answer {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Ok(response) = ready!(this.response.poll(cx));
+        let Ok(mut response) = ready!(this.response.poll(cx));
         let under_way = this.under_way.take();
+        if this.unread.as_ref().is_some_and(Unread::is_left) {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
         Poll::Ready(Ok(response.map(|body| AnswerBody {
             body,
             _under_way: under_way,

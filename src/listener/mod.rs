@@ -10,6 +10,7 @@ mod connections;
 mod late_end;
 mod rejection;
 mod spare;
+mod unread;
 
 use std::io;
 use std::net::SocketAddr;

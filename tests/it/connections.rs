@@ -120,6 +120,26 @@ fn a_body_that_does_not_come_is_given_up_with_408() {
 }
 
 #[test]
+fn a_connection_that_closes_behind_an_unread_body_says_so() {
+    let daemon = Daemon::start();
+    for (path, status) in [("/nothing", 404), ("/health", 405)] {
+        let half = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n");
+        let answer = send_raw(daemon.service, half.as_bytes());
+        let head = format!("HTTP/1.1 {status} ");
+        assert!(answer.starts_with(&head), "{answer}");
+        assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    }
+    // Behind one that was read the next request is served.
+    let two = b"POST /api/v1/rearm HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}\
+        GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let answers = send_raw(daemon.service, two);
+    let (first, second) = answers.split_once("HTTP/1.1 404 ").expect("two answers");
+    assert!(first.starts_with("HTTP/1.1 200 "), "{answers}");
+    assert!(!first.contains("connection: close"), "{answers}");
+    assert!(second.contains("connection: close"), "{answers}");
+}
+
+#[test]
 fn a_head_that_cannot_be_read_is_refused_with_a_problem() {
     let daemon = Daemon::start();
     let refused = |request: &str, status: u16, kind: &str| {
