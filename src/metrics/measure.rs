@@ -5,11 +5,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use super::requests::method_label;
+/// What the label says of a request that has no series of its own.
+pub(crate) const OTHER: &str = "_OTHER";
 
 /// What a measured request is told to.
 pub trait Meter: Clone {
@@ -128,6 +129,20 @@ impl<M: Meter> Running<M> {
 impl<M: Meter> Drop for Running<M> {
     fn drop(&mut self) {
         self.end(None);
+    }
+}
+
+/// The name of a method in labels, as OpenTelemetry has it: one that HTTP does not know has none.
+pub(crate) fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::HEAD => "HEAD",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => OTHER,
     }
 }
 

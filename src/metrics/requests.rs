@@ -9,14 +9,14 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 
 use super::arrivals::Arrivals;
 use super::histogram::{Histogram, Resolution};
-use super::measure::Meter;
+use super::measure::{Meter, OTHER};
 use super::page;
 
 /// The routes that have series of their own, and the statuses of a GET that are there from the start:
@@ -33,8 +33,6 @@ const ROUTES: [(&str, &[u16]); 5] = [
 const SPARE: usize = 2;
 /// The route of all other requests: the control API, the metrics, unknown paths.
 const OTHER_ROUTE: &str = "other";
-/// What the label says of a request that has no series of its own.
-pub(crate) const OTHER: &str = "_OTHER";
 /// What the service pretends to call.
 pub(crate) const DEPENDENCY: &str = "inventory";
 /// The statuses of its answers: as it should be, and as it fails.
@@ -193,20 +191,6 @@ impl Meter for CallMeter {
         let Some(status) = status else { return };
         let failed = status.is_client_error() || status.is_server_error();
         self.0.calls[usize::from(failed)].record(took);
-    }
-}
-
-/// The name of a method in labels, as OpenTelemetry has it: one that HTTP does not know has none.
-pub(crate) fn method_label(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::POST => "POST",
-        Method::HEAD => "HEAD",
-        Method::PUT => "PUT",
-        Method::PATCH => "PATCH",
-        Method::DELETE => "DELETE",
-        Method::OPTIONS => "OPTIONS",
-        _ => OTHER,
     }
 }
 

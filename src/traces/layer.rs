@@ -16,7 +16,8 @@ use tracing::{Span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::TARGET;
-use crate::metrics::requests::{DEPENDENCY, OTHER, method_label};
+use crate::metrics::measure::{OTHER, method_label};
+use crate::metrics::requests::DEPENDENCY;
 
 /// Makes spans, named and labelled as OpenTelemetry's semantic conventions for HTTP have it.
 #[derive(Debug, Clone, Copy)]
