@@ -321,7 +321,8 @@ pub fn panicked(_panic: Box<dyn Any + Send + 'static>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manager::view::{StartReport, Timestamp};
+    use crate::manager::timestamp::Timestamp;
+    use crate::manager::view::StartReport;
 
     #[test]
     fn a_fault_of_the_document_itself_is_told_without_a_place() {

@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 
-use crate::manager::view::EndReason;
+use crate::manager::end_reason::EndReason;
 use crate::plugin::{Probe, Reading, Shortfall};
 
 /// What happened.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::event::{Asker, Event, Kind, LastEnd, Moment};
-use crate::manager::view::EndReason;
+use crate::manager::end_reason::EndReason;
 
 /// From when to when; null is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::view::Timestamp;
+use super::timestamp::Timestamp;
 
 /// The longest lease in seconds: a day.
 pub const LONGEST_LEASE_S: f64 = 86_400.0;

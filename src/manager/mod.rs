@@ -5,11 +5,13 @@
 
 pub mod abort;
 pub mod dry_run;
+pub mod end_reason;
 pub mod lease;
 mod request;
 pub mod schema;
 pub mod session;
 pub mod terms;
+pub mod timestamp;
 pub mod view;
 
 use std::sync::Arc;

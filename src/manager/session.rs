@@ -32,7 +32,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::terms::Terms;
-use super::view::{StartReport, Timestamp, View};
+use super::timestamp::Timestamp;
+use super::view::{StartReport, View};
 use crate::fault::table::FaultTable;
 use crate::ledger::event::Asker;
 use crate::plugin::{Host, Plan};

@@ -8,59 +8,15 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::Serialize;
 use serde_json::{Map, Value};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::abort::AbortWhen;
+use super::end_reason::EndReason;
 use super::lease::Lease;
+use super::timestamp::Timestamp;
 use crate::ledger::event::RunTag;
 use crate::plugin::{Probe, Reading};
-
-/// A moment in UTC, written as RFC 3339 to the millisecond.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
-#[schemars(transparent, extend("format" = "date-time"))]
-pub struct Timestamp(#[schemars(with = "String")] OffsetDateTime);
-
-impl Timestamp {
-    /// The wall clock's time now. For output only: nothing is ever timed by it.
-    #[must_use]
-    pub fn now() -> Self {
-        Self::at(OffsetDateTime::now_utc())
-    }
-
-    /// This moment plus `duration`.
-    #[must_use]
-    pub fn plus(self, duration: std::time::Duration) -> Self {
-        // A duration is bounded when it is read; an overflow could only be the clock's own doing.
-        Self::at(
-            self.0
-                .checked_add(duration.try_into().unwrap_or_default())
-                .unwrap_or(self.0),
-        )
-    }
-
-    fn at(moment: OffsetDateTime) -> Self {
-        Self(
-            moment
-                .replace_millisecond(moment.millisecond())
-                .unwrap_or(moment),
-        )
-    }
-}
-
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.format(&Rfc3339).map_err(|_| fmt::Error)?)
-    }
-}
-
-impl Serialize for Timestamp {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
 
 /// The outcome of one scenario of a start.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -142,55 +98,6 @@ pub struct SessionStatus {
     /// What ends it by itself; not there when nothing does.
     #[serde(skip_serializing_if = "AbortWhen::is_empty")]
     pub abort_when: AbortWhen,
-}
-
-/// Why a run ended.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum EndReason {
-    /// Somebody asked for it.
-    Stopped,
-    /// Its duration was over.
-    Expired,
-    /// A later start took its place.
-    Replaced,
-    /// It could not go on.
-    Failed,
-    /// Something that its start named in `abort_when` was measured.
-    Aborted,
-    /// Its client did not renew the lease.
-    LeaseExpired,
-    /// The daemon was told to end.
-    Shutdown,
-}
-
-impl EndReason {
-    /// Every reason there is.
-    pub const ALL: [Self; 7] = [
-        Self::Stopped,
-        Self::Expired,
-        Self::Replaced,
-        Self::Failed,
-        Self::Aborted,
-        Self::LeaseExpired,
-        Self::Shutdown,
-    ];
-
-    /// Its name, as it stands in JSON too.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Stopped => "stopped",
-            Self::Expired => "expired",
-            Self::Replaced => "replaced",
-            Self::Failed => "failed",
-            Self::Aborted => "aborted",
-            Self::LeaseExpired => "lease_expired",
-            Self::Shutdown => "shutdown",
-        }
-    }
 }
 
 /// How a run ended.
@@ -437,20 +344,6 @@ pub struct ScenarioStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_timestamp_is_rfc_3339_in_utc() {
-        let moment = OffsetDateTime::from_unix_timestamp(1_729_845_000).expect("a time");
-        let text = serde_json::to_string(&Timestamp::at(moment)).expect("json");
-        assert_eq!(text, "\"2024-10-25T08:30:00Z\"");
-    }
-
-    #[test]
-    fn a_reason_has_one_name() {
-        for reason in EndReason::ALL {
-            assert_eq!(serde_json::json!(reason), reason.name());
-        }
-    }
 
     #[test]
     fn a_report_is_partial_when_one_of_its_details_failed() {

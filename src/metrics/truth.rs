@@ -7,7 +7,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 
 use super::page::{counter, counters, gauge, gauges};
 use crate::manager::ScenarioManager;
-use crate::manager::view::EndReason;
+use crate::manager::end_reason::EndReason;
 use crate::panics;
 
 /// `mockserver_*`.

@@ -20,11 +20,11 @@ use crate::ledger::Ledger;
 use crate::ledger::event::{Asker, Draft, Kind};
 use crate::ledger::phase::Phase;
 use crate::manager::abort::{AbortWhen, Measured, ProbeWatch, available_memory_mb};
+use crate::manager::end_reason::EndReason;
 use crate::manager::lease::Lease;
 use crate::manager::terms::Terms;
-use crate::manager::view::{
-    Detail, Effect, EndReason, LatestRun, Run, SessionStatus, StartReport, Timestamp, View,
-};
+use crate::manager::timestamp::Timestamp;
+use crate::manager::view::{Detail, Effect, LatestRun, Run, SessionStatus, StartReport, View};
 use crate::plugin::{Exit, Host};
 use ending::{Answer, Ending, SHUTDOWN_GRACE, STOP_GRACE, Wait};
 use starting::Pending;

@@ -16,8 +16,9 @@ use crate::host::cgroup::Cgroup;
 use crate::host::runtimes::Runtimes;
 use crate::ledger::Ledger;
 use crate::ledger::event::{BootFacts, Event, Kind};
+use crate::manager::end_reason::EndReason;
 use crate::manager::view::Outcome;
-use crate::manager::view::{EndReason, RunEnd, SessionStatus};
+use crate::manager::view::{RunEnd, SessionStatus};
 use crate::plugin::guard::Census;
 use crate::plugin::{
     Active, Exit, Params, Plugin, Probe, Reading, RunContext, Scenario, StartError,

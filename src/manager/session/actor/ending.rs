@@ -13,9 +13,10 @@ use tracing::{error, info, warn};
 
 use super::{Actor, Cause, Session, Slot, TaskEnd, json};
 use crate::ledger::event::{Draft, Kind};
+use crate::manager::end_reason::EndReason;
 use crate::manager::lease::Lease;
 use crate::manager::session::Halted;
-use crate::manager::view::{Effect, EndReason, LatestRun, Run, RunEnd};
+use crate::manager::view::{Effect, LatestRun, Run, RunEnd};
 use crate::plugin::guard::panic_text;
 use crate::plugin::{Exit, Shortfall};
 

@@ -20,7 +20,8 @@ use crate::ledger::phase::Phase;
 use crate::manager::abort::AbortWhen;
 use crate::manager::session::{Onsets, Order, PlannedRun, SessionError, StartReply};
 use crate::manager::terms::Terms;
-use crate::manager::view::{Detail, LatestRun, Run, StartReport, Timestamp};
+use crate::manager::timestamp::Timestamp;
+use crate::manager::view::{Detail, LatestRun, Run, StartReport};
 use crate::plugin::{Exit, Plan, Probe, RunContext, Staging};
 
 /// How long a scenario may take to start before its start counts as failed.
