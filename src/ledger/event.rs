@@ -17,7 +17,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 
 use crate::manager::end_reason::EndReason;
-use crate::plugin::{Probe, Reading, Shortfall};
+use crate::plugin::probe::{Probe, Reading, Shortfall};
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
