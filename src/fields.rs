@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::limits::{Ceiling, Ceilings, Resource};
+use crate::ceilings::{Ceiling, Ceilings, Resource};
 
 /// One bad value: where it stands and what would have been allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]

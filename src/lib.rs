@@ -14,10 +14,11 @@
 //! - [`plugin`] says what a fault is; [`scenarios`] are the faults, one file each.
 //! - [`fault`] puts faults before requests.
 //! - [`host`] tells what the machine or the container gives.
-//! - [`fields`] reads whatever comes from outside; [`limits`] says how much of it is allowed.
+//! - [`fields`] reads whatever comes from outside; [`limits`] says how much of it is allowed, as [`ceilings`].
 
 pub mod app;
 pub mod boot;
+pub mod ceilings;
 pub mod cli;
 pub mod client;
 pub mod config;

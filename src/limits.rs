@@ -4,6 +4,7 @@
 //! range ends at what is allowed: validation, default, message and schema follow by themselves. Nobody
 //! else compares figures, and a new scenario is limited by naming what it asks for.
 
+use crate::ceilings::{Ceilings, Resource};
 use crate::fields::{Fields, above};
 use crate::host::cgroup::Cgroup;
 use crate::host::memory_limit_bytes;
@@ -12,29 +13,6 @@ use crate::host::memory_limit_bytes;
 pub const LONGEST_DURATION_S: f64 = 31_536_000.0;
 
 const MIB: f64 = 1024.0 * 1024.0;
-
-/// What a parameter asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resource {
-    /// CPU in percent of the CPU limit.
-    CpuPercent,
-    /// CPU in cores.
-    CpuCores,
-    /// Memory in MiB.
-    MemoryMb,
-    /// Memory in percent of the memory limit.
-    MemoryPercent,
-    /// Written bytes in MiB a second.
-    DiskMbPerSecond,
-    /// Created tasks a second.
-    TasksPerSecond,
-    /// Tasks in all.
-    Tasks,
-    /// Delay of a request in ms.
-    LatencyMs,
-    /// Time that a run lasts in seconds.
-    DurationS,
-}
 
 /// A key of `Limits`: what it bounds, its name here and in messages, its meaning and unit, its least value
 /// (none is anything above 0) and its largest. The least is that of the parameter which asks for it: below, no
@@ -212,7 +190,7 @@ impl Limits {
             };
             ceilings.push((other, most * factor, full_name(*of)));
         }
-        Ceilings(ceilings)
+        Ceilings::new(ceilings)
     }
 }
 
@@ -223,30 +201,6 @@ fn memory_limit_mb(cgroup: &Cgroup) -> f64 {
 fn full_name(of: Resource) -> &'static str {
     let key = KEYS.iter().find(|key| key.of == of);
     key.map_or("Limits", |key| key.full_name)
-}
-
-/// What may be asked for at one moment; by default everything.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Ceilings(Vec<(Resource, f64, &'static str)>);
-
-impl Ceilings {
-    /// The most of `resource` that may be asked for, and the key that says so; none where nothing does.
-    #[must_use]
-    pub fn of(&self, resource: Resource) -> Option<Ceiling> {
-        let of_it = self.0.iter().filter(|(of, ..)| *of == resource);
-        of_it
-            .map(|(_, most, key)| Ceiling { most: *most, key })
-            .min_by(|a, b| a.most.total_cmp(&b.most))
-    }
-}
-
-/// The most that may be asked for.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Ceiling {
-    /// In the resource's own unit.
-    pub most: f64,
-    /// The key of the configuration that says so.
-    pub key: &'static str,
 }
 
 #[cfg(test)]

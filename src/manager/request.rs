@@ -7,9 +7,10 @@ use serde_json::{Map, Value, json};
 
 use super::session::PlannedRun;
 use super::terms::Terms;
+use crate::ceilings::{Ceilings, Resource};
 use crate::fields::{FieldError, Fields, pointer_to};
 use crate::host::cgroup::Cgroup;
-use crate::limits::{Ceilings, LONGEST_DURATION_S, Limits, Resource};
+use crate::limits::{LONGEST_DURATION_S, Limits};
 use crate::plugin::{Plan, Plugin, Prospect};
 
 /// What a start asks for.

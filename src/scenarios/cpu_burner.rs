@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::time::MissedTickBehavior;
 
+use crate::ceilings::Resource;
 use crate::fields::{Fields, above};
 use crate::host::cgroup::Cgroup;
 use crate::host::{online_cpus, process};
-use crate::limits::Resource;
 use crate::plugin::gauge::Gauge;
 use crate::plugin::guard::{StopFlag, ThreadGroup};
 use crate::plugin::{Active, Params, Probe, Reading, RunContext, Scenario, Shortfall, StartError};

@@ -8,11 +8,11 @@ use serde_json::json;
 use tokio::time::Instant;
 use tracing::warn;
 
+use crate::ceilings::Resource;
 use crate::death::Death;
 use crate::fields::{FieldError, Fields};
 use crate::host::cgroup::Cgroup;
 use crate::host::memory_limit_bytes;
-use crate::limits::Resource;
 use crate::plugin::{
     Active, Exit, Params, Probe, Prospect, Reading, RunContext, Scenario, StartError,
 };

@@ -17,8 +17,8 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::MIB;
+use crate::ceilings::Resource;
 use crate::fields::{Fields, above};
-use crate::limits::Resource;
 use crate::plugin::gauge::Gauge;
 use crate::plugin::guard::{StopFlag, ThreadGroup};
 use crate::plugin::pace::Pace;

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
+use crate::ceilings::Resource;
 use crate::fields::{Fields, above};
 use crate::host::allocator;
-use crate::limits::Resource;
 use crate::plugin::guard::{StopFlag, ThreadGroup};
 use crate::plugin::pace::Pace;
 use crate::plugin::{Active, Params, Probe, Reading, RunContext, Scenario, Shortfall, StartError};

@@ -6,9 +6,9 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::json;
 
+use crate::ceilings::Resource;
 use crate::fault::{Reply, RequestFault, Surface, Tally, Verdict};
 use crate::fields::Fields;
-use crate::limits::Resource;
 use crate::plugin::{Active, Params, Probe, Reading, RunContext, Scenario, Shortfall, StartError};
 
 /// Makes the probe routes fail.

@@ -14,10 +14,10 @@ use rand::{Rng, SeedableRng};
 use serde_json::json;
 
 use super::MIB;
+use crate::ceilings::Resource;
 use crate::fields::{FieldError, Fields, above};
 use crate::host::process::Meter;
 use crate::host::{memory_headroom_bytes, memory_limit_bytes};
-use crate::limits::Resource;
 use crate::plugin::guard::{StopFlag, ThreadGroup};
 use crate::plugin::pace::Pace;
 use crate::plugin::{

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::ceilings::Resource;
 use crate::fault::{RequestFault, Surface, Tally, Verdict};
 use crate::fields::Fields;
-use crate::limits::Resource;
 use crate::plugin::{Active, Params, Probe, Reading, RunContext, Scenario, Shortfall, StartError};
 
 /// Delays every request by a fixed time.

@@ -1,0 +1,55 @@
+//! What a parameter may ask for at one moment, whoever says so.
+
+/// What a parameter asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource {
+    /// CPU in percent of the CPU limit.
+    CpuPercent,
+    /// CPU in cores.
+    CpuCores,
+    /// Memory in MiB.
+    MemoryMb,
+    /// Memory in percent of the memory limit.
+    MemoryPercent,
+    /// Written bytes in MiB a second.
+    DiskMbPerSecond,
+    /// Created tasks a second.
+    TasksPerSecond,
+    /// Tasks in all.
+    Tasks,
+    /// Delay of a request in ms.
+    LatencyMs,
+    /// Time that a run lasts in seconds.
+    DurationS,
+}
+
+/// What may be asked for at one moment; by default everything.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ceilings(Vec<(Resource, f64, &'static str)>);
+
+impl Ceilings {
+    /// Each resource with the most of it that may be asked for, and the key of the configuration that
+    /// says so; one may stand there more than once.
+    #[must_use]
+    pub fn new(ceilings: Vec<(Resource, f64, &'static str)>) -> Self {
+        Self(ceilings)
+    }
+
+    /// The most of `resource` that may be asked for, and the key that says so; none where nothing does.
+    #[must_use]
+    pub fn of(&self, resource: Resource) -> Option<Ceiling> {
+        let of_it = self.0.iter().filter(|(of, ..)| *of == resource);
+        of_it
+            .map(|(_, most, key)| Ceiling { most: *most, key })
+            .min_by(|a, b| a.most.total_cmp(&b.most))
+    }
+}
+
+/// The most that may be asked for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ceiling {
+    /// In the resource's own unit.
+    pub most: f64,
+    /// The key of the configuration that says so.
+    pub key: &'static str,
+}
