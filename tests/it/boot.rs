@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -50,7 +51,7 @@ impl Bare {
         TcpStream::connect(("127.0.0.1", self.port)).is_ok()
     }
 
-    fn signal(&self, name: &str) {
+    fn signal(&self, name: Signal) {
         signal(&self.child, name);
     }
 
@@ -138,13 +139,13 @@ fn a_slow_start_listens_late_and_a_signal_ends_it_with_zero() {
     assert!(!slow.listens());
     eventually("it listens", || slow.listens().then_some(()));
     assert!(slow.began.elapsed() >= Duration::from_secs(3));
-    slow.signal("-TERM");
+    slow.signal(Signal::TERM);
     assert_eq!(slow.ended().code(), Some(0));
 
     let mut slower = Bare::start(&json!({ "start_delay": 3600 }));
     slower.hears_sigterm();
     let told = Instant::now();
-    slower.signal("-TERM");
+    slower.signal(Signal::TERM);
     assert_eq!(slower.ended().code(), Some(0));
     assert!(told.elapsed() < Duration::from_secs(2) && !slower.listens());
 }
@@ -182,7 +183,7 @@ fn a_process_that_hangs_neither_listens_nor_hears_and_has_no_handler() {
     output.read_exact(&mut head).expect("its first lines");
     assert!(!hung.listens() && !hung.caught(15));
     assert!(hung.child.try_wait().expect("its state").is_none());
-    hung.signal("-TERM");
+    hung.signal(Signal::TERM);
     let status = hung.ended();
     let by = std::os::unix::process::ExitStatusExt::signal(&status);
     assert_eq!(by, Some(15), "what a process without a handler does");
@@ -239,7 +240,7 @@ fn a_service_turns_ready_late_or_never_and_lives_meanwhile() {
         (never.get("/ready").status, never.get("/health").status),
         (503, 200)
     );
-    never.signal("-TERM");
+    never.signal(Signal::TERM);
     assert_eq!(never.ended().code(), Some(0));
 }
 
@@ -265,7 +266,7 @@ fn a_crash_loop_counts_its_boots_and_heals() {
     eventually("it lives on", || {
         (healed.began.elapsed() > past_its_crash).then_some(())
     });
-    healed.signal("-TERM");
+    healed.signal(Signal::TERM);
     assert_eq!(healed.ended().code(), Some(0));
     assert!(healed.log().iter().any(|line| line["crashed"] == 2));
 }

@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -235,7 +236,7 @@ impl Daemon {
     }
 
     /// Sends a signal to this daemon's own process.
-    pub(crate) fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: Signal) {
         signal(&self.child, name);
     }
 
@@ -432,10 +433,8 @@ pub(crate) fn answer(mut response: http::Response<ureq::Body>) -> Answer {
 }
 
 /// Sends a signal to a process of this test's own.
-pub(crate) fn signal(child: &Child, name: &str) {
-    let pid = child.id().to_string();
-    let sent = Command::new("kill").args([name, &pid]).status();
-    assert!(sent.expect("kill runs").success());
+pub(crate) fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).expect("a process of ours");
 }
 
 /// Waits until a process has ended.

@@ -2,10 +2,11 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::common::{Daemon, agent, alone, eventually};
+use crate::common::{Daemon, agent, alone, ended, eventually, signal};
 
 // === What a run needs is refused ===
 
@@ -179,13 +180,8 @@ impl Piped {
     }
 
     fn ends_well(mut self) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").arg(&pid).status();
-        assert!(sent.expect("kill runs").success());
-        let ended = eventually("the daemon ends", || {
-            self.child.try_wait().expect("its state")
-        });
-        assert_eq!(ended.code(), Some(0));
+        signal(&self.child, Signal::TERM);
+        assert_eq!(ended(&mut self.child).code(), Some(0));
     }
 }
 

@@ -2,6 +2,7 @@ use std::io::Read;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::common::{Answer, Client, Daemon, PROBES, SCENARIOS, agent, alone, eventually, sent};
@@ -641,7 +642,7 @@ fn a_crash_can_be_scraped_in_its_window_and_stopped_even_then() {
     crashes(&spared);
     spared.stopped("crash");
     assert_eq!(spared.get("/health").status, 200);
-    spared.signal("-KILL");
+    spared.signal(Signal::KILL);
     spared.ended();
     let again = Daemon::start_in(spared.folder.clone(), &[]);
     let boots = again.admin_get("/api/v1/events?limit=100").body;

@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::common::{Answer, Daemon, PATIENCE, PROBES, agent, answer, header_of, send};
@@ -195,7 +196,7 @@ fn neither_the_token_nor_a_wrong_one_is_ever_told() {
     let nearly = [("authorization", "Bearer open-sesam")];
     let wrong = ask("POST", daemon.service, path, "{}", &nearly);
     let events = ask("GET", daemon.admin, "/api/v1/events", "", &[TOKEN]);
-    daemon.signal("-TERM");
+    daemon.signal(Signal::TERM);
     daemon.ended();
     let mut told = vec![right.body, wrong.body, events.body];
     while let Ok(line) = daemon.log.recv_timeout(PATIENCE) {

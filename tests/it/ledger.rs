@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::common::{Answer, Daemon, agent, eventually, header_of, send, send_raw, sent};
@@ -343,7 +344,7 @@ fn streams_end_with_the_daemon_and_tell_its_last_events() {
         .map(|i| Stream::open([daemon.admin, daemon.service][i % 2], "", None))
         .collect();
     let start = Instant::now();
-    daemon.signal("-TERM");
+    daemon.signal(Signal::TERM);
     for stream in &mut streams {
         let last: Vec<Value> = std::iter::from_fn(|| stream.next().map(|told| told.data)).collect();
         let kinds = names(&last);
@@ -463,12 +464,12 @@ fn a_crash_is_on_disk_before_it_happens_and_the_next_boot_says_planned() {
 fn a_boot_tells_a_graceful_end_from_a_kill() {
     let mut daemon = Daemon::start();
     assert_eq!(last_end(&daemon), Value::Null);
-    daemon.signal("-TERM");
+    daemon.signal(Signal::TERM);
     daemon.ended();
     let mut daemon = Daemon::start_in(Arc::clone(&daemon.folder), &[]);
     assert_eq!(last_end(&daemon), "graceful");
     daemon.started("dependency", json!({}));
-    daemon.signal("-KILL");
+    daemon.signal(Signal::KILL);
     daemon.ended();
     let daemon = Daemon::start_in(Arc::clone(&daemon.folder), &[]);
     assert_eq!(last_end(&daemon), "unclean");
@@ -491,7 +492,7 @@ fn a_boot_tells_a_graceful_end_from_a_kill() {
 fn a_torn_last_line_is_cut_off_and_told() {
     let mut daemon = Daemon::start();
     daemon.started("dependency", json!({}));
-    daemon.signal("-KILL");
+    daemon.signal(Signal::KILL);
     daemon.ended();
     let before = on_disk(&daemon);
     let file = daemon
@@ -522,7 +523,7 @@ fn without_a_data_folder_it_lives_in_memory_says_so_and_everything_works() {
     assert_eq!(page["durable"], false);
     let because = page["not_durable_because"].as_str().expect("a reason");
     assert!(because.contains("mockserver.yaml"), "{because}");
-    daemon.signal("-TERM");
+    daemon.signal(Signal::TERM);
     assert_eq!(daemon.ended().code(), Some(0));
 }
 
@@ -538,7 +539,7 @@ fn a_file_that_may_not_grow_stops_the_ledger_and_nothing_else() {
     assert_eq!(whole["durable"], false);
     let because = whole["not_durable_because"].as_str().expect("a reason");
     assert!(because.contains("File too large"), "{because}");
-    daemon.signal("-TERM");
+    daemon.signal(Signal::TERM);
     assert_eq!(daemon.ended().code(), Some(0));
     // What is on disk is whole lines and perhaps a torn one, which the next boot cuts off.
     let next = Daemon::start_in(Arc::clone(&daemon.folder), &[]);
@@ -728,7 +729,7 @@ fn whatever_was_told_is_there_after_kill_9_at_any_moment() {
         let reader = Arc::clone(&known);
         clients.push(thread::spawn(move || read_on(to, &reader)));
         thread::sleep(Duration::from_micros(rand::random_range(0..200_000)));
-        daemon.signal("-KILL");
+        daemon.signal(Signal::KILL);
         daemon.ended();
         for client in clients {
             client.join().expect("no panic");

@@ -5,6 +5,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -50,18 +51,21 @@ fn with_file(yaml: &str) -> TempDir {
 
 // === The first signal ===
 
-fn ends_in_time_with_zero(daemon: &mut Daemon, signal: &str, during: &str) {
+fn ends_in_time_with_zero(daemon: &mut Daemon, signal: Signal, during: &str) {
     let start = Instant::now();
     daemon.signal(signal);
     let status = daemon.ended();
     let took = start.elapsed();
-    assert_eq!(status.code(), Some(0), "{signal} during {during}");
-    assert!(took < ENDS_WITHIN, "{signal} during {during} took {took:?}");
+    assert_eq!(status.code(), Some(0), "{signal:?} during {during}");
+    assert!(
+        took < ENDS_WITHIN,
+        "{signal:?} during {during} took {took:?}"
+    );
 }
 
 #[test]
 fn sigterm_and_sigint_end_an_idle_daemon_with_code_zero() {
-    for signal in ["-TERM", "-INT"] {
+    for signal in [Signal::TERM, Signal::INT] {
         ends_in_time_with_zero(&mut Daemon::start(), signal, "nothing");
     }
 }
@@ -90,13 +94,13 @@ fn sigterm_ends_the_daemon_with_code_zero_during_each_scenario() {
         eventually(&format!("{name} has begun"), || {
             (daemon.status(name)["running"] == true).then_some(())
         });
-        ends_in_time_with_zero(&mut daemon, "-TERM", name);
+        ends_in_time_with_zero(&mut daemon, Signal::TERM, name);
     }
 }
 
 #[test]
 fn a_request_in_a_thirty_second_fault_is_let_through_by_the_signal() {
-    for signal in ["-TERM", "-INT"] {
+    for signal in [Signal::TERM, Signal::INT] {
         let mut daemon = Daemon::start();
         daemon.started("dependency", json!({ "failure_type": "timeout" }));
         let client = daemon.client();
@@ -121,21 +125,21 @@ fn connections_that_send_nothing_do_not_hold_the_end_up() {
         .map(|_| TcpStream::connect(daemon.service).expect("a connection"))
         .collect();
     daemon.get("/health");
-    ends_in_time_with_zero(&mut daemon, "-TERM", "idle connections");
+    ends_in_time_with_zero(&mut daemon, Signal::TERM, "idle connections");
 }
 
 #[test]
 fn a_client_that_never_ends_its_request_does_not_hold_the_end_up() {
     let mut daemon = Daemon::start();
     let _slow = half_a_request(daemon.service);
-    ends_in_time_with_zero(&mut daemon, "-TERM", "half a request");
+    ends_in_time_with_zero(&mut daemon, Signal::TERM, "half a request");
 }
 
 #[test]
 fn the_end_is_told_in_the_log_and_in_the_run() {
     let mut daemon = Daemon::start();
     daemon.started("dependency", json!({}));
-    daemon.signal("-TERM");
+    daemon.signal(Signal::TERM);
     let ended = daemon.logged("the end of the run", |line| {
         line["message"] == "Scenario ended."
     });
@@ -167,9 +171,9 @@ fn half_a_request(to: SocketAddr) -> TcpStream {
     stream
 }
 
-fn exits_at_once_with(daemon: &mut Daemon, second: &str, number: i32) {
+fn exits_at_once_with(daemon: &mut Daemon, second: Signal, number: i32) {
     let _slow = half_a_request(daemon.service);
-    daemon.signal("-TERM");
+    daemon.signal(Signal::TERM);
     daemon.logged("the first signal", |line| {
         line["message"]
             .as_str()
@@ -182,7 +186,7 @@ fn exits_at_once_with(daemon: &mut Daemon, second: &str, number: i32) {
 
 #[test]
 fn a_second_signal_exits_at_once_with_its_number() {
-    for (second, number) in [("-TERM", SIGTERM), ("-INT", SIGINT)] {
+    for (second, number) in [(Signal::TERM, SIGTERM), (Signal::INT, SIGINT)] {
         exits_at_once_with(&mut Daemon::start(), second, number);
     }
 }
@@ -192,11 +196,11 @@ fn a_second_signal_exits_at_once_when_there_is_no_admin_listener_to_drain() {
     let mut quiet = Quiet::start(&["--port", "0"], &[("MOCKSERVER_ADMIN_PORT", "0")]);
     let service = quiet.service();
     let _slow = half_a_request(service);
-    quiet.signal("-TERM");
+    quiet.signal(Signal::TERM);
     eventually("the faults are stopped", || {
         quiet.log().contains("All faults stopped.").then_some(())
     });
-    quiet.signal("-INT");
+    quiet.signal(Signal::INT);
     let status = quiet.child.wait().expect("its end");
     assert_eq!(status.code(), Some(128 + SIGINT));
 }
@@ -413,7 +417,7 @@ impl Quiet {
         address_in("its address", || self.log())
     }
 
-    fn signal(&self, name: &str) {
+    fn signal(&self, name: Signal) {
         signal(&self.child, name);
     }
 }
@@ -503,7 +507,7 @@ fn healthcheck_exits_with_zero_or_one() {
 
 /// All log lines until the process has ended.
 fn whole_log(daemon: &mut Daemon) -> Vec<Value> {
-    daemon.signal("-TERM");
+    daemon.signal(Signal::TERM);
     daemon.ended();
     let mut lines = Vec::new();
     while let Ok(line) = daemon.log.recv_timeout(PATIENCE) {
@@ -603,7 +607,7 @@ fn only_what_is_severe_enough_is_logged() {
     );
     // It says nothing, so its socket is what shows that it is up.
     eventually("it listens", || listens(quiet.child.id()).then_some(()));
-    quiet.signal("-TERM");
+    quiet.signal(Signal::TERM);
     let mut quiet = quiet;
     assert_eq!(quiet.child.wait().expect("its end").code(), Some(0));
     assert_eq!(quiet.log(), "");
@@ -649,7 +653,7 @@ fn log_mode_file_writes_one_dated_file_and_nothing_to_standard_output() {
             .contains("Scenario started.")
             .then_some(())
     });
-    quiet.signal("-TERM");
+    quiet.signal(Signal::TERM);
     assert_eq!(quiet.child.wait().expect("its end").code(), Some(0));
 
     assert_eq!(quiet.log(), "");

@@ -1,5 +1,6 @@
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::common::{Answer, Daemon, eventually};
@@ -367,7 +368,7 @@ fn a_halt_ends_everything_and_refuses_every_start_until_a_rearm() {
 fn sigusr1_halts_too() {
     let daemon = Daemon::start();
     daemon.started("dependency", json!({}));
-    daemon.signal("-USR1");
+    daemon.signal(Signal::USR1);
     eventually("it halts", || {
         let session = daemon.session();
         (session["session_id"] == "" && session["halted_since"].is_string()).then_some(())

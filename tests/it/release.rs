@@ -4,6 +4,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::common::{Daemon, Process, alone, eventually, sent};
@@ -172,7 +173,7 @@ fn a_killed_daemon_leaves_no_file_of_its_disk_load() {
     let data = daemon.folder.path().join("data");
     assert!(data.is_dir(), "it writes elsewhere");
     assert_eq!(files_in(&data), 0, "its file has a name");
-    daemon.signal("-KILL");
+    daemon.signal(Signal::KILL);
     daemon.ended();
     assert_eq!(files_in(&data), 0);
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::common::{Daemon, eventually, sent};
@@ -40,7 +41,7 @@ fn asks(daemon: &Daemon, path: &str) -> thread::JoinHandle<String> {
 fn an_ignored_signal_is_followed_when_the_fault_stops() {
     let mut daemon = hung(json!({ "mode": "ignore" }));
     for signals in 1..=3 {
-        daemon.signal("-TERM");
+        daemon.signal(Signal::TERM);
         met(&daemon, signals);
     }
     assert_eq!(
@@ -71,7 +72,7 @@ fn a_run_that_takes_the_place_of_another_holds_its_signal_on() {
     for replaced_by_set in [false, true] {
         for first in ["ignore", "stay_ready"] {
             let mut daemon = hung(json!({ "mode": first, "drain_seconds": 3600 }));
-            daemon.signal("-TERM");
+            daemon.signal(Signal::TERM);
             met(&daemon, 1);
             if replaced_by_set {
                 daemon.started_set(set.clone());
@@ -94,16 +95,16 @@ fn a_run_that_takes_the_place_of_another_holds_its_signal_on() {
 fn a_fault_that_met_no_signal_leaves_the_end_as_it_was() {
     let mut daemon = hung(json!({ "mode": "ignore" }));
     daemon.stopped("shutdown_hang");
-    daemon.signal("-TERM");
+    daemon.signal(Signal::TERM);
     assert_eq!(daemon.ended().code(), Some(0));
 }
 
 #[test]
 fn sigint_ends_a_daemon_that_ignores_sigterm() {
     let mut daemon = hung(json!({}));
-    daemon.signal("-TERM");
+    daemon.signal(Signal::TERM);
     met(&daemon, 1);
-    daemon.signal("-INT");
+    daemon.signal(Signal::INT);
     assert_eq!(daemon.ended().code(), Some(0));
 }
 
@@ -112,7 +113,7 @@ fn a_slow_end_serves_on_unready_and_one_that_stays_ready_does_not_show() {
     for (mode, ready) in [("slow", 503), ("stay_ready", 200)] {
         let mut daemon = hung(json!({ "mode": mode, "drain_seconds": 4 }));
         let start = Instant::now();
-        daemon.signal("-TERM");
+        daemon.signal(Signal::TERM);
         met(&daemon, 1);
         eventually("the probe tells", || {
             (daemon.get("/ready").status == ready).then_some(())
@@ -129,9 +130,9 @@ fn a_slow_end_serves_on_unready_and_one_that_stays_ready_does_not_show() {
 #[test]
 fn a_second_signal_ends_a_slow_end_at_once() {
     let mut daemon = hung(json!({ "mode": "slow", "drain_seconds": 3600 }));
-    daemon.signal("-TERM");
+    daemon.signal(Signal::TERM);
     met(&daemon, 1);
-    daemon.signal("-TERM");
+    daemon.signal(Signal::TERM);
     assert_eq!(daemon.ended().code(), Some(128 + 15));
     let next = Daemon::start_in(Arc::clone(&daemon.folder), &[]);
     let page = next.get("/api/v1/events").body;
@@ -162,7 +163,7 @@ fn dropped_requests_get_no_answer_where_drained_ones_do() {
             (metrics["failed_calls"] == 1).then_some(())
         });
         let start = Instant::now();
-        daemon.signal("-TERM");
+        daemon.signal(Signal::TERM);
         assert_eq!(daemon.ended().code(), Some(0), "{mode:?}");
         assert!(start.elapsed() < Duration::from_secs(2), "{mode:?}");
         let text = waiting.join().expect("no panic");
@@ -178,7 +179,7 @@ fn dropped_requests_get_no_answer_where_drained_ones_do() {
 fn a_healthy_end_takes_no_more_requests_from_the_signal_on() {
     let mut daemon = Daemon::start();
     daemon.started("dependency", json!({ "failure_type": "timeout" }));
-    daemon.signal("-TERM");
+    daemon.signal(Signal::TERM);
     // Refused, or closed without an answer.
     eventually("it listens no more", || {
         TcpStream::connect(daemon.service).is_err().then_some(())

@@ -13,6 +13,7 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use prost::Message;
+use rustix::process::Signal;
 use serde_json::{Map, Value, json};
 
 use crate::common::{Daemon, agent, free_port, send};
@@ -190,7 +191,7 @@ fn has_thread(daemon: &Daemon) -> bool {
 /// Sends SIGTERM and gives how long the end took.
 fn end(daemon: &mut Daemon) -> Duration {
     let start = Instant::now();
-    daemon.signal("-TERM");
+    daemon.signal(Signal::TERM);
     assert_eq!(daemon.ended().code(), Some(0));
     start.elapsed()
 }
