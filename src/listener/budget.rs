@@ -1,5 +1,7 @@
 //! File descriptors: how many the process may have, and what each part of it may take of them.
 
+use std::io;
+
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// What the daemon itself needs: runtimes, the ledger, logs, the kernel's files that are read, spare ones,
@@ -39,6 +41,21 @@ impl ConnectionBudget {
             service: small(service),
             admin: small(admin),
         }
+    }
+}
+
+/// Checks that the process may have as many descriptors as the daemon itself needs: with fewer it may
+/// come up and then have none for a connection.
+///
+/// # Errors
+/// It may not; the message names the limit.
+pub fn check_limit() -> io::Result<()> {
+    match raise_limit() {
+        most if most < OWN => Err(io::Error::other(format!(
+            "only {most} files may be open at a time (RLIMIT_NOFILE, `ulimit -n`); \
+             the daemon needs at least {OWN}"
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -88,6 +88,31 @@ fn a_file_that_is_refused_fails_the_start_and_spares_the_daemon_and_other_runs()
     assert_eq!(daemon.stop_all().status, 200);
 }
 
+#[test]
+fn a_start_without_enough_file_descriptors_says_which_limit_it_is_and_what_it_needs() {
+    for (most, serves) in [(8, false), (20, false), (31, false), (32, true)] {
+        let limit = format!("--nofile={most}:{most}");
+        if serves {
+            let daemon = Daemon::start_under(&["prlimit", &limit], "", &[]);
+            assert_eq!(daemon.get("/health").status, 200);
+            assert_eq!(daemon.admin_get("/health").status, 200);
+            continue;
+        }
+        let ended = Command::new("prlimit")
+            .args([&limit, env!("CARGO_BIN_EXE_mockserver"), "--port", "0"])
+            .current_dir(TempDir::new().expect("a folder").path())
+            .output()
+            .expect("prlimit runs");
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        let told = String::from_utf8_lossy(&ended.stderr);
+        let expected = format!(
+            "mockserver: only {most} files may be open at a time (RLIMIT_NOFILE, `ulimit -n`); \
+             the daemon needs at least 32\n"
+        );
+        assert_eq!(told, expected);
+    }
+}
+
 /// Becomes the daemon as a user whose threads are counted, which the kernel does for all but root.
 const AS_A_USER: &str = "cp \"$1\" daemon && shift && chown -R 61234 . && \
     exec setpriv --reuid=61234 --clear-groups ./daemon \"$@\"";
