@@ -268,14 +268,18 @@ impl Config {
                 None
             }
         };
-        let mut sources: Vec<(&[&str], &str)> = Vec::new();
+        let mut sources: Vec<Source<'_>> = Vec::new();
         for (variable, path) in VARIABLES {
             // Kubernetes sets MOCKSERVER_PORT=tcp://… in every pod beside a Service of that name.
             let may_be_link = path.ends_with(&["Port"]);
             let value = text_of(variable).filter(|value| !(may_be_link && is_link(value)));
             if let Some(value) = value {
-                set(&mut values, path, value);
-                sources.push((path, variable));
+                set(&mut values, path, value.clone());
+                sources.push(Source {
+                    path,
+                    by: variable,
+                    text: value,
+                });
             }
         }
         let (safe_boot, profile) = (text_of(SAFE_BOOT), text_of(BOOT));
@@ -287,7 +291,11 @@ impl Config {
         for (path, flag, value) in by_flag {
             if let Some(value) = value {
                 set(&mut values, path, value.clone());
-                sources.push((path, flag));
+                sources.push(Source {
+                    path,
+                    by: flag,
+                    text: value.clone(),
+                });
             }
         }
         let safe_boot = read_safe_boot(safe_boot.as_deref()).unwrap_or_else(|fault| {
@@ -595,21 +603,46 @@ fn typed(path: &[&str], value: String) -> Value {
         ["Auth", "AllowedHosts"] | ["Limits", "Scenarios"] => {
             return value.split(',').map(str::trim).collect();
         }
-        ["Limits", _] => value.parse::<f64>().ok().map(Value::from),
+        // JSON has no other numbers.
+        ["Limits", _] => value
+            .parse::<f64>()
+            .ok()
+            .filter(|number| number.is_finite())
+            .map(Value::from),
         _ => None,
     };
     parsed.unwrap_or(Value::String(value))
 }
 
-/// The message of `errors`; `sources` are the keys that did not come from the file, and what set them last.
-fn told(from: &str, sources: &[(&[&str], &str)], errors: &[FieldError]) -> ConfigError {
+/// A key that did not come from the file, what set it, and to which text.
+struct Source<'s> {
+    path: &'s [&'s str],
+    by: &'s str,
+    text: String,
+}
+
+impl Source<'_> {
+    /// What is told of a bad value, with the number as it was given and not as it was understood.
+    fn told(&self, detail: &str) -> String {
+        let as_given = match detail.rsplit_once(", not ") {
+            Some((rule, number)) if number.parse::<f64>().is_ok() => {
+                format!("{rule}, not {}", self.text)
+            }
+            _ => detail.to_owned(),
+        };
+        format!("{as_given} (set by {})", self.by)
+    }
+}
+
+/// The message of `errors`; of two `sources` of one key the last counts.
+fn told(from: &str, sources: &[Source<'_>], errors: &[FieldError]) -> ConfigError {
     let lines: Vec<String> = errors
         .iter()
         .map(|error| {
             let key = error.pointer.trim_start_matches('/').replace('/', ".");
-            let source = sources.iter().rfind(|(path, _)| path.join(".") == key);
-            let by = source.map_or(String::new(), |(_, by)| format!(" (set by {by})"));
-            format!("\n  {key}: {}{by}", error.detail)
+            let source = sources.iter().rfind(|source| source.path.join(".") == key);
+            let told = source.map_or(error.detail.clone(), |source| source.told(&error.detail));
+            format!("\n  {key}: {told}")
         })
         .collect();
     ConfigError(format!(
@@ -755,6 +788,24 @@ mod tests {
         ] {
             assert!(message.contains(part), "{part} is missing in {message}");
         }
+    }
+
+    #[test]
+    fn a_bad_number_is_told_as_it_was_given() {
+        for (variable, text, told) in [
+            ("MOCKSERVER_LIMITS_CPU_PERCENT", "0", "not 0 (set by"),
+            ("MOCKSERVER_LIMITS_MEMORY_MB", "-0.50", "not -0.50 (set by"),
+            ("MOCKSERVER_LIMITS_LATENCY_MS", "1e9", "not 1e9 (set by"),
+            ("MOCKSERVER_LIMITS_CPU_CORES", "NaN", "not \"NaN\" (set by"),
+            ("MOCKSERVER_PORT", "070000", "not 070000 (set by"),
+            ("MOCKSERVER_PORT", "-1", "not \"-1\" (set by"),
+        ] {
+            let message = load("", &[(variable, text)], Flags::default()).expect_err("a fault");
+            let told = format!("{told} {variable})");
+            assert!(message.ends_with(&told), "{told} is missing in {message}");
+        }
+        let message = load("Limits: {CpuPercent: 0}", &[], Flags::default());
+        assert!(message.expect_err("a fault").ends_with(", not 0"));
     }
 
     #[test]
