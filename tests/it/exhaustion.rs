@@ -24,7 +24,7 @@ fn failure(daemon: &Daemon, name: &str) -> String {
 #[test]
 fn memory_that_is_refused_fails_the_run_and_spares_the_daemon_and_other_runs() {
     let _turn = alone();
-    let daemon = Daemon::start_under(&["prlimit", "--as=1500000000"], "", &[]);
+    let daemon = Daemon::start_under(&["prlimit", "--as=1000000000"], "", &[]);
     daemon.started("network_latency", json!({ "latency_ms": 1 }));
     daemon.started(
         "memory_leaker",
