@@ -8,7 +8,7 @@
 //! cargo bench --bench overhead -- idle      the groups whose name contains a word
 //! ```
 //!
-//! Groups: `requests`, `idle`, `start-up`, `ledger`, `size`.
+//! Groups: `requests`, `idle`, `start-up`, `scrape`, `ledger`, `size`.
 
 #[path = "../../tests/it/common.rs"]
 #[expect(dead_code, reason = "the tests use more of it")]
@@ -40,6 +40,7 @@ const GROUPS: &[Group] = &[
     ("requests", requests),
     ("idle", idle),
     ("start-up", start_up),
+    ("scrape", scrape),
     ("ledger", ledger),
     ("size", size),
 ];
@@ -223,6 +224,26 @@ fn start_up(table: &mut Table) {
         error: String::new(),
         bar: "at most 50 ms",
         held: took <= 50.0,
+    });
+}
+
+fn scrape(table: &mut Table) {
+    const SCRAPES: usize = 101;
+    let daemon = Daemon::start();
+    let scrape = |to: SocketAddr| {
+        let started = Instant::now();
+        assert_eq!(daemon.ask("GET", to, "/metrics", b"").status, 200);
+        started.elapsed().as_secs_f64() * 1000.0
+    };
+    let of = |to| median((0..SCRAPES).map(|_| scrape(to)).collect());
+    let (service, admin) = (of(daemon.service), of(daemon.admin));
+    table.row(Row {
+        what: "a scrape of /metrics, median of 101: service; admin listener",
+        asked: String::new(),
+        achieved: format!("{service:.2}; {admin:.2} ms"),
+        error: String::new(),
+        bar: "at most 5 ms",
+        held: service.max(admin) <= 5.0,
     });
 }
 

@@ -323,6 +323,15 @@ impl Process {
         kb / 1024.0
     }
 
+    /// The bytes of its address space.
+    pub(crate) fn mapped_bytes(self) -> u64 {
+        let status = self.read("status");
+        let kb = status.lines().find_map(|line| line.strip_prefix("VmSize:"));
+        let kb = kb.and_then(|text| text.trim().strip_suffix(" kB"));
+        let kb: u64 = kb.expect("VmSize").trim().parse().expect("a number");
+        kb * 1024
+    }
+
     /// Bytes that it has caused to be sent to the storage layer.
     pub(crate) fn written_bytes(self) -> u64 {
         let io = self.read("io");

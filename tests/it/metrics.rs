@@ -1,7 +1,7 @@
 //! Both pages of metrics: what a scraper reads at rest, under faults and after them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mockserver::scenarios;
 use serde_json::json;
@@ -551,28 +551,20 @@ fn the_shipped_rules_and_the_dashboard_name_only_metrics_that_there_are() {
     assert!(!alerts.contains("mockserver_"));
 }
 
+/// In CPU time, which others on the machine cannot take; `cargo bench --bench overhead` has the time on
+/// the clock.
 #[test]
 fn a_scrape_takes_less_than_five_milliseconds() {
+    const SCRAPES: u32 = 20;
     let daemon = Daemon::start();
-    let agent = agent();
-    for address in [daemon.service, daemon.admin] {
-        let url = format!("http://{address}/metrics");
-        let mut took: Vec<Duration> = (0..21)
-            .map(|_| {
-                let start = Instant::now();
-                let text = agent
-                    .get(&url)
-                    .call()
-                    .expect("an answer")
-                    .into_body()
-                    .read_to_string();
-                assert!(text.expect("a body").len() > 1000);
-                start.elapsed()
-            })
-            .collect();
-        // The median: other tests use the machine too.
-        took.sort();
+    for page in [Page::service, Page::admin] {
+        page(&daemon);
+        let before = daemon.process().live_cpu();
+        for _ in 0..SCRAPES {
+            page(&daemon);
+        }
+        let took = (daemon.process().live_cpu() - before) / SCRAPES;
         let most = if cfg!(debug_assertions) { 25 } else { 5 };
-        assert!(took[10] < Duration::from_millis(most), "{took:?}");
+        assert!(took < Duration::from_millis(most), "{took:?}");
     }
 }
