@@ -32,6 +32,9 @@ const TASKS: f64 = 1e6;
 /// So slow that there are not many more by the end of the measurement.
 const TASKS_PER_SECOND: u32 = 100_000;
 const WAITING: usize = 5_000;
+/// How much of its limit a container has in use when its memory is at the limit. The rest is for what asks
+/// and stops: one that the kernel ends shows no way out.
+const FULL_PERCENT: f64 = 96.0;
 
 /// A daemon whose `DataDir` is a small file system of its own.
 const ON_SMALL_DISK: &[&str] = &[
@@ -158,12 +161,7 @@ fn memory(table: &mut Table) {
         return;
     };
     on_machine(&subject).run(table, |subject| {
-        subject.start(&json!([{
-            "name": "memory_leaker",
-            "params": { "target_percent_of_limit": 92, "leak_rate_mb": 200 },
-        }]));
-        subject.reached("memory_leaker", "current_mb", 235.0);
-        let percent = subject.percent_of_memory_limit();
+        let percent = fill_memory(subject);
         (
             Held::default(),
             format!("memory at {percent:.0} % of 256 MiB"),
@@ -186,22 +184,20 @@ fn all(table: &mut Table) {
         ..on_machine(&subject)
     };
     trial.run(table, |subject| {
-        subject.start(&json!([
-            burner(), leak(), late(), { "name": "health_check" },
-            // With the tasks and the connections this comes to nearly all of the limit.
-            { "name": "memory_leaker", "params": { "target_mb": 1200, "leak_rate_mb": 300 } },
-        ]));
-        let mut held = wait(subject, WAITING);
+        let mut leak = leak();
+        // More of them would take the memory that is filled below.
+        leak["params"]["max_goroutines"] = json!(TASKS);
+        subject.start(&json!([burner(), leak, late(), { "name": "health_check" }]));
         subject.reached("goroutine_leak", "current_goroutines", TASKS);
-        subject.reached("memory_leaker", "current_mb", 1199.0);
+        let mut held = wait(subject, WAITING);
         held.others.push(Box::new(fill_disk(subject)));
         held.others.push(Box::new(KeepsWriting::begin(subject)));
-        // Asked for while files can still be opened for it.
-        let percent = subject.percent_of_memory_limit();
-        held.others.push(Box::new(subject.without_more_files()));
         if can_freeze {
             freeze(subject, &mut held);
         }
+        // After all that takes memory itself, and while files can still be opened to measure it.
+        let percent = fill_memory(subject);
+        held.others.push(Box::new(subject.without_more_files()));
         (
             held,
             format!("all of these at once, memory at {percent:.0} % of 2 GiB"),
@@ -254,6 +250,19 @@ fn wait(subject: &Subject, many: usize) -> Held {
 fn freeze(subject: &Subject, held: &mut Held) {
     let frozen = Frozen::workers_of(subject.pid());
     held.frozen = Some(frozen.expect("it could be done before"));
+}
+
+/// Leaks what is left of the container's memory up to [`FULL_PERCENT`]; gives what is in use then.
+fn fill_memory(subject: &Subject) -> f64 {
+    let (used_mb, limit_mb) = subject.memory_mb();
+    let target_mb = (limit_mb * FULL_PERCENT / 100.0 - used_mb).floor();
+    subject.add(
+        "memory_leaker",
+        &json!({ "target_mb": target_mb, "leak_rate_mb": 300 }),
+    );
+    subject.reached("memory_leaker", "current_mb", target_mb);
+    let (used_mb, limit_mb) = subject.memory_mb();
+    used_mb / limit_mb * 100.0
 }
 
 /// Leaves no room in `DataDir` until it is dropped.

@@ -103,6 +103,14 @@ impl Subject {
         assert_eq!(status, 200, "{report}");
     }
 
+    /// Starts one more scenario over the admin listener.
+    pub(crate) fn add(&self, name: &str, params: &Value) {
+        let path = format!("/api/v1/scenarios/{name}/start");
+        let answer = ask(self.admin, "POST", &path, &params.to_string());
+        let (status, report) = answer.expect("an answer");
+        assert_eq!(status, 200, "{report}");
+    }
+
     pub(crate) fn status(&self, name: &str) -> Value {
         let path = format!("/api/v1/scenarios/{name}/status");
         ask(self.admin, "GET", &path, "").expect("an answer").1
@@ -116,18 +124,19 @@ impl Subject {
         })
     }
 
-    /// Memory in use that the kernel cannot take back, as the container itself tells it.
-    pub(crate) fn percent_of_memory_limit(&self) -> f64 {
+    /// Memory in use that the kernel cannot take back, and its limit, as the container itself tells them.
+    pub(crate) fn memory_mb(&self) -> (f64, f64) {
         let (_, metrics) = ask(self.admin, "GET", "/metrics", "").expect("an answer");
         let of = |name: &str| -> f64 {
             let mut lines = metrics.as_str().expect("a text").lines();
             let value = lines.find_map(|line| line.strip_prefix(name));
-            value
-                .and_then(|value| value.trim().parse().ok())
-                .expect("a number")
+            let bytes = value.and_then(|value| value.trim().parse::<f64>().ok());
+            bytes.expect("a number") / 1_048_576.0
         };
-        let limit = of("container_spec_memory_limit_bytes ");
-        of("container_memory_working_set_bytes ") / limit * 100.0
+        (
+            of("container_memory_working_set_bytes "),
+            of("container_spec_memory_limit_bytes "),
+        )
     }
 
     /// Leaves the process not one file descriptor more than it has open, until this is dropped.
