@@ -24,6 +24,7 @@ use crate::death::{Death, EXIT_BY_SIGNAL};
 use crate::fault::table::FaultTable;
 use crate::fault::timer::FineTimer;
 use crate::healthcheck;
+use crate::host::allocator;
 use crate::host::cgroup::Cgroup;
 use crate::host::memory_limit_bytes;
 use crate::host::runtimes::Runtimes;
@@ -315,6 +316,7 @@ impl Control {
                     drop(halter.halt(Some(Asker::Signal)).await);
                 }
             });
+            tokio::spawn(allocator::keep_giving_back());
             let actor = async {
                 let ended = actor.await;
                 info!("All faults stopped.");

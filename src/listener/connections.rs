@@ -10,7 +10,9 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::host::allocator;
 
 /// How long the head of a request may take from its first byte, or from the connection's begin.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
@@ -27,8 +29,8 @@ const DEAF_MS: u64 = 1000;
 const ROOM_SHARE: usize = 64;
 /// From when on a connection counts as old: a second at least, as the clock is a second late at most.
 const OLD: Duration = Duration::from_secs(2);
-/// How many have to have left for their memory to be worth giving back: 4 MiB at least.
-const MANY: usize = 256;
+/// How many have to have left for their memory to be worth giving back: some hundred KiB at least.
+const MANY: usize = 32;
 
 /// What a connection is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -216,12 +218,8 @@ pub(super) struct Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        let mut live = self.connections.lock();
-        live.members.remove(&self.number);
-        let left = live.peak - live.members.len();
-        if left >= MANY {
-            live.peak = live.members.len();
-            self.connections.many_left.notify_one();
+        if self.connections.lock().leave(self.number) {
+            allocator::note_freed();
         }
     }
 }
@@ -234,7 +232,6 @@ pub(super) struct Connections {
     clock: Arc<Clock>,
     // A std mutex: taken when a connection comes or goes and when one looks after all of them.
     live: Mutex<Live>,
-    many_left: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -243,6 +240,27 @@ struct Live {
     next_number: u64,
     /// The most there were since many left.
     peak: usize,
+}
+
+impl Live {
+    /// Takes one in under a number of its own.
+    fn enter(&mut self, watch: Arc<Watch>) -> u64 {
+        self.next_number += 1;
+        self.members.insert(self.next_number, watch);
+        self.peak = self.peak.max(self.members.len());
+        self.next_number
+    }
+
+    /// Whether, with this one, many have left: half of those that there were.
+    fn leave(&mut self, number: u64) -> bool {
+        self.members.remove(&number);
+        let left = self.peak - self.members.len();
+        let many = left >= MANY && left >= self.members.len();
+        if many {
+            self.peak = self.members.len();
+        }
+        many
+    }
 }
 
 impl Connections {
@@ -256,7 +274,6 @@ impl Connections {
                 now_ms: AtomicU64::new(0),
             }),
             live: Mutex::default(),
-            many_left: Notify::new(),
         }
     }
 
@@ -279,11 +296,7 @@ impl Connections {
     pub(super) fn join(self: &Arc<Self>, slot: OwnedSemaphorePermit) -> Member {
         self.clock.refresh();
         let watch = Arc::new(Watch::new(Arc::clone(&self.clock)));
-        let mut live = self.lock();
-        live.next_number += 1;
-        let number = live.next_number;
-        live.members.insert(number, Arc::clone(&watch));
-        live.peak = live.peak.max(live.members.len());
+        let number = self.lock().enter(Arc::clone(&watch));
         Member {
             connections: Arc::clone(self),
             number,
@@ -335,11 +348,6 @@ impl Connections {
         }
     }
 
-    /// Waits until many of those that there were have left. Cancel safe.
-    pub(super) async fn many_left(&self) {
-        self.many_left.notified().await;
-    }
-
     /// Waits until none is left. To be called when nobody joins any more.
     pub(super) async fn all_left(&self) {
         // Never closed, so that there is no other outcome.
@@ -353,8 +361,6 @@ impl Connections {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt as _;
-
     use super::*;
 
     const SECOND: u64 = 1000;
@@ -472,29 +478,21 @@ mod tests {
     }
 
     #[test]
-    fn many_have_left_when_so_many_fewer_are_there_than_there_were() {
-        let listener = Listener::of(1000);
-        let join = |count: usize| -> Vec<Member> {
-            (0..count)
-                .map(|_| listener.member(Phase::Idle, 0))
+    fn many_have_left_when_half_of_them_have_and_enough() {
+        let watch = Arc::clone(&Listener::of(1).member(Phase::Idle, 0).watch);
+        let mut live = Live::default();
+        // After how many of a wave it says so.
+        let mut told = |count: usize| -> Vec<usize> {
+            let enter = |_| live.enter(Arc::clone(&watch));
+            let numbers: Vec<u64> = (0..count).map(enter).collect();
+            let left = (1..).zip(numbers);
+            left.filter_map(|(left, number)| live.leave(number).then_some(left))
                 .collect()
         };
-        let told = || listener.0.many_left().now_or_never().is_some();
-        // They come and go, and never are there more than a few.
-        for _ in 0..10 {
-            drop(join(MANY - 1));
-        }
-        assert!(!told());
-        let mut members = join(2 * MANY + 1);
-        members.truncate(MANY + 2);
-        assert!(!told());
-        members.truncate(MANY + 1);
-        assert!(told());
-        assert!(!told(), "once is enough");
-        members.truncate(2);
-        assert!(!told());
-        members.truncate(1);
-        assert!(told());
+        assert!(told(MANY - 1).is_empty());
+        assert!(told(MANY - 1).is_empty());
+        assert_eq!(told(MANY), [MANY]);
+        assert_eq!(told(100), [50, 82]);
     }
 
     #[test]

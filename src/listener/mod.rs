@@ -24,7 +24,6 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, trace, warn};
 
-use crate::host::allocator;
 use connection::Serving;
 use connections::Connections;
 use spare::Spare;
@@ -38,8 +37,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const ROOM_WITHIN: Duration = Duration::from_secs(1);
 /// How long nothing is accepted where the system has no descriptor or no memory for a connection.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long after many connections have left their memory is given back.
-const LEAVE_TOGETHER: Duration = Duration::from_millis(100);
 
 /// Serves `router` on a bound, non-blocking listener, on `most` connections at a time, until `end`;
 /// then drains what is under way for a bounded time.
@@ -56,7 +53,6 @@ pub async fn serve(
     let serving = Serving::new(router, Arc::new(Connections::new(most)));
     tokio::select! {
         () = accept(&listener, &serving) => {}
-        () = give_back_memory(&serving.connections) => {}
         () = end.cancelled() => {}
     }
     drop(listener);
@@ -104,18 +100,6 @@ async fn accept(listener: &TcpListener, serving: &Serving) {
                 connections.make_room_of_old();
                 sleep(PAUSE).await;
             }
-        }
-    }
-}
-
-/// Gives the memory of connections back to the system when many have left, for ever.
-async fn give_back_memory(connections: &Connections) {
-    loop {
-        connections.many_left().await;
-        // Those that leave together are given back together.
-        sleep(LEAVE_TOGETHER).await;
-        if let Err(error) = allocator::give_back_aside() {
-            debug!(%error, "The memory of connections that left is kept.");
         }
     }
 }

@@ -13,14 +13,17 @@ use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::ceilings::Resource;
-use crate::fields::{Fields, above};
-use crate::host::allocator;
+use crate::fields::{FieldError, Fields, above};
 use crate::plugin::guard::{StopFlag, ThreadGroup};
 use crate::plugin::pace::Pace;
-use crate::plugin::{Active, Params, Probe, Reading, RunContext, Scenario, Shortfall, StartError};
+use crate::plugin::{
+    Active, Params, Probe, Prospect, Reading, RunContext, Scenario, Shortfall, StartError,
+};
 
 /// How often what is due is made up for.
 const STEP: Duration = Duration::from_millis(10);
+/// What a leaked task takes, as `cargo bench --bench fidelity -- tasks` measures it.
+const TASK_BYTES: f64 = 315.0;
 /// The largest number that can be asked for: about 300 GiB.
 const MOST: u32 = 1_000_000_000;
 /// How many tasks are made between two looks at the stop flag.
@@ -46,7 +49,10 @@ impl Params for GoroutineLeakParams {
             .asks_for(Resource::TasksPerSecond)
             .number(above(0.0, 1_000_000.0), 100.0);
         let is_limited = fields.is_limited(Resource::Tasks);
-        let about = "How many there are in the end; without it, ever more.";
+        let about = match is_limited {
+            true => "How many there are in the end.",
+            false => "How many there are in the end; without it, ever more.",
+        };
         let field = fields.field("max_goroutines", about).unit("tasks");
         let field = field.asks_for(Resource::Tasks);
         let most = match is_limited {
@@ -62,7 +68,23 @@ impl Scenario for GoroutineLeak {
     const SUMMARY: &'static str = "Continuously creates async tasks that never end";
     type Params = GoroutineLeakParams;
 
+    fn foresee(
+        params: &GoroutineLeakParams,
+        prospect: Prospect<'_>,
+    ) -> Result<Option<String>, FieldError> {
+        let seconds = prospect.duration.map(|duration| duration.as_secs_f64());
+        let in_time = seconds.map_or(f64::INFINITY, |seconds| params.per_second * seconds);
+        let tasks = in_time.min(params.most.map_or(f64::INFINITY, f64::from));
+        // Whoever asks for one without an end knows how it ends.
+        let is_bounded = tasks.is_finite();
+        let bytes = (tasks * TASK_BYTES) as u64;
+        let warning = is_bounded.then(|| super::more_than_is_left(bytes, prospect.cgroup));
+        Ok(warning.flatten())
+    }
+
     async fn start(params: GoroutineLeakParams, cx: RunContext) -> Result<Active, StartError> {
+        let warning =
+            Self::foresee(&params, cx.prospect()).map_err(|error| StartError::new(error.detail))?;
         let leak = Arc::new(Leak {
             per_second: params.per_second,
             most: params.most.map(f64::from),
@@ -87,7 +109,7 @@ impl Scenario for GoroutineLeak {
                 Ok(())
             })
             .map_err(|error| StartError::new(format!("no thread to leak from: {error}")))?;
-        Ok(Active::new(leak, threads.run_until(cx.stop)))
+        Ok(Active::new(leak, threads.run_until(cx.stop)).warn(warning))
     }
 }
 
@@ -120,8 +142,6 @@ impl Leak {
             }
         }
         drop(runtime);
-        // Another thread that allocated from the same heap may hold on to its end.
-        allocator::give_back();
         self.alive.store(0, Ordering::Relaxed);
     }
 }

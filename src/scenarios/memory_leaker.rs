@@ -16,8 +16,8 @@ use serde_json::json;
 use super::MIB;
 use crate::ceilings::Resource;
 use crate::fields::{FieldError, Fields, above};
+use crate::host::memory_limit_bytes;
 use crate::host::process::Meter;
-use crate::host::{memory_headroom_bytes, memory_limit_bytes};
 use crate::plugin::guard::{StopFlag, ThreadGroup};
 use crate::plugin::pace::Pace;
 use crate::plugin::{
@@ -109,16 +109,7 @@ impl Scenario for MemoryLeaker {
     ) -> Result<Option<String>, FieldError> {
         let limit = memory_limit_bytes(prospect.cgroup);
         let target = params.target.bytes(limit);
-        let headroom = memory_headroom_bytes(prospect.cgroup);
-        Ok((target > headroom && limit > 0).then(|| {
-            format!(
-                "only {} MiB are left under the memory limit of {} MiB: the system will end the \
-                 process before the target of {} MiB is reached",
-                headroom / MIB,
-                limit / MIB,
-                target / MIB
-            )
-        }))
+        Ok(super::more_than_is_left(target, prospect.cgroup))
     }
 
     async fn start(params: MemoryLeakerParams, cx: RunContext) -> Result<Active, StartError> {

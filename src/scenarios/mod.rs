@@ -12,6 +12,8 @@ mod shutdown_hang;
 
 use serde_json::{Map, Value};
 
+use crate::host::cgroup::Cgroup;
+use crate::host::{memory_headroom_bytes, memory_limit_bytes};
 use crate::plugin::Plugin;
 
 /// Every scenario, in the order in which they are listed and documented.
@@ -36,6 +38,21 @@ fn object(value: Value) -> Map<String, Value> {
         Value::Object(members) => members,
         _ => Map::new(),
     }
+}
+
+/// The warning of a start that will take `target` bytes of memory where fewer are left.
+fn more_than_is_left(target: u64, cgroup: &Cgroup) -> Option<String> {
+    let limit = memory_limit_bytes(cgroup);
+    let left = memory_headroom_bytes(cgroup);
+    (target > left && limit > 0).then(|| {
+        format!(
+            "only {} MiB are left under the memory limit of {} MiB: the system will end the process \
+             before the target of {} MiB is reached",
+            left / MIB,
+            limit / MIB,
+            target / MIB
+        )
+    })
 }
 
 #[cfg(test)]

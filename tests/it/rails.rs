@@ -221,6 +221,17 @@ fn a_dry_run_warns_of_what_the_start_warns_of() {
             Some("MiB are left under the memory limit"),
         ),
         (
+            "goroutine_leak",
+            json!({ "max_goroutines": 1_000_000_000 }),
+            Some("MiB are left under the memory limit"),
+        ),
+        (
+            "goroutine_leak",
+            json!({ "max_goroutines": 1_000_000_000, "duration": 60 }),
+            None,
+        ),
+        ("goroutine_leak", json!({}), None),
+        (
             "crash",
             json!({ "crash_delay": 60, "duration": 59 }),
             Some("it will not crash: the run ends by itself after 59 s"),

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{Actor, Cause, Session, Slot, TaskEnd, json};
+use crate::host::allocator;
 use crate::ledger::event::{Draft, Kind};
 use crate::manager::end_reason::EndReason;
 use crate::manager::lease::Lease;
@@ -212,6 +213,7 @@ impl Actor {
         };
         if let Some(session) = self.session.take_if(is_over) {
             info!(session = %session.id, held = self.host.census.count(), "Session ended.");
+            allocator::note_freed();
         }
         self.show();
     }
