@@ -8,6 +8,7 @@ use http::header::EXPECT;
 use http::request::Parts;
 use http_body_util::BodyExt;
 use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::problem::{Kind, Problem};
@@ -18,6 +19,13 @@ use crate::json::StrictValue;
 const LARGEST: usize = 64 * 1024;
 /// How long a body may take to come.
 const WITHIN: Duration = Duration::from_secs(10);
+/// Up to here a body is nobody's business; the connection's own memory allows for it.
+const SMALL: usize = 4 * 1024;
+/// How many larger ones may be coming in at a time, of all connections: 8 MiB, which no flood of half
+/// requests can exceed.
+const LARGE_AT_ONCE: usize = 128;
+// One for the process, as its memory is.
+static LARGE: Semaphore = Semaphore::const_new(LARGE_AT_ONCE);
 /// How much of a body that is too large is still taken in, and for how long, so that the client gets
 /// to read the refusal instead of a broken connection.
 const SWALLOWED: usize = 16 * 1024 * 1024;
@@ -47,6 +55,11 @@ impl<S: Sync> FromRequest<S> for JsonObject {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        if request.uri().query().is_some_and(|query| !query.is_empty()) {
+            // Whoever asks for a dry run there must not get a real one.
+            let detail = "parameters belong into the body; a query is not read";
+            return Err(Problem::invalid(vec![FieldError::new("", detail)]));
+        }
         if request.body().size_hint().lower() > LARGEST as u64 {
             // Who asked whether to send it at all has sent none of it yet.
             if !request.headers().contains_key(EXPECT) {
@@ -75,6 +88,7 @@ impl<S: Sync> FromRequest<S> for JsonObject {
 
 async fn read(mut body: Body) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
+    let mut large = None;
     while let Some(frame) = body.frame().await {
         let frame = frame
             .map_err(|error| Problem::new(Kind::MalformedBody, format!("not readable: {error}")))?;
@@ -85,9 +99,26 @@ async fn read(mut body: Body) -> Result<Vec<u8>, Problem> {
             swallow(body).await;
             return Err(too_large());
         }
+        if bytes.len() + data.len() > SMALL && large.is_none() {
+            large = Some(LARGE.try_acquire().map_err(|_| too_many())?);
+            // No more than is announced, where it is: growing by doubling would take twice as much.
+            bytes.reserve_exact(data.len() + expected(&body));
+        }
         bytes.extend_from_slice(data);
     }
     Ok(bytes)
+}
+
+/// How much is still to come, as far as that is known and will be read.
+fn expected(body: &Body) -> usize {
+    usize::try_from(body.size_hint().lower()).map_or(LARGEST, |bytes| bytes.min(LARGEST))
+}
+
+fn too_many() -> Problem {
+    let detail = format!(
+        "{LARGE_AT_ONCE} bodies of more than {SMALL} bytes are coming in already; try again, or send less."
+    );
+    Problem::new(Kind::TooManyBodies, detail)
 }
 
 fn too_large() -> Problem {

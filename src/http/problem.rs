@@ -55,6 +55,8 @@ pub enum Kind {
     StartFailed,
     /// A defect.
     Internal,
+    /// More bodies are coming in than there is memory for.
+    TooManyBodies,
     /// A signal has come.
     ShuttingDown,
 }
@@ -131,6 +133,11 @@ impl Kind {
                 "No scenario could start.",
             ),
             Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Internal error."),
+            Self::TooManyBodies => (
+                S::SERVICE_UNAVAILABLE,
+                "too-many-bodies",
+                "Too many bodies come in at once.",
+            ),
             Self::ShuttingDown => (
                 S::SERVICE_UNAVAILABLE,
                 "shutting-down",

@@ -338,6 +338,7 @@ impl Input for JsonObject {
             Kind::MalformedBody,
             Kind::BodyTooSlow,
             Kind::BodyTooLarge,
+            Kind::TooManyBodies,
             Kind::InvalidParams,
         ]);
     }

@@ -179,6 +179,7 @@ fn every_parameter_of_every_scenario_refuses_what_lies_outside_its_range() {
         ),
         ("goroutine_leak", json!({ "max_goroutines": 0 })),
         ("goroutine_leak", json!({ "max_goroutines": 1.5 })),
+        ("goroutine_leak", json!({ "max_goroutines": 1_000_000_001 })),
         ("disk_io", json!({ "write_rate_mb": -1 })),
         ("disk_io", json!({ "write_rate_mb": 0 })),
         ("disk_io", json!({ "write_rate_mb": 100_001 })),
@@ -452,6 +453,18 @@ fn a_body_of_just_the_largest_size_is_read() {
         413,
         "body-too-large",
     );
+}
+
+#[test]
+fn parameters_in_a_query_are_refused_and_nothing_is_started() {
+    let busy = Busy::start();
+    for path in [
+        format!("{}?dry_run=true", start_of("dependency")),
+        format!("{COMPOSITE}?duration=5"),
+        "/api/v1/halt?x".to_owned(),
+    ] {
+        busy.refused(&path, "{}", 422, "invalid-params");
+    }
 }
 
 // === Names, routes and methods ===

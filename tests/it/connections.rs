@@ -120,6 +120,45 @@ fn a_body_that_does_not_come_is_given_up_with_408() {
 }
 
 #[test]
+fn a_flood_of_large_bodies_takes_no_more_than_its_share_of_memory() {
+    const FLOOD: usize = 400;
+    const LARGE_BODIES_MB: f64 = 8.0;
+    let _turn = alone();
+    let daemon = Daemon::start();
+    everybody_else_is_served(&daemon);
+    let base = daemon.process().resident_mb();
+    let path = "/api/v1/composite/start";
+    let mut half = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 65000\r\n\r\n");
+    half += &" ".repeat(60_000);
+    let flood = held(daemon.service, FLOOD, half.as_bytes());
+    let refused = |stream: &TcpStream| {
+        let mut text = [0; 12];
+        stream.set_nonblocking(true).expect("a flag");
+        stream.peek(&mut text).is_ok() && &text == b"HTTP/1.1 503"
+    };
+    eventually("what is too much is refused", || {
+        (flood.iter().filter(|stream| refused(stream)).count() >= FLOOD / 2).then_some(())
+    });
+    let most = base + FLOOD as f64 * MOST_MB + LARGE_BODIES_MB;
+    let resident = daemon.process().resident_mb();
+    assert!(resident <= most, "{resident} MiB where {most} are the most");
+    // Small ones are read all the while, and large ones again later.
+    everybody_else_is_served(&daemon);
+    let large = format!("{{\"latency_ms\": 1{}}}", " ".repeat(5_000));
+    let start = || daemon.post("/api/v1/scenarios/network_latency/start", &large);
+    let refusal = start();
+    assert_eq!(refusal.status, 503, "{refusal:?}");
+    assert_eq!(
+        refusal.body["type"],
+        "urn:mockserver:problem:too-many-bodies"
+    );
+    drop(flood);
+    eventually("a large body is read", || {
+        (start().status == 200).then_some(())
+    });
+}
+
+#[test]
 fn a_connection_that_closes_behind_an_unread_body_says_so() {
     let daemon = Daemon::start();
     for (path, status) in [("/nothing", 404), ("/health", 405)] {

@@ -18,6 +18,11 @@ const OUT_OF_REACH: &[(&str, &str, &str)] = &[
         "body-too-slow",
         "it takes ten seconds; the tests of connections meet it",
     ),
+    (
+        "",
+        "too-many-bodies",
+        "it takes a flood; the tests of connections meet it",
+    ),
 ];
 
 /// The start that fails where `DataDir` cannot be written; no other can be made to fail from outside.
