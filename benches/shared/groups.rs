@@ -15,6 +15,11 @@ pub(crate) fn run(columns: &[Column], groups: &[Group]) -> ExitCode {
         .collect();
     let wanted =
         |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
+    if !groups.iter().any(|(name, _)| wanted(name)) {
+        let names: Vec<&str> = groups.iter().map(|(name, _)| *name).collect();
+        eprintln!("No group has such a name: {}.", names.join(", "));
+        return ExitCode::from(64);
+    }
     let mut table = Table::begin(columns);
     for (_, measure) in groups.iter().filter(|(name, _)| wanted(name)) {
         measure(&mut table);
