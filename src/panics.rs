@@ -1,4 +1,5 @@
-//! Panics: wherever one happens, it is a line of the log and counts in `mockserver_panics_total`.
+//! Panics: wherever one happens, it is a line of the log and counts in `mockserver_panics_total`. The one
+//! that a `crash` asks for is told before it, when the log still takes lines.
 //!
 //! Who is concerned hears of it elsewhere: a client by its answer, a run by the reason of its failure.
 //! Here it is told for threads and tasks that answer nobody.
@@ -33,8 +34,8 @@ fn log(panic: &PanicHookInfo<'_>) {
     error!(
         thread = thread::current().name(),
         location = panic.location().map(tracing::field::display),
-        "Panicked: {}",
-        panic_text(panic.payload())
+        panic = panic_text(panic.payload()),
+        "Panicked."
     );
 }
 
@@ -77,7 +78,8 @@ mod tests {
         let text = text.expect("a text");
         for part in [
             "ERROR",
-            "Panicked: a defect: 7",
+            "Panicked.",
+            "panic=\"a defect: 7\"",
             "thread=\"background\"",
             "location=src/panics.rs:",
         ] {
