@@ -24,13 +24,14 @@ pub struct ConnectionBudget {
 }
 
 impl ConnectionBudget {
-    /// What `descriptors` leave beside what the daemon itself needs, and no more than fit into
-    /// `memory_bytes` (0 where that is not known).
+    /// What `descriptors` leave beside what the daemon itself needs, and no more than fit into three
+    /// quarters of `memory_bytes` (0 where that is not known): the rest is for the daemon, its ledger and
+    /// large bodies.
     #[must_use]
     pub fn of(descriptors: u64, memory_bytes: u64) -> Self {
         let left = descriptors.saturating_sub(OWN);
         let admin = (left / 4).clamp(LEAST, MOST.1);
-        let fit = match memory_bytes / CONNECTION_BYTES {
+        let fit = match memory_bytes / 4 * 3 / CONNECTION_BYTES {
             0 => MOST.0,
             fit => fit.min(MOST.0),
         };
@@ -89,7 +90,7 @@ mod tests {
         assert_eq!(budget(1024, 0), (744, 248));
         assert_eq!(budget(u64::MAX, 0), (16_384, 256));
         // A container of 256 MiB holds 5,000 requests that wait, and no flood fills it.
-        assert_eq!(budget(u64::MAX, 256 << 20), (8_192, 256));
+        assert_eq!(budget(u64::MAX, 256 << 20), (6_144, 256));
         assert_eq!(budget(0, 1), (4, 4));
     }
 }
