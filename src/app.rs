@@ -27,7 +27,7 @@ use crate::healthcheck;
 use crate::host::allocator;
 use crate::host::cgroup::Cgroup;
 use crate::host::memory_limit_bytes;
-use crate::host::runtimes::Runtimes;
+use crate::host::runtimes::{Runtimes, workers};
 use crate::http::own_probe::OwnProbe;
 use crate::http::{Api, Parts, admin_router, service_router};
 use crate::ledger::Ledger;
@@ -96,6 +96,7 @@ impl App {
         }
         let table = FaultTable::default();
         let timer = FineTimer::start()?;
+        allocator::start()?;
         let runtimes = Runtimes::default();
         let (drained, dropped) = (CancellationToken::new(), CancellationToken::new());
         let memory = memory_limit_bytes(&Cgroup::system());
@@ -127,7 +128,8 @@ impl App {
         };
 
         let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let runtime = runtimes.build_serving(builder.enable_all())?;
+        let builder = builder.worker_threads(workers()).enable_all();
+        let runtime = runtimes.build_serving(builder)?;
         announce(&config, service.local_addr()?, &api);
         let router = service_router(api, &table);
         let served = runtime.block_on(async {
@@ -316,7 +318,6 @@ impl Control {
                     drop(halter.halt(Some(Asker::Signal)).await);
                 }
             });
-            tokio::spawn(allocator::keep_giving_back());
             let actor = async {
                 let ended = actor.await;
                 info!("All faults stopped.");

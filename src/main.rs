@@ -8,6 +8,7 @@ use mockserver::app::App;
 use mockserver::cli::{Cli, Command};
 use mockserver::config::{Config, Loaded, ProcessEnv};
 use mockserver::death::Death;
+use mockserver::host::threads;
 use mockserver::listener::budget;
 use mockserver::traces::Traces;
 use mockserver::{healthcheck, logging};
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
 
 fn serve(loaded: Loaded) -> io::Result<()> {
     budget::check_limit()?;
+    threads::check(loaded.config.otel.endpoint.is_some())?;
     let traces = Traces::start(&loaded.config)?;
     logging::init(&loaded.config.log, &traces)?;
     let ran = App::new(loaded).run(die);

@@ -4,12 +4,11 @@
 //! requests that waited, 80 MiB would stay, and tell of a fault that is over. Whoever has freed much at
 //! once says so here, and it is given back a moment later. Other allocators are left to themselves.
 
-use std::thread;
+use std::io;
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{Builder, sleep};
 use std::time::Duration;
-
-use tokio::sync::Notify;
-use tokio::time::sleep;
-use tracing::debug;
 
 /// How long after the first word memory is given back: what is freed together goes together.
 const SOON: Duration = Duration::from_millis(100);
@@ -17,24 +16,38 @@ const SOON: Duration = Duration::from_millis(100);
 const REST: Duration = Duration::from_millis(400);
 
 // One for the process, as its allocator is.
-static FREED: Notify = Notify::const_new();
+static FREED: OnceLock<SyncSender<()>> = OnceLock::new();
+
+/// Starts the thread that gives back: it may take milliseconds, which no other thread has, and one that
+/// is there need not be had when there is none. It lives as long as the process.
+///
+/// # Errors
+/// The system has no thread to give.
+pub fn start() -> io::Result<()> {
+    if cfg!(target_env = "gnu") {
+        let (tell, told) = sync_channel(1);
+        let thread = Builder::new().name("allocator".to_owned());
+        thread.spawn(move || keep_giving_back(&told))?;
+        // A second one would find nobody who tells it anything, and end.
+        FREED.set(tell).ok();
+    }
+    Ok(())
+}
 
 /// Says that much was freed. Never waits.
 pub fn note_freed() {
-    FREED.notify_one();
+    if let Some(freed) = FREED.get() {
+        // It was said already where there is no room.
+        freed.try_send(()).ok();
+    }
 }
 
-/// Gives back what was freed whenever somebody says so, for ever; to be run once.
-pub async fn keep_giving_back() {
-    loop {
-        FREED.notified().await;
-        sleep(SOON).await;
-        // Aside: it may take milliseconds, which no runtime's thread has.
-        let thread = thread::Builder::new().name("give-back".to_owned());
-        if let Err(error) = thread.spawn(give_back) {
-            debug!(%error, "No thread to give memory back; it is kept for later.");
-        }
-        sleep(REST).await;
+fn keep_giving_back(told: &Receiver<()>) {
+    while told.recv().is_ok() {
+        sleep(SOON);
+        told.try_iter().for_each(drop);
+        give_back();
+        sleep(REST);
     }
 }
 

@@ -7,6 +7,7 @@ pub mod allocator;
 pub mod cgroup;
 pub mod process;
 pub mod runtimes;
+pub mod threads;
 
 use std::fs;
 use std::path::Path;

@@ -2,6 +2,7 @@
 //!
 //! A scenario that has a runtime of its own enters it here, so that its tasks count as the process's.
 
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -41,6 +42,13 @@ pub struct Load {
     pub queued: usize,
     /// How long the workers were busy so far, summed up.
     pub busy: Duration,
+}
+
+/// How many threads serve requests: one for each CPU that this process may use, a quota counted, and at
+/// least 1.
+#[must_use]
+pub fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
 impl Runtimes {

@@ -120,6 +120,32 @@ const AS_A_USER: &str = "cp \"$1\" daemon && shift && chown -R 61234 . && \
     exec setpriv --reuid=61234 --clear-groups ./daemon \"$@\"";
 
 #[test]
+fn a_start_without_enough_threads_ends_and_says_what_it_needs() {
+    let folder = TempDir::new().expect("a folder");
+    let daemon = folder.path().join("daemon");
+    std::fs::copy(env!("CARGO_BIN_EXE_mockserver"), daemon).expect("a copy");
+    // A user of its own, whose threads are no other test's; without root all that this user has count.
+    let (script, given) = match rustix::process::geteuid().is_root() {
+        true => (
+            "chown -R 61235 . && exec setpriv --reuid=61235 --clear-groups \
+             prlimit --nproc=3 ./daemon --port 0",
+            2,
+        ),
+        false => ("exec prlimit --nproc=1 ./daemon --port 0", 0),
+    };
+    let ended = Command::new("sh")
+        .args(["-c", script])
+        .current_dir(folder.path())
+        .output()
+        .expect("sh runs");
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    let told = String::from_utf8_lossy(&ended.stderr);
+    let expected = format!("mockserver: the system gives {given} of the ");
+    assert!(told.starts_with(&expected), "{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
+}
+
+#[test]
 fn a_thread_that_is_refused_fails_the_start_and_spares_the_daemon_and_other_runs() {
     let is_root = rustix::process::geteuid().is_root();
     let (by, as_the_user): (&[&str], &[&str]) = if is_root {
