@@ -58,7 +58,7 @@ fn intended<'e>(life: &[&'e Event]) -> Option<&'e Event> {
 
 /// Why a process that vanished may have been out of memory; its events come newest first.
 fn suspicion(life: &[&Event], oom_kills: Option<u64>) -> Option<String> {
-    let facts = life.iter().find_map(|event| event.boot.as_ref());
+    let facts = life.iter().find_map(|event| event.boot.as_deref());
     let before = facts.and_then(|facts| facts.oom_kills);
     if let Some((before, now)) = before.zip(oom_kills).filter(|(before, now)| now > before) {
         return Some(format!(
@@ -101,11 +101,11 @@ mod tests {
 
     fn boot(limit_mb: u64, oom_kills: u64) -> Event {
         let mut event = Draft::new(Kind::Boot).event;
-        event.boot = Some(BootFacts {
+        event.boot = Some(Box::new(BootFacts {
             memory_limit_bytes: limit_mb << 20,
             oom_kills: Some(oom_kills),
             ..BootFacts::default()
-        });
+        }));
         event
     }
 

@@ -214,7 +214,7 @@ impl Ledger {
             booted: tokio::time::Instant::now(),
         }));
         let mut boot = Draft::new(Kind::Boot);
-        boot.event.boot = Some(facts);
+        boot.event.boot = Some(Box::new(facts));
         ledger.note(boot);
         // Written at once, while the rest of the daemon starts.
         ledger.lock().write_at = Some(Instant::now());

@@ -483,10 +483,10 @@ mod tests {
                 because: None,
                 last_seq: self.events.len() as u64,
             };
-            boot.event.boot = Some(BootFacts {
+            boot.event.boot = Some(Box::new(BootFacts {
                 previous: Some(previous),
                 ..BootFacts::default()
-            });
+            }));
             self.boot_id = "two";
             self.add(boot);
         }
