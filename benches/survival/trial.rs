@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::{Answers, Waiting, stop_all};
 use crate::freezer::Frozen;
-use crate::subject::Subject;
+use crate::subject::{Holding, Subject};
 use crate::table::Table;
 
 /// How long the status is asked.
@@ -41,11 +41,7 @@ impl Trial<'_> {
     /// in words.
     pub(crate) fn run(&self, table: &mut Table, put_on: impl Fn(&Subject) -> (Held, String)) {
         let subject = self.subject;
-        // Once for what a process makes once: stacks, buffers, the allocator's arenas.
-        let (held, _) = put_on(subject);
-        self.end(held);
         let before = subject.holding();
-
         let (held, during) = put_on(subject);
         let answers = Answers::of_status(subject.admin, WINDOW);
         let (p50, p99) = (answers.at(0.5), answers.at(0.99));
@@ -70,7 +66,14 @@ impl Trial<'_> {
         }
         let back_in = answered.elapsed();
         stop_row(table, &during, "stop-all on the admin listener", &stopped);
-        let mut achieved = format!("{:.2} s", back_in.as_secs_f64());
+        let mb = |holding: Holding| holding.resident_mb;
+        let mut achieved = format!(
+            "{:.2} s; {:.0}, {:.0}, {:.0} MiB before, under it, after",
+            back_in.as_secs_f64(),
+            mb(before),
+            mb(peak),
+            mb(now)
+        );
         let back = now.is_back(before, peak) && unanswered == 0;
         if !back {
             achieved = format!("{now} of {before}");
