@@ -4,6 +4,7 @@
 //! events has no end. Where no more connections may be open, the one that has been quiet for the longest
 //! makes room for the next, so that a listener can always be reached, whoever holds its connections.
 
+pub mod bind;
 pub mod budget;
 mod connection;
 mod connections;
