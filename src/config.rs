@@ -3,9 +3,10 @@
 //! The file's keys are those of `Config::read`, which is also where every range and default stands.
 //! All that is wrong is told in one message.
 
-use std::ffi::OsString;
+mod environment;
+mod file;
+
 use std::fmt;
-use std::io::Read;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -15,15 +16,16 @@ use serde_json::{Map, Value};
 use crate::boot::profile::Boot;
 use crate::client;
 use crate::fields::{FieldError, Fields};
-use crate::json::StrictValue;
 use crate::limits::Limits;
 use crate::scenarios;
+use environment::{
+    BOOT, SAFE_BOOT, TOKEN_VARIABLES, VARIABLES, is_link, read_boot, read_safe_boot,
+    unknown_variables,
+};
+use file::{read_bounded, read_file};
 
-/// The file that is read when none is named; it may be missing.
-pub const DEFAULT_FILE: &str = "etc/mockserver.yaml";
-
-/// The largest configuration file that is read, in bytes.
-const LARGEST_FILE: u64 = 1024 * 1024;
+pub use environment::{Env, ProcessEnv};
+pub use file::DEFAULT_FILE;
 
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq)]
@@ -133,28 +135,6 @@ pub struct Flags {
     pub log_level: Option<String>,
 }
 
-/// The environment, as a parameter, so that tests need not change the process's own.
-pub trait Env {
-    /// The value of the variable `name`.
-    fn get(&self, name: &str) -> Option<OsString>;
-    /// The names of all variables.
-    fn names(&self) -> Vec<OsString>;
-}
-
-/// The environment of this process.
-#[derive(Debug, Clone, Copy)]
-pub struct ProcessEnv;
-
-impl Env for ProcessEnv {
-    fn get(&self, name: &str) -> Option<OsString> {
-        std::env::var_os(name)
-    }
-
-    fn names(&self) -> Vec<OsString> {
-        std::env::vars_os().map(|(name, _)| name).collect()
-    }
-}
-
 /// All that is wrong with a configuration, as one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError(String);
@@ -190,63 +170,6 @@ impl Loaded {
         serde_yaml::to_string(&self.effective).unwrap_or_default()
     }
 }
-
-/// The variables and the keys that they set; of two that set the same, the later one wins.
-const VARIABLES: &[(&str, &[&str])] = &[
-    ("MOCKSERVER_NAME", &["Name"]),
-    ("MOCKSERVER_VERSION", &["Version"]),
-    ("MOCKSERVER_HOST", &["Host"]),
-    ("MOCKSERVER_PORT", &["Port"]),
-    ("MOCKSERVER_LOG_MODE", &["Log", "Mode"]),
-    ("MOCKSERVER_LOG_LEVEL", &["Log", "Level"]),
-    ("MOCKSERVER_LOG_PATH", &["Log", "Path"]),
-    ("MOCKSERVER_LOG_FORMAT", &["Log", "Format"]),
-    ("MOCKSERVER_ADMIN_HOST", &["Admin", "Host"]),
-    ("MOCKSERVER_ADMIN_PORT", &["Admin", "Port"]),
-    ("MOCKSERVER_AUTH_TOKEN", &["Auth", "Token"]),
-    ("MOCKSERVER_AUTH_TOKEN_FILE", &["Auth", "TokenFile"]),
-    ("MOCKSERVER_AUTH_PROTECT_READS", &["Auth", "ProtectReads"]),
-    ("MOCKSERVER_AUTH_ALLOWED_HOSTS", &["Auth", "AllowedHosts"]),
-    ("MOCKSERVER_DATA_DIR", &["DataDir"]),
-    // The name that every OpenTelemetry SDK knows and that operators of Kubernetes set for all pods.
-    ("OTEL_EXPORTER_OTLP_ENDPOINT", &["Otel", "Endpoint"]),
-    ("MOCKSERVER_OTEL_ENDPOINT", &["Otel", "Endpoint"]),
-    ("MOCKSERVER_LIMITS_CPU_PERCENT", &["Limits", "CpuPercent"]),
-    ("MOCKSERVER_LIMITS_CPU_CORES", &["Limits", "CpuCores"]),
-    ("MOCKSERVER_LIMITS_MEMORY_MB", &["Limits", "MemoryMb"]),
-    (
-        "MOCKSERVER_LIMITS_MEMORY_PERCENT",
-        &["Limits", "MemoryPercent"],
-    ),
-    (
-        "MOCKSERVER_LIMITS_DISK_MB_PER_SECOND",
-        &["Limits", "DiskMbPerSecond"],
-    ),
-    (
-        "MOCKSERVER_LIMITS_TASKS_PER_SECOND",
-        &["Limits", "TasksPerSecond"],
-    ),
-    ("MOCKSERVER_LIMITS_TASKS", &["Limits", "Tasks"]),
-    ("MOCKSERVER_LIMITS_LATENCY_MS", &["Limits", "LatencyMs"]),
-    ("MOCKSERVER_LIMITS_MAX_DURATION", &["Limits", "MaxDuration"]),
-    (
-        "MOCKSERVER_LIMITS_DEFAULT_DURATION",
-        &["Limits", "DefaultDuration"],
-    ),
-    (
-        "MOCKSERVER_LIMITS_CONCURRENT_SCENARIOS",
-        &["Limits", "ConcurrentScenarios"],
-    ),
-    ("MOCKSERVER_LIMITS_SCENARIOS", &["Limits", "Scenarios"]),
-];
-
-/// The variables that set the token, in two ways.
-const TOKEN_VARIABLES: [&str; 2] = ["MOCKSERVER_AUTH_TOKEN", "MOCKSERVER_AUTH_TOKEN_FILE"];
-
-/// All there is of `Boot`, as JSON; it wins over the file as a whole.
-const BOOT: &str = "MOCKSERVER_BOOT";
-/// Ignores `Boot` from wherever it comes.
-const SAFE_BOOT: &str = "MOCKSERVER_SAFE_BOOT";
 
 impl Config {
     /// Reads file, environment and flags into one checked configuration.
@@ -475,42 +398,6 @@ fn token_of(text: &str) -> Option<String> {
     can_be_sent.then(|| text.to_owned())
 }
 
-/// The variables of `env` that are named like ours and set nothing. They are no reason to refuse: the
-/// examples' clients have some such as `MOCKSERVER_URL`, which may stand in the same shell.
-fn unknown_variables(env: &dyn Env) -> Vec<String> {
-    let is_ours = |name: &str| {
-        let variables = VARIABLES.iter().map(|(variable, _)| *variable);
-        variables.chain([BOOT, SAFE_BOOT]).any(|ours| ours == name)
-    };
-    let names = env.names().into_iter();
-    let mut unknown: Vec<String> = names
-        .filter_map(|name| name.into_string().ok())
-        .filter(|name| name.starts_with("MOCKSERVER_") && !is_ours(name) && !is_link_name(name))
-        .filter(|name| {
-            let value = env.get(name).and_then(|value| value.into_string().ok());
-            !(name.ends_with("_PORT") && value.is_some_and(|value| is_link(&value)))
-        })
-        .collect();
-    unknown.sort_unstable();
-    unknown
-}
-
-/// Whether `name` is one that Kubernetes gives to the addresses of a Service, such as
-/// `MOCKSERVER_SERVICE_PORT_HTTP` and `MOCKSERVER_PORT_8888_TCP_ADDR`.
-fn is_link_name(name: &str) -> bool {
-    let numbered = |after: &str| after.starts_with(|c: char| c.is_ascii_digit());
-    name.ends_with("_SERVICE_HOST")
-        || name.ends_with("_SERVICE_PORT")
-        || name.contains("_SERVICE_PORT_")
-        || name.split("_PORT_").skip(1).any(numbered)
-}
-
-/// Whether `value` is the address of a Service, as Kubernetes puts it in the environment of pods.
-fn is_link(value: &str) -> bool {
-    let protocols = ["tcp://", "udp://", "sctp://"];
-    protocols.iter().any(|protocol| value.starts_with(protocol))
-}
-
 /// The URL of a collector, or none of an empty text. It carries no password: it is shown.
 fn collector(text: &str) -> Option<Option<Uri>> {
     if text.is_empty() {
@@ -522,60 +409,6 @@ fn collector(text: &str) -> Option<Option<Uri>> {
 }
 
 const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
-
-/// The values of the configuration file; none of the default file when that is missing.
-fn read_file(named: Option<&Path>) -> Result<(Option<PathBuf>, Map<String, Value>), ConfigError> {
-    let file = named.unwrap_or(Path::new(DEFAULT_FILE));
-    let shown = file.display();
-    let text = match read_bounded(file) {
-        Ok(text) => text,
-        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok((None, Map::new()));
-        }
-        Err(error) => return Err(ConfigError(format!("{shown}: cannot be read: {error}"))),
-    };
-    let value = serde_yaml::from_str::<StrictValue>(&text)
-        .map_err(|error| ConfigError(format!("{shown}: not valid YAML: {error}")))?;
-    match value.0 {
-        Value::Object(values) => Ok((Some(file.to_owned()), values)),
-        Value::Null => Ok((Some(file.to_owned()), Map::new())),
-        _ => Err(ConfigError(format!(
-            "{shown}: must be a mapping of keys to values"
-        ))),
-    }
-}
-
-fn read_bounded(file: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    std::fs::File::open(file)?
-        .take(LARGEST_FILE + 1)
-        .read_to_string(&mut text)?;
-    if text.len() as u64 > LARGEST_FILE {
-        return Err(std::io::Error::other(
-            "it is larger than a configuration can be",
-        ));
-    }
-    Ok(text)
-}
-
-/// An empty text is no profile, so that a template may leave it out.
-fn read_boot(text: &str) -> Result<Value, String> {
-    if text.trim().is_empty() {
-        return Ok(Value::Null);
-    }
-    match serde_json::from_str::<StrictValue>(text) {
-        Ok(StrictValue(value)) => Ok(value),
-        Err(error) => Err(format!("must be the members of Boot as JSON: {error}")),
-    }
-}
-
-fn read_safe_boot(text: Option<&str>) -> Result<bool, String> {
-    match text {
-        Some("1" | "true") => Ok(true),
-        None | Some("" | "0" | "false") => Ok(false),
-        Some(other) => Err(format!("must be 1 or 0, not {other:?}")),
-    }
-}
 
 /// Puts `value` at `path`.
 fn set(values: &mut Map<String, Value>, path: &[&str], value: String) {
@@ -654,6 +487,7 @@ fn told(from: &str, sources: &[Source<'_>], errors: &[FieldError]) -> ConfigErro
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
+    use std::ffi::OsString;
 
     use proptest::prelude::*;
 
