@@ -15,9 +15,10 @@ pub(crate) fn run(columns: &[Column], groups: &[Group]) -> ExitCode {
         .collect();
     let wanted =
         |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
-    if !groups.iter().any(|(name, _)| wanted(name)) {
-        let names: Vec<&str> = groups.iter().map(|(name, _)| *name).collect();
-        eprintln!("No group has such a name: {}.", names.join(", "));
+    let names = |word: &String| groups.iter().any(|(name, _)| name.contains(word.as_str()));
+    if let Some(word) = words.iter().find(|word| !names(word)) {
+        let known: Vec<&str> = groups.iter().map(|(name, _)| *name).collect();
+        eprintln!("No group has {word} in its name: {}.", known.join(", "));
         return ExitCode::from(64);
     }
     let mut table = Table::begin(columns);

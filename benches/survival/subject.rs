@@ -12,8 +12,9 @@ use crate::container::Container;
 
 /// What the allocator may keep of memory that was used and freed.
 const KEPT_MB: f64 = 4.0;
-/// The share of the memory of a fault that may be kept.
+/// The share of the memory of a fault that may be kept, and the most of it.
 const KEPT_SHARE: f64 = 0.05;
+const KEPT_MOST_MB: f64 = 16.0;
 
 pub(crate) struct Subject {
     /// The daemon's `DataDir`, as the daemon sees it.
@@ -37,7 +38,7 @@ impl Holding {
     /// Whether no more is held than before, when `peak` was held in between.
     pub(crate) fn is_back(self, before: Self, peak: Self) -> bool {
         let grown_mb = (peak.resident_mb - before.resident_mb).max(0.0);
-        let kept_mb = KEPT_MB.max(grown_mb * KEPT_SHARE);
+        let kept_mb = (grown_mb * KEPT_SHARE).clamp(KEPT_MB, KEPT_MOST_MB);
         self.threads <= before.threads
             && self.open_files <= before.open_files
             && self.resident_mb <= before.resident_mb + kept_mb

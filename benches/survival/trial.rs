@@ -74,7 +74,7 @@ impl Trial<'_> {
             mb(peak),
             mb(now)
         );
-        let back = now.is_back(before, peak) && unanswered == 0;
+        let back = now.is_back(before, peak) && unanswered == 0 && back_in <= BOOKKEEPING;
         if !back {
             achieved = format!("{now} of {before}");
             if unanswered > 0 {

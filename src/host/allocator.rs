@@ -51,7 +51,8 @@ fn keep_giving_back(told: &Receiver<()>) {
     }
 }
 
-/// Gives the whole free pages of all heaps back to the system.
+/// Gives the whole free pages of all heaps back to the system. Who allocates from a heap meanwhile waits
+/// for it: a fraction of a millisecond as a rule.
 ///
 /// Source: `malloc_trim(3)`.
 fn give_back() {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use super::process;
 use super::runtimes::workers;
 
-/// The log's, the timer's, the allocator's, the control thread and the ledger's.
-const OWN: usize = 5;
+/// The log's, the timer's, the control thread, the ledger's, and the allocator's where it has one.
+const OWN: usize = if cfg!(target_env = "gnu") { 5 } else { 4 };
 /// How long the kernel may take to count a thread no more that has ended.
 const COUNTED_WITHIN: Duration = Duration::from_secs(1);
 
@@ -25,7 +25,7 @@ pub fn check(traces: bool) -> io::Result<()> {
             error.kind(),
             format!(
                 "the system gives {given} of the {needed} threads that the daemon itself needs \
-                 (`ulimit -u`, the pids limit of a container): {error}"
+                 (`ulimit -u` and `-v`, the pids limit of a container): {error}"
             ),
         )
     })

@@ -1,5 +1,6 @@
 //! Reads what a request says: a JSON object from its body, a name from its path.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
@@ -11,6 +12,7 @@ use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::Api;
 use super::problem::{Kind, Problem};
 use crate::fields::{FieldError, Fields};
 use crate::json::StrictValue;
@@ -21,15 +23,23 @@ const LARGEST: usize = 64 * 1024;
 const WITHIN: Duration = Duration::from_secs(10);
 /// Up to here a body is nobody's business; the connection's own memory allows for it.
 const SMALL: usize = 4 * 1024;
-/// How many larger ones may be coming in at a time, of all connections: 8 MiB, which no flood of half
+/// How many larger ones may be coming in at a time over one listener: 8 MiB, which no flood of half
 /// requests can exceed.
 const LARGE_AT_ONCE: usize = 128;
-// One for the process, as its memory is.
-static LARGE: Semaphore = Semaphore::const_new(LARGE_AT_ONCE);
-/// How much of a body that is too large is still taken in, and for how long, so that the client gets
-/// to read the refusal instead of a broken connection.
+/// How much of a body that is refused is still taken in, and for how long, so that the client gets to read
+/// why instead of a broken connection; only as long as there is room for large bodies.
 const SWALLOWED: usize = 16 * 1024 * 1024;
 const SWALLOW_FOR: Duration = Duration::from_secs(2);
+
+/// The room for large bodies of one listener.
+#[derive(Debug, Clone)]
+pub(super) struct LargeBodies(Arc<Semaphore>);
+
+impl Default for LargeBodies {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(LARGE_AT_ONCE)))
+    }
+}
 
 /// A JSON object, whatever the Content-Type says; an empty body is an empty object.
 #[derive(Debug)]
@@ -39,11 +49,11 @@ pub(super) struct JsonObject(pub(super) Map<String, Value>);
 #[derive(Debug)]
 pub(super) struct NoParameters;
 
-impl<S: Sync> FromRequest<S> for NoParameters {
+impl FromRequest<Api> for NoParameters {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let JsonObject(object) = JsonObject::from_request(request, state).await?;
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+        let JsonObject(object) = JsonObject::from_request(request, api).await?;
         Fields::new("", object)
             .finish()
             .map(|_| Self)
@@ -51,23 +61,27 @@ impl<S: Sync> FromRequest<S> for NoParameters {
     }
 }
 
-impl<S: Sync> FromRequest<S> for JsonObject {
+impl FromRequest<Api> for JsonObject {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        if request.uri().query().is_some_and(|query| !query.is_empty()) {
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+        let refusal = if request.uri().query().is_some_and(|query| !query.is_empty()) {
             // Whoever asks for a dry run there must not get a real one.
             let detail = "parameters belong into the body; a query is not read";
-            return Err(Problem::invalid(vec![FieldError::new("", detail)]));
-        }
-        if request.body().size_hint().lower() > LARGEST as u64 {
+            Some(Problem::invalid(vec![FieldError::new("", detail)]))
+        } else {
+            (request.body().size_hint().lower() > LARGEST as u64).then(too_large)
+        };
+        if let Some(refusal) = refusal {
             // Who asked whether to send it at all has sent none of it yet.
-            if !request.headers().contains_key(EXPECT) {
+            if !request.headers().contains_key(EXPECT)
+                && let Ok(_permit) = api.large_bodies.0.try_acquire()
+            {
                 swallow(request.into_body()).await;
             }
-            return Err(too_large());
+            return Err(refusal);
         }
-        let bytes = timeout(WITHIN, read(request.into_body())).await;
+        let bytes = timeout(WITHIN, read(request.into_body(), &api.large_bodies)).await;
         let bytes = bytes.unwrap_or_else(|_| {
             let detail = format!("The body did not come whole within {} s.", WITHIN.as_secs());
             Err(Problem::new(Kind::BodyTooSlow, detail))
@@ -86,7 +100,7 @@ impl<S: Sync> FromRequest<S> for JsonObject {
     }
 }
 
-async fn read(mut body: Body) -> Result<Vec<u8>, Problem> {
+async fn read(mut body: Body, room: &LargeBodies) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
     let mut large = None;
     while let Some(frame) = body.frame().await {
@@ -100,7 +114,7 @@ async fn read(mut body: Body) -> Result<Vec<u8>, Problem> {
             return Err(too_large());
         }
         if bytes.len() + data.len() > SMALL && large.is_none() {
-            large = Some(LARGE.try_acquire().map_err(|_| too_many())?);
+            large = Some(room.0.try_acquire().map_err(|_| too_many())?);
             // No more than is announced, where it is: growing by doubling would take twice as much.
             bytes.reserve_exact(data.len() + expected(&body));
         }

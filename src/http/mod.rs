@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use self::body::LargeBodies;
 use self::own_probe::OwnProbe;
 use self::route::Access;
 use crate::fault::Surface;
@@ -46,15 +47,22 @@ use crate::metrics::requests::{CallMeter, Requests, RouteMeter};
 use crate::readiness::Readiness;
 use crate::traces::layer::TraceLayer;
 
-/// What the handlers work with. Every request clones it, so it is one pointer.
+/// What the handlers work with. Every request clones it, so it is two pointers.
 #[derive(Debug, Clone)]
-pub struct Api(Arc<Parts>);
+pub struct Api {
+    parts: Arc<Parts>,
+    /// Each listener has its own.
+    large_bodies: LargeBodies,
+}
 
 impl Api {
     /// Puts `parts` into reach of the handlers.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        Self {
+            parts: Arc::new(parts),
+            large_bodies: LargeBodies::default(),
+        }
     }
 }
 
@@ -62,7 +70,7 @@ impl Deref for Api {
     type Target = Parts;
 
     fn deref(&self) -> &Parts {
-        &self.0
+        &self.parts
     }
 }
 
@@ -149,6 +157,10 @@ impl Front {
 
 /// All routes, each with what `front` puts before its surface.
 fn router(api: Api, front: Option<&Front>) -> Router {
+    let api = Api {
+        large_bodies: LargeBodies::default(),
+        ..api
+    };
     let behind_layers = |routes: Router<Api>, surface, path, counts_as| {
         // One stack and not a layer after the other: each `layer` call would box every request anew.
         // Outermost first: the log and the metrics see what a caught panic was answered with, and they

@@ -9,6 +9,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 const OWN: u64 = 32;
 /// What a connection can cost at most while its request comes in, in bytes.
 const CONNECTION_BYTES: u64 = 32 * 1024;
+/// What the daemon itself takes at most, in bytes: a full ledger, large bodies and the admin listener's
+/// connections included. Of a small container it is half.
+const OWN_BYTES: u64 = 64 * 1024 * 1024;
 /// The most connections of the service listener, and of the admin listener.
 const MOST: (u64, u64) = (16 * 1024, 256);
 /// The least; below, nothing works any more.
@@ -24,14 +27,13 @@ pub struct ConnectionBudget {
 }
 
 impl ConnectionBudget {
-    /// What `descriptors` leave beside what the daemon itself needs, and no more than fit into three
-    /// quarters of `memory_bytes` (0 where that is not known): the rest is for the daemon, its ledger and
-    /// large bodies.
+    /// What `descriptors` leave beside what the daemon itself needs, and no more than fit into
+    /// `memory_bytes` (0 where that is not known) beside what the daemon needs of it.
     #[must_use]
     pub fn of(descriptors: u64, memory_bytes: u64) -> Self {
         let left = descriptors.saturating_sub(OWN);
         let admin = (left / 4).clamp(LEAST, MOST.1);
-        let fit = match memory_bytes / 4 * 3 / CONNECTION_BYTES {
+        let fit = match (memory_bytes - OWN_BYTES.min(memory_bytes / 2)) / CONNECTION_BYTES {
             0 => MOST.0,
             fit => fit.min(MOST.0),
         };

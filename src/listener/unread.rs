@@ -1,7 +1,8 @@
 //! Whether the body of a request was read to its end by the time of the answer.
 //!
-//! Behind an answer to half a request the server closes the connection: what is left of the body cannot
-//! be told from the next request. A client that is not told so sends that into the closing.
+//! Behind an answer to half a request the server closes the connection, unless the rest is there by then:
+//! what is left of the body cannot be told from the next request. A client that is not told so sends that
+//! into the closing.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -177,3 +177,35 @@ impl Probe for Leak {
         Some(self.alive.load(Ordering::Relaxed) as f64)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::cgroup::Cgroup;
+
+    #[test]
+    fn a_leak_that_will_not_fit_is_foreseen_and_one_without_an_end_is_not() {
+        let root = tempfile::tempdir().expect("a folder");
+        // Room for 3,328 tasks.
+        for (file, bytes) in [("memory.max", "1048576"), ("memory.current", "0")] {
+            std::fs::write(root.path().join(file), bytes).expect("a file");
+        }
+        let cgroup = Cgroup::at(root.path(), root.path());
+        let warns = |most, seconds: Option<u64>| {
+            let params = GoroutineLeakParams {
+                per_second: 1000.0,
+                most,
+            };
+            let prospect = Prospect {
+                cgroup: &cgroup,
+                duration: seconds.map(Duration::from_secs),
+            };
+            let warning = GoroutineLeak::foresee(&params, prospect).expect("it can be had");
+            warning.is_some()
+        };
+        assert!(!warns(None, None));
+        assert!(warns(Some(4000), None) && !warns(Some(3000), None));
+        assert!(warns(None, Some(4)) && !warns(None, Some(3)));
+        assert!(!warns(Some(4000), Some(3)) && !warns(Some(3000), Some(4)));
+    }
+}

@@ -220,16 +220,6 @@ fn a_dry_run_warns_of_what_the_start_warns_of() {
             json!({ "target_percent_of_limit": 1000, "leak_rate_mb": 0.1 }),
             Some("MiB are left under the memory limit"),
         ),
-        (
-            "goroutine_leak",
-            json!({ "max_goroutines": 1_000_000_000 }),
-            Some("MiB are left under the memory limit"),
-        ),
-        (
-            "goroutine_leak",
-            json!({ "max_goroutines": 1_000_000_000, "duration": 60 }),
-            None,
-        ),
         ("goroutine_leak", json!({}), None),
         (
             "crash",

@@ -175,8 +175,9 @@ impl Actor {
         self.settle();
     }
 
-    /// Notes what is left of a run that was taken off.
+    /// Notes what is left of a run that was taken off, and has the memory given back that it freed.
     fn note_gone(&self, kind: Kind, run: &Run, reason: EndReason, error: Option<String>) {
+        allocator::note_freed();
         let gone = Draft::of(kind, &run.tag()).reason(reason).error(error);
         let ledger = &self.host.ledger;
         ledger.note(gone.left(&run.last_effect().reading, &*run.probe));
@@ -213,7 +214,6 @@ impl Actor {
         };
         if let Some(session) = self.session.take_if(is_over) {
             info!(session = %session.id, held = self.host.census.count(), "Session ended.");
-            allocator::note_freed();
         }
         self.show();
     }
