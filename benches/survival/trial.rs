@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::time::{Duration, Instant};
 
-use crate::client::{Answers, Waiting, stop_all};
+use crate::client::{Answers, Waiting, ask, stop_all};
 use crate::freezer::Frozen;
 use crate::subject::{Holding, Subject};
 use crate::table::Table;
@@ -41,6 +41,10 @@ impl Trial<'_> {
     /// in words.
     pub(crate) fn run(&self, table: &mut Table, put_on: impl Fn(&Subject) -> (Held, String)) {
         let subject = self.subject;
+        // Both listeners have what they need once they have answered.
+        for to in [subject.service, subject.admin] {
+            ask(to, "GET", "/health", "").expect("an answer");
+        }
         let before = subject.holding();
         let (held, during) = put_on(subject);
         let answers = Answers::of_status(subject.admin, WINDOW);
