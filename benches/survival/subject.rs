@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::net::SocketAddr;
-use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -142,22 +141,14 @@ impl Subject {
 
     /// Leaves the process not one file descriptor more than it has open, until this is dropped.
     pub(crate) fn without_more_files(&self) -> impl Any + use<> {
-        struct Limited(String);
+        struct Limited(Process);
         impl Drop for Limited {
             fn drop(&mut self) {
-                limit_files(&self.0, "10000");
+                self.0.limit("nofile", 10_000);
             }
         }
-        let pid = self.pid().to_string();
-        limit_files(&pid, &self.process.open_files().to_string());
-        Limited(pid)
+        self.process
+            .limit("nofile", self.process.open_files() as u64);
+        Limited(self.process)
     }
-}
-
-fn limit_files(pid: &str, most: &str) {
-    let limit = format!("--nofile={most}:");
-    let set = Command::new("prlimit")
-        .args(["--pid", pid, &limit])
-        .status();
-    assert!(set.expect("prlimit runs").success());
 }

@@ -316,20 +316,29 @@ impl Process {
 
     /// Resident memory in MiB, counted page by page: the figure in `status` may lag behind.
     pub(crate) fn resident_mb(self) -> f64 {
-        let rollup = self.read("smaps_rollup");
-        let kb = rollup.lines().find_map(|line| line.strip_prefix("Rss:"));
-        let kb = kb.and_then(|text| text.trim().strip_suffix(" kB"));
-        let kb: f64 = kb.expect("Rss").trim().parse().expect("a number");
-        kb / 1024.0
+        self.kilobytes("smaps_rollup", "Rss:") as f64 / 1024.0
     }
 
     /// The bytes of its address space.
     pub(crate) fn mapped_bytes(self) -> u64 {
-        let status = self.read("status");
-        let kb = status.lines().find_map(|line| line.strip_prefix("VmSize:"));
+        self.kilobytes("status", "VmSize:") * 1024
+    }
+
+    /// The figure of a line such as `Rss:  1234 kB`.
+    fn kilobytes(self, file: &str, name: &str) -> u64 {
+        let text = self.read(file);
+        let kb = text.lines().find_map(|line| line.strip_prefix(name));
         let kb = kb.and_then(|text| text.trim().strip_suffix(" kB"));
-        let kb: u64 = kb.expect("VmSize").trim().parse().expect("a number");
-        kb * 1024
+        kb.expect(name).trim().parse().expect("a number")
+    }
+
+    /// Bounds what it may have from now on of a resource, as `prlimit` calls it; the hard limit stays.
+    pub(crate) fn limit(self, resource: &str, most: u64) {
+        let limit = format!("--{resource}={most}:");
+        let limited = Command::new("prlimit")
+            .args(["--pid", &self.0.to_string(), &limit])
+            .status();
+        assert!(limited.expect("prlimit runs").success());
     }
 
     /// Bytes that it has caused to be sent to the storage layer.

@@ -21,25 +21,14 @@ fn failure(daemon: &Daemon, name: &str) -> String {
     end["error"].as_str().expect("a reason").to_owned()
 }
 
-/// Bounds what the daemon may have of something from now on.
-fn limit(daemon: &Daemon, what: &str, most: u64) {
-    let limited = Command::new("prlimit")
-        .args([
-            "--pid",
-            &daemon.pid().to_string(),
-            &format!("--{what}={most}:"),
-        ])
-        .status();
-    assert!(limited.expect("prlimit runs").success());
-}
-
 #[test]
 fn memory_that_is_refused_fails_the_run_and_spares_the_daemon_and_other_runs() {
     let _turn = alone();
     let daemon = Daemon::start();
     daemon.started("network_latency", json!({ "latency_ms": 1 }));
     // Room for a part of it.
-    limit(&daemon, "as", daemon.process().mapped_bytes() + (100 << 20));
+    let process = daemon.process();
+    process.limit("as", process.mapped_bytes() + (100 << 20));
     daemon.started(
         "memory_leaker",
         json!({ "target_mb": 4096, "leak_rate_mb": 60000 }),
@@ -70,7 +59,7 @@ fn a_file_that_is_refused_fails_the_start_and_spares_the_daemon_and_other_runs()
     assert_eq!(daemon.get("/health").status, 200);
     assert_eq!(daemon.session()["scenarios"], json!(["cpu_burner"]));
     // From now on none is given; what is open stays open.
-    limit(&daemon, "nofile", 1);
+    daemon.process().limit("nofile", 1);
     let answer = daemon.post("/api/v1/scenarios/disk_io/start", "");
     assert_eq!(answer.status, 500, "{answer:?}");
     let reason = answer.body["details"][0]["error"].as_str();
@@ -85,7 +74,7 @@ fn a_file_that_is_refused_fails_the_start_and_spares_the_daemon_and_other_runs()
     assert_eq!(daemon.session()["scenarios"], running);
     assert_eq!(daemon.get("/health").status, 200);
     // Once there are some again, it starts.
-    limit(&daemon, "nofile", 1000);
+    daemon.process().limit("nofile", 1000);
     daemon.started("disk_io", json!({ "write_rate_mb": 1 }));
     assert_eq!(daemon.stop_all().status, 200);
 }
