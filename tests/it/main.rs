@@ -42,7 +42,7 @@ mod process;
 /// What an operator forbids, and what a request may only be told.
 mod rails;
 
-/// Both README files: their commands run, their tables agree with the code and with each other.
+/// The documents: their commands run, their links lead somewhere, both READMEs say the same.
 mod readme;
 
 /// What a stop gives back: threads, files, memory, the way in.

@@ -1,0 +1,161 @@
+//! What is not run from here.
+
+/// Commands that are not run from here, each with the reason and the place where it is run instead.
+pub(super) const NOT_RUN_HERE: &[(&str, &str)] = &[
+    (
+        "cargo run --release",
+        "a build within a test of the build; every test here starts the same binary",
+    ),
+    (
+        "MOCKSERVER_OTEL_ENDPOINT=http://127.0.0.1:4318 cargo run --release",
+        "the same; tests/it/traces.rs starts it with a collector",
+    ),
+    ("cargo build --release", "the same; tests/run builds it"),
+    ("tests/run", "it runs this very test"),
+    (
+        "cargo bench --bench fidelity",
+        "takes minutes, and figures belong to a quiet machine; tests/it/fidelity.rs holds the bounds",
+    ),
+    (
+        "cargo bench --bench fidelity -- memory",
+        "a group of the same",
+    ),
+    (
+        "cargo bench --bench overhead",
+        "figures belong to a quiet machine, as above",
+    ),
+    (
+        "cargo bench --bench survival",
+        "the same, and it needs root and containers",
+    ),
+    (
+        "cargo bench --bench soak -- --seconds 3600",
+        "takes an hour; tests/run does it for a minute",
+    ),
+    (
+        "docker build -t mockserver:latest .",
+        "takes minutes and a container engine; run by tests/run",
+    ),
+    (
+        "docker buildx build --platform linux/amd64,linux/arm64 -t mockserver:latest .",
+        "takes an emulator and half an hour; tests/arm64 builds the program and emulates it, and CI \
+         builds the image on an arm64 machine",
+    ),
+    (
+        "docker run -p 8888:8888 mockserver:latest",
+        "needs the image; run by tests/run",
+    ),
+    (
+        "docker run --memory=512m --cpus=0.5 -p 8888:8888 mockserver:latest",
+        "needs the image; run by tests/run",
+    ),
+    (
+        "docker run --memory=\"4g\" -p 8888:8888 mockserver:latest",
+        "as above with another figure",
+    ),
+    (
+        "curl -N http://localhost:8888/api/v1/events/stream",
+        "never ends by itself; read by the tests of the ledger",
+    ),
+    (
+        "prometheus --config.file=etc/prometheus/prometheus.yml",
+        "needs Prometheus and never ends; run by tests/prometheus",
+    ),
+    (
+        "docker run -d --name leak --memory=256m -e MOCKSERVER_BOOT='{\"scenarios\": [{\"name\": \"memory_leaker\", \"params\": {\"leak_rate_mb\": 20}, \"when_ready\": true, \"after\": 10}]}' mockserver:latest",
+        "needs the image; run by tests/run",
+    ),
+    (
+        "docker run -d --name loop --restart=on-failure -e MOCKSERVER_BOOT='{\"crash_loop\": {\"boots\": 3, \"after\": 5}}' mockserver:latest",
+        "as above",
+    ),
+    (
+        "docker run -d --name slow -e MOCKSERVER_BOOT='{\"start_delay\": 20}' mockserver:latest",
+        "as above",
+    ),
+    (
+        "watch -n 1 docker ps -a",
+        "never ends by itself; for people",
+    ),
+    (
+        "docker stats",
+        "looks at a running container and never ends; for people",
+    ),
+    (
+        "top -p \"$(pgrep -x mockserver)\"",
+        "never ends by itself; for people",
+    ),
+    (
+        "kubectl apply -k etc/kubernetes/overlays/good",
+        "needs a cluster; rendered, checked and run by tests/kubernetes, as are all the overlays",
+    ),
+    (
+        "kubectl apply -k etc/kubernetes/overlays/never-ready",
+        "the same",
+    ),
+    (
+        "kubectl apply -k etc/kubernetes/overlays/bad-canary-leak",
+        "the same",
+    ),
+    (
+        "kubectl rollout status deploy/mockserver --timeout=60s",
+        "needs a cluster; for people",
+    ),
+    (
+        "kubectl rollout undo deploy/mockserver",
+        "needs a cluster; for people",
+    ),
+    (
+        "kubectl scale deploy/mockserver --replicas=3",
+        "needs a cluster; for people",
+    ),
+    (
+        "kubectl port-forward deploy/mockserver 8889",
+        "needs a cluster; for people",
+    ),
+    (
+        "kubectl apply -k etc/kubernetes/every-pod",
+        "needs a cluster; its jobs are run by tests/kubernetes",
+    ),
+    (
+        "kubectl create job --from=cronjob/mockserver-start start-1",
+        "the same",
+    ),
+    (
+        "kubectl create job --from=cronjob/mockserver-stop stop-1",
+        "the same",
+    ),
+    (
+        "kubectl set env cronjob/mockserver-start PODS=mockserver-pods",
+        "the same",
+    ),
+    ("etc/ci/fault-injection", "needs the image; run by tests/ci"),
+    (
+        "pip install chaostoolkit",
+        "installs a program; done by tests/chaostoolkit",
+    ),
+    (
+        "chaos run etc/chaostoolkit/failing-dependency.json",
+        "needs the Chaos Toolkit; run by tests/chaostoolkit",
+    ),
+    (
+        "docker run -p 8888:8888 -e MOCKSERVER_BOOT='{\"start_delay\": 20, \"ready_after\": 30}' mockserver:latest",
+        "needs the image; run by tests/container with other figures",
+    ),
+    (
+        "docker run -p 8888:8888 -e MOCKSERVER_BOOT='{\"crash_loop\": {\"boots\": 3, \"after\": 5}}' mockserver:latest",
+        "as above",
+    ),
+    ("cargo fmt --check", "run by tests/run"),
+    (
+        "cargo clippy --all-targets --locked -- -D warnings",
+        "run by tests/run",
+    ),
+    ("cargo test --locked", "it runs this very test"),
+    ("cargo test --locked --test it readme", "the same"),
+    (
+        "git tag -a v0.2.0 -m \"mockserver 0.2.0\"",
+        "makes a release; for people",
+    ),
+    ("git push origin v0.2.0", "the same"),
+];
