@@ -1,44 +1,48 @@
-//! mockserver: an HTTP service that goes wrong on command, exactly as told, and stops when told.
+//! mockserver: an HTTP service that goes wrong on command, exactly as asked, and stops on command.
 //!
-//! - [`app`] puts the parts together: two listeners, two runtimes, one shut-down.
-//! - [`cli`] is the command line.
-//! - [`config`] and [`logging`] are read once at the start; [`panics`] are told in the log.
-//! - [`boot`] makes a version that is bad from birth.
-//! - [`http`] has the only list of routes; its handlers call the [`manager`].
-//! - [`listener`] accepts their connections, within bounds.
-//! - [`manager`] checks requests and runs the one live session.
-//! - [`ledger`] keeps what happened, over the death of the process too.
-//! - [`metrics`] tells how the process does, [`traces`] tells of each request.
-//! - [`readiness`] tells whether the service may get traffic.
-//! - [`shutdown`] takes the signals, [`death`] ends the process abruptly.
-//! - [`plugin`] says what a fault is; [`scenarios`] are the faults, one file each.
-//! - [`fault`] puts faults before requests.
-//! - [`host`] tells what the machine or the container gives.
-//! - [`fields`] reads whatever comes from outside; [`limits`] says how much of it is allowed, as [`ceilings`].
+//! The folders are floors: each may use those below it and none above it, which a test checks
+//! (`tests/it/floors.rs`).
+//!
+//! | floor | what it is for |
+//! |---|---|
+//! | `entry` | the command line, the log, the subcommands |
+//! | `daemon` | puts the parts together: two listeners, two runtimes, one shutdown |
+//! | `config` | the configuration: file, environment, flags |
+//! | `boot` | the boot profile: a version that is bad from birth |
+//! | `listener` | accepts connections, within bounds |
+//! | `http` | the only list of routes, and their handlers |
+//! | `traces` | spans of the service's own requests |
+//! | `metrics` | what a scraper reads |
+//! | `manager` | checks requests and runs the one live session |
+//! | `scenarios` | the faults, one file each |
+//! | `plugin` | what a fault is, and what a run can do |
+//! | `fault` | request faults: which requests, and what happens to them |
+//! | `ledger` | records what happened, across the death of the process |
+//! | `lifecycle` | readiness, shutdown, abrupt termination, panics |
+//! | `input` | reads whatever comes from outside |
+//! | `host` | what the machine or the container gives |
+//! | `client` | one HTTP request |
+//! | `run` | what a run is: tag, effect, end, time |
+//! | `sync` | the standard library's types that loom replaces in models |
 
-pub mod app;
-pub mod boot;
-pub mod ceilings;
-pub mod cli;
-pub mod client;
-pub mod config;
-pub mod death;
+pub(crate) mod boot;
+pub(crate) mod client;
+pub(crate) mod config;
+pub(crate) mod daemon;
+pub(crate) mod entry;
 pub mod fault;
-pub mod fields;
-pub mod healthcheck;
-pub mod host;
-pub mod http;
-pub mod json;
-pub mod ledger;
-pub mod limits;
-pub mod listener;
-pub mod logging;
-pub mod manager;
-pub mod metrics;
-pub mod panics;
+pub(crate) mod host;
+pub(crate) mod http;
+pub mod input;
+pub(crate) mod ledger;
+pub(crate) mod lifecycle;
+pub(crate) mod listener;
+pub(crate) mod manager;
+pub(crate) mod metrics;
 pub mod plugin;
-pub mod readiness;
+pub mod run;
 pub mod scenarios;
-pub mod shutdown;
 mod sync;
-pub mod traces;
+pub(crate) mod traces;
+
+pub use entry::main;

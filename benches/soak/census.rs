@@ -12,7 +12,7 @@ const EVENT_IN_MEMORY: f64 = 4.0;
 const MOST_LEDGER_MB: f64 = 9.0;
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Census {
+pub(crate) struct Footprint {
     pub(crate) threads: usize,
     pub(crate) open_files: usize,
     /// Tasks of all runtimes.
@@ -28,7 +28,7 @@ pub(crate) struct Census {
     pub(crate) running: u64,
 }
 
-impl Census {
+impl Footprint {
     /// The limits before the first count: whatever it holds, but nothing that runs.
     pub(crate) const NOTHING_RUNS: Self = Self {
         threads: usize::MAX,

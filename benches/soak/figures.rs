@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::census::Census;
+use crate::census::Footprint;
 
 /// So many faults are told one by one.
 const TOLD: usize = 20;
@@ -23,7 +23,7 @@ pub(crate) struct Figures {
 struct Round {
     stopped_in: Duration,
     back_in: Duration,
-    held: Census,
+    held: Footprint,
 }
 
 impl Figures {
@@ -44,7 +44,7 @@ impl Figures {
     }
 
     /// Notes how long a stop-all took, when all was back, and what was held then.
-    pub(crate) fn round(&mut self, stopped_in: Duration, back_in: Duration, held: Census) {
+    pub(crate) fn round(&mut self, stopped_in: Duration, back_in: Duration, held: Footprint) {
         self.rounds.push(Round {
             stopped_in,
             back_in,
@@ -52,7 +52,7 @@ impl Figures {
         });
     }
 
-    pub(crate) fn print(&self, base: Census) {
+    pub(crate) fn print(&self, base: Footprint) {
         println!("\n| what | how it ended | times |\n|---|---|--:|");
         for ((what, outcome), times) in &self.done {
             println!("| {what} | {outcome} | {times} |");

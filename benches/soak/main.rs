@@ -27,7 +27,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use census::Census;
+use census::Footprint;
 use client::{Client, SCENARIOS};
 use common::Daemon;
 use figures::Figures;
@@ -126,20 +126,20 @@ impl Soak {
     }
 
     /// Stops everything, waits until the daemon holds no more than `base`, and notes what it holds.
-    fn settled(&mut self, base: Option<Census>) -> Census {
+    fn settled(&mut self, base: Option<Footprint>) -> Footprint {
         self.rearm();
         let start = Instant::now();
         let answer = self.daemon.stop_all();
         let stopped_in = start.elapsed();
-        let mut now = Census::of(&self.daemon);
+        let mut now = Footprint::of(&self.daemon);
         let mut figures = self.figures.lock().expect("no panic");
         if answer.status != 200 {
             figures.fault(format!("stop-all was answered with {answer:?}"));
         }
-        let wanted = base.unwrap_or(Census::NOTHING_RUNS);
+        let wanted = base.unwrap_or(Footprint::NOTHING_RUNS);
         while start.elapsed() < stopped_in + BOOKKEEPING && !now.excess(&wanted).is_empty() {
             std::thread::sleep(Duration::from_millis(10));
-            now = Census::of(&self.daemon);
+            now = Footprint::of(&self.daemon);
         }
         figures.round(stopped_in, start.elapsed(), now);
         for excess in now.excess(&wanted) {

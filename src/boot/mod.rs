@@ -1,12 +1,12 @@
 //! The boot profile: how a version that is bad from birth behaves, from the configuration alone.
 //!
-//! [`profile`] is what can be asked for; [`App`](crate::app::App) carries it out through [`Booting`].
+//! [`profile`] is what can be asked for; the daemon carries it out through [`Booting`].
 //! Whatever it starts goes through the same session as a client's starts, so that all that shows or ends
 //! a run works on it too.
 
 mod crash_loop;
 mod onset;
-pub mod profile;
+pub(crate) mod profile;
 
 use std::io;
 use std::path::Path;
@@ -16,18 +16,19 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::fault::arrivals::Arrivals;
 use crate::ledger::Ledger;
-use crate::ledger::event::{Asker, Draft, Kind};
+use crate::ledger::event::{EventKind, NewEvent};
+use crate::lifecycle::readiness::Readiness;
 use crate::manager::session::{Onsets, SessionManager};
 use crate::manager::terms::Terms;
-use crate::metrics::requests::Requests;
-use crate::readiness::Readiness;
-use crate::scenarios;
+use crate::plugin::Plugin;
+use crate::run::Initiator;
 use profile::{Boot, FATAL};
 
 /// A profile that is being carried out. All its times count from the process's begin.
 #[derive(Debug)]
-pub struct Booting {
+pub(crate) struct Booting {
     profile: Boot,
     began: Instant,
     /// Which boot of a crash loop this is; none where it does not crash, or no longer.
@@ -36,7 +37,7 @@ pub struct Booting {
 
 /// How the profile ends the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ending {
+pub(crate) struct Ending {
     at: Instant,
     exit_code: u8,
     message: String,
@@ -47,7 +48,7 @@ impl Booting {
     ///
     /// # Errors
     /// The boot cannot be counted: the loop would never heal.
-    pub fn begin(profile: Boot, data_dir: &Path) -> io::Result<Self> {
+    pub(crate) fn begin(profile: Boot, data_dir: &Path) -> io::Result<Self> {
         let began = Instant::now();
         let mut crashing_boot = None;
         if let Some(crash) = &profile.crash_loop {
@@ -72,13 +73,12 @@ impl Booting {
     }
 
     /// Which boot of a crash loop this is, from 1; none where it is to live.
-    #[must_use]
-    pub fn crashing_boot(&self) -> Option<u32> {
+    pub(crate) fn crashing_boot(&self) -> Option<u32> {
         self.crashing_boot
     }
 
     /// Waits until the daemon may listen; or until it is to end, and tells how.
-    pub async fn before_listening(&self) -> Option<Ending> {
+    pub(crate) async fn before_listening(&self) -> Option<Ending> {
         let fails_first = self.fails_while(false);
         let ending = self.crashes().into_iter().chain(fails_first.clone());
         let ending = ending.min_by_key(|ending| ending.at);
@@ -96,7 +96,7 @@ impl Booting {
     }
 
     /// Waits until the daemon, which listens, is to end; forever where it is not.
-    pub async fn while_listening(&self) -> Ending {
+    pub(crate) async fn while_listening(&self) -> Ending {
         let endings = self.crashes().into_iter().chain(self.fails_while(true));
         match endings.min_by_key(|ending| ending.at) {
             Some(ending) => {
@@ -108,52 +108,61 @@ impl Booting {
     }
 
     /// Starts what is there from the first request on.
-    pub async fn start_first(&self, sessions: &SessionManager) {
+    pub(crate) async fn start_first(
+        &self,
+        sessions: &SessionManager,
+        registry: &[&'static dyn Plugin],
+    ) {
         let first = self.profile.scenarios.iter();
         let first = first.filter(|run| run.onset.is_at_once());
-        let runs: Vec<_> = first.filter_map(|run| run.plan(scenarios::ALL)).collect();
+        let runs: Vec<_> = first.filter_map(|run| run.plan(registry)).collect();
         if !runs.is_empty() {
             // What could not start is told in the log and in the session.
             drop(
                 sessions
-                    .start_set(runs, Terms::default(), Some(Asker::Boot))
+                    .start_set(runs, Terms::default(), Some(Initiator::Boot))
                     .await,
             );
         }
     }
 
     /// What starts later, to be called off by whoever ends or replaces it before.
-    #[must_use]
-    pub fn onsets(&self, root: &CancellationToken) -> Onsets {
+    pub(crate) fn onsets(&self, root: &CancellationToken) -> Onsets {
         let late = self.profile.scenarios.iter();
         let late = late.filter(|run| !run.onset.is_at_once());
         late.map(|run| (run.name, root.child_token())).collect()
     }
 
     /// Starts the rest, each when its time has come. Ends when nothing is left to start.
-    pub async fn start_late(
+    pub(crate) async fn start_late(
         &self,
         sessions: &SessionManager,
+        registry: &[&'static dyn Plugin],
         onsets: &Onsets,
         readiness: &Readiness,
-        requests: &Requests,
+        arrivals: &Arrivals,
     ) {
         let late = self.profile.scenarios.iter().filter_map(|run| {
             let called_off = onsets.get(run.name)?;
-            let due = run.onset.due(self.began, readiness, requests);
-            Some(onset::start_when(due, run, called_off, sessions))
+            let due = run.onset.due(self.began, readiness, arrivals);
+            Some(onset::start_when(
+                due,
+                run.name,
+                run.plan(registry),
+                called_off,
+                sessions,
+            ))
         });
         futures_util::future::join_all(late).await;
     }
 
     /// Whether the service is ready as soon as it listens.
-    #[must_use]
-    pub fn is_ready_at_once(&self) -> bool {
+    pub(crate) fn is_ready_at_once(&self) -> bool {
         !self.profile.never_ready && self.profile.ready_after.is_zero()
     }
 
     /// Waits until the service is to turn ready; forever where it never is.
-    pub async fn until_ready(&self) {
+    pub(crate) async fn until_ready(&self) {
         if self.profile.never_ready {
             return std::future::pending().await;
         }
@@ -183,12 +192,12 @@ impl Booting {
 
 impl Ending {
     /// Logs the error and notes the end; returns the exit code when that is on disk.
-    pub async fn told(self, ledger: &Ledger) -> i32 {
+    pub(crate) async fn record(self, ledger: &Ledger) -> i32 {
         let Self {
             exit_code, message, ..
         } = self;
         error!("{message}");
-        let mut intent = Draft::new(Kind::ExitIntent).by(Some(Asker::Boot));
+        let mut intent = NewEvent::new(EventKind::ExitIntent).by(Some(Initiator::Boot));
         intent.event.exit_code = Some(exit_code.into());
         intent.event.error = Some(message);
         ledger.note(intent);
@@ -199,7 +208,7 @@ impl Ending {
 
 /// Does nothing, forever. No signal handler is installed yet: a signal does what it does to any process
 /// that has none, and to process 1 of a container that is nothing at all.
-pub fn hang() -> ! {
+pub(crate) fn hang() -> ! {
     loop {
         std::thread::park();
     }

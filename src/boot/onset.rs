@@ -7,18 +7,16 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::profile::BootRun;
-use crate::fields::Fields;
-use crate::ledger::event::Asker;
-use crate::manager::session::SessionManager;
+use crate::fault::arrivals::Arrivals;
+use crate::input::Fields;
+use crate::lifecycle::readiness::Readiness;
+use crate::manager::session::{PlannedRun, SessionManager};
 use crate::manager::terms::Terms;
-use crate::metrics::requests::Requests;
-use crate::readiness::Readiness;
-use crate::scenarios;
+use crate::run::Initiator;
 
 /// What must have happened before a scenario starts; nothing means at once. All of it must have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Onset {
+pub(crate) struct Onset {
     /// So long after the process's begin, or after it turned ready if that is waited for too.
     pub after: Duration,
     /// So many requests have come to the service listener.
@@ -48,13 +46,12 @@ impl Onset {
     }
 
     /// Whether nothing is to be waited for.
-    #[must_use]
-    pub fn is_at_once(&self) -> bool {
+    pub(crate) fn is_at_once(&self) -> bool {
         *self == Self::default()
     }
 
     /// Waits until the time has come.
-    pub(super) async fn due(self, began: Instant, readiness: &Readiness, requests: &Requests) {
+    pub(super) async fn due(self, began: Instant, readiness: &Readiness, arrivals: &Arrivals) {
         let in_time = async {
             let mut from = began;
             if self.when_ready {
@@ -63,32 +60,33 @@ impl Onset {
             }
             sleep_until(from + self.after).await;
         };
-        tokio::join!(in_time, requests.arrived(self.after_requests.into()));
+        tokio::join!(in_time, arrivals.reach(self.after_requests.into()));
     }
 }
 
 /// Starts `run` beside what runs when it is `due`, unless that is called off.
 pub(super) async fn start_when(
     due: impl Future<Output = ()>,
-    run: &BootRun,
+    name: &'static str,
+    planned: Option<PlannedRun>,
     called_off: &CancellationToken,
     sessions: &SessionManager,
 ) {
     tokio::select! {
         biased;
         () = called_off.cancelled() => {
-            info!(scenario = run.name, "Boot profile: a scenario that was to start is called off.");
+            info!(scenario = name, "Boot profile: a scenario that was to start is called off.");
             return;
         }
         () = due => {}
     }
-    let Some(planned) = run.plan(scenarios::ALL) else {
+    let Some(planned) = planned else {
         return;
     };
     // What could not start is told in the log and in the session.
     drop(
         sessions
-            .start_one(planned, Terms::default(), Some(Asker::Boot))
+            .start_one(planned, Terms::default(), Some(Initiator::Boot))
             .await,
     );
 }

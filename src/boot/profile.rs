@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-pub use super::onset::Onset;
-use crate::fields::{Field, FieldError, Fields};
+pub(crate) use super::onset::Onset;
+use crate::input::{Field, FieldError, Fields, collect};
+use crate::manager::plan_entry;
 use crate::manager::session::PlannedRun;
-use crate::manager::{both, plan_entry};
 use crate::plugin::Plugin;
 
 /// The longest time of a profile, in seconds: a day.
@@ -19,7 +19,7 @@ pub(super) const FATAL: &str =
 /// How a version that is bad from birth behaves. All times count from the process's begin. The default
 /// is a good version.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Boot {
+pub(crate) struct Boot {
     /// What starts by itself; each scenario stands there once.
     pub scenarios: Vec<BootRun>,
     /// Nothing listens before.
@@ -38,7 +38,7 @@ pub struct Boot {
 
 /// A scenario that starts by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BootRun {
+pub(crate) struct BootRun {
     /// The scenario.
     pub name: &'static str,
     /// Its parameters as they were given, which are good.
@@ -51,8 +51,7 @@ pub struct BootRun {
 
 impl BootRun {
     /// The start, made of the `registry` that the profile was read with.
-    #[must_use]
-    pub fn plan(&self, registry: &[&'static dyn Plugin]) -> Option<PlannedRun> {
+    pub(crate) fn plan(&self, registry: &[&'static dyn Plugin]) -> Option<PlannedRun> {
         let plugin = registry.iter().find(|plugin| plugin.name() == self.name)?;
         let plan = plugin.plan("", self.params.clone()).ok()?;
         Some(PlannedRun {
@@ -65,7 +64,7 @@ impl BootRun {
 
 /// An error that ends the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fail {
+pub(crate) struct Fail {
     /// When.
     pub after: Duration,
     /// Whether the daemon listens and serves until then.
@@ -78,7 +77,7 @@ pub struct Fail {
 
 /// An error that ends the first boots.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CrashLoop {
+pub(crate) struct CrashLoop {
     /// How many boots it ends.
     pub boots: u32,
     /// When.
@@ -89,7 +88,7 @@ pub struct CrashLoop {
 
 impl Boot {
     /// Reads the members of `Boot`, with the scenarios of `registry`.
-    pub fn read(fields: &mut Fields, registry: &'static [&'static dyn Plugin]) -> Self {
+    pub(crate) fn read(fields: &mut Fields, registry: &'static [&'static dyn Plugin]) -> Self {
         let about = "Scenarios that start by themselves: as in a composite start, and each with what is \
                      to be waited for (after, after_requests, when_ready).";
         let mut seen = Vec::new();
@@ -214,7 +213,7 @@ fn read_run(
     let onset = Onset::read(&mut fields);
     let waited_for = fields.finish();
     let planned = plan_entry(registry, at, entry, seen, &Onset::KEYS);
-    let (planned, waited_for) = both(planned, waited_for)?;
+    let (planned, waited_for) = collect(planned, waited_for)?;
     let run = BootRun {
         name: planned.plan.name,
         params: params.unwrap_or_default(),

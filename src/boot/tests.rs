@@ -4,8 +4,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::fields::{FieldError, Fields};
-use crate::json::arbitrary;
+use crate::input::json::arbitrary;
+use crate::input::{FieldError, Fields};
+use crate::scenarios;
 
 const KEYS: &[&str] = &[
     "scenarios",
@@ -226,7 +227,7 @@ async fn a_listening_failure_counts_from_the_begin() {
 
 #[tokio::test(start_paused = true)]
 async fn an_onset_waits_for_all_that_it_names() {
-    let (readiness, requests) = (Readiness::default(), Requests::default());
+    let (readiness, arrivals) = (Readiness::default(), Arrivals::default());
     let began = Instant::now();
     let onset = profile::Onset {
         after: Duration::from_secs(3),
@@ -237,14 +238,14 @@ async fn an_onset_waits_for_all_that_it_names() {
         sleep_until(began + Duration::from_secs(10)).await;
         readiness.begin();
     };
-    tokio::join!(onset.due(began, &readiness, &requests), ready_later);
+    tokio::join!(onset.due(began, &readiness, &arrivals), ready_later);
     // From the moment it was ready, not from the begin.
     assert_eq!(began.elapsed().as_secs(), 13);
     let waits_for_one = profile::Onset {
         after_requests: 1,
         ..profile::Onset::default()
     };
-    let due = waits_for_one.due(began, &readiness, &requests);
+    let due = waits_for_one.due(began, &readiness, &arrivals);
     assert!(
         tokio::time::timeout(Duration::from_secs(60), due)
             .await

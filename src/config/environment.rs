@@ -4,10 +4,10 @@ use std::ffi::OsString;
 
 use serde_json::Value;
 
-use crate::json::StrictValue;
+use crate::input::json::StrictValue;
 
 /// The environment, as a parameter, so that tests need not change the process's own.
-pub trait Env {
+pub(crate) trait Env {
     /// The value of the variable `name`.
     fn get(&self, name: &str) -> Option<OsString>;
     /// The names of all variables.
@@ -16,7 +16,7 @@ pub trait Env {
 
 /// The environment of this process.
 #[derive(Debug, Clone, Copy)]
-pub struct ProcessEnv;
+pub(crate) struct ProcessEnv;
 
 impl Env for ProcessEnv {
     fn get(&self, name: &str) -> Option<OsString> {
@@ -28,54 +28,80 @@ impl Env for ProcessEnv {
     }
 }
 
-/// The variables and the keys that they set; of two that set the same, the later one wins.
-pub(super) const VARIABLES: &[(&str, &[&str])] = &[
-    ("MOCKSERVER_NAME", &["Name"]),
-    ("MOCKSERVER_VERSION", &["Version"]),
-    ("MOCKSERVER_HOST", &["Host"]),
-    ("MOCKSERVER_PORT", &["Port"]),
-    ("MOCKSERVER_LOG_MODE", &["Log", "Mode"]),
-    ("MOCKSERVER_LOG_LEVEL", &["Log", "Level"]),
-    ("MOCKSERVER_LOG_PATH", &["Log", "Path"]),
-    ("MOCKSERVER_LOG_FORMAT", &["Log", "Format"]),
-    ("MOCKSERVER_ADMIN_HOST", &["Admin", "Host"]),
-    ("MOCKSERVER_ADMIN_PORT", &["Admin", "Port"]),
-    ("MOCKSERVER_AUTH_TOKEN", &["Auth", "Token"]),
-    ("MOCKSERVER_AUTH_TOKEN_FILE", &["Auth", "TokenFile"]),
-    ("MOCKSERVER_AUTH_PROTECT_READS", &["Auth", "ProtectReads"]),
-    ("MOCKSERVER_AUTH_ALLOWED_HOSTS", &["Auth", "AllowedHosts"]),
-    ("MOCKSERVER_DATA_DIR", &["DataDir"]),
-    // The name that every OpenTelemetry SDK knows and that operators of Kubernetes set for all pods.
-    ("OTEL_EXPORTER_OTLP_ENDPOINT", &["Otel", "Endpoint"]),
-    ("MOCKSERVER_OTEL_ENDPOINT", &["Otel", "Endpoint"]),
-    ("MOCKSERVER_LIMITS_CPU_PERCENT", &["Limits", "CpuPercent"]),
-    ("MOCKSERVER_LIMITS_CPU_CORES", &["Limits", "CpuCores"]),
-    ("MOCKSERVER_LIMITS_MEMORY_MB", &["Limits", "MemoryMb"]),
-    (
-        "MOCKSERVER_LIMITS_MEMORY_PERCENT",
-        &["Limits", "MemoryPercent"],
-    ),
-    (
-        "MOCKSERVER_LIMITS_DISK_MB_PER_SECOND",
-        &["Limits", "DiskMbPerSecond"],
-    ),
-    (
-        "MOCKSERVER_LIMITS_TASKS_PER_SECOND",
-        &["Limits", "TasksPerSecond"],
-    ),
-    ("MOCKSERVER_LIMITS_TASKS", &["Limits", "Tasks"]),
-    ("MOCKSERVER_LIMITS_LATENCY_MS", &["Limits", "LatencyMs"]),
-    ("MOCKSERVER_LIMITS_MAX_DURATION", &["Limits", "MaxDuration"]),
-    (
-        "MOCKSERVER_LIMITS_DEFAULT_DURATION",
-        &["Limits", "DefaultDuration"],
-    ),
-    (
-        "MOCKSERVER_LIMITS_CONCURRENT_SCENARIOS",
-        &["Limits", "ConcurrentScenarios"],
-    ),
-    ("MOCKSERVER_LIMITS_SCENARIOS", &["Limits", "Scenarios"]),
-];
+/// One key of the configuration, as the environment and the flags set it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Setting {
+    /// The key and its sections, such as `["Log", "Level"]`.
+    pub(crate) path: Vec<String>,
+    /// The variable that sets it: its path in upper case, such as `MOCKSERVER_LOG_LEVEL`.
+    pub(crate) variable: String,
+    /// JSON Schema of its value.
+    pub(crate) schema: Value,
+}
+
+impl Setting {
+    /// The value as a file would hold it, since the environment and the flags know only text. What does not
+    /// parse stays a text, and is refused where it is read.
+    pub(super) fn typed(&self, text: String) -> Value {
+        let parsed = match self.schema["type"].as_str() {
+            Some("array") => return text.split(',').map(str::trim).collect(),
+            Some("boolean") => text.parse::<bool>().ok().map(Value::from),
+            Some("integer" | "number") => match text.parse::<u64>() {
+                Ok(whole) => Some(whole.into()),
+                // JSON has no infinities.
+                Err(_) => text
+                    .parse()
+                    .ok()
+                    .filter(|n: &f64| n.is_finite())
+                    .map(Value::from),
+            },
+            _ => None,
+        };
+        parsed.unwrap_or(Value::String(text))
+    }
+}
+
+/// Every key that one variable sets, in the order of `schema`. `Boot` has a variable for all of it.
+pub(crate) fn settings_of(schema: &Value) -> Vec<Setting> {
+    let mut settings = Vec::new();
+    collect(schema, &[], &mut settings);
+    settings
+}
+
+fn collect(schema: &Value, at: &[String], settings: &mut Vec<Setting>) {
+    for (key, schema) in schema["properties"].as_object().into_iter().flatten() {
+        let path = [at, std::slice::from_ref(key)].concat();
+        if key == "Boot" {
+            continue;
+        }
+        if schema["type"] == "object" {
+            collect(schema, &path, settings);
+            continue;
+        }
+        settings.push(Setting {
+            variable: variable_of(&path),
+            path,
+            schema: schema.clone(),
+        });
+    }
+}
+
+/// `["Limits", "CpuPercent"]` is `MOCKSERVER_LIMITS_CPU_PERCENT`.
+fn variable_of(path: &[String]) -> String {
+    let mut name = "MOCKSERVER".to_owned();
+    for key in path {
+        for c in key.chars() {
+            if c.is_ascii_uppercase() {
+                name.push('_');
+            }
+            name.push(c.to_ascii_uppercase());
+        }
+    }
+    name
+}
+
+/// The name that every OpenTelemetry SDK knows and that operators of Kubernetes set for all pods.
+pub(super) const OTLP_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
 /// The variables that set the token, in two ways.
 pub(super) const TOKEN_VARIABLES: [&str; 2] =
@@ -107,18 +133,20 @@ pub(super) fn read_safe_boot(text: Option<&str>) -> Result<bool, String> {
 
 /// The variables of `env` that are named like ours and set nothing. They are no reason to refuse: the
 /// examples' clients have some such as `MOCKSERVER_URL`, which may stand in the same shell.
-pub(super) fn unknown_variables(env: &dyn Env) -> Vec<String> {
+pub(super) fn unknown_variables(env: &dyn Env, settings: &[Setting]) -> Vec<String> {
     let is_ours = |name: &str| {
-        let variables = VARIABLES.iter().map(|(variable, _)| *variable);
+        let variables = settings.iter().map(|setting| setting.variable.as_str());
         variables.chain([BOOT, SAFE_BOOT]).any(|ours| ours == name)
     };
     let names = env.names().into_iter();
     let mut unknown: Vec<String> = names
         .filter_map(|name| name.into_string().ok())
-        .filter(|name| name.starts_with("MOCKSERVER_") && !is_ours(name) && !is_link_name(name))
+        .filter(|name| {
+            name.starts_with("MOCKSERVER_") && !is_ours(name) && !is_service_link_name(name)
+        })
         .filter(|name| {
             let value = env.get(name).and_then(|value| value.into_string().ok());
-            !(name.ends_with("_PORT") && value.is_some_and(|value| is_link(&value)))
+            !(name.ends_with("_PORT") && value.is_some_and(|value| is_service_link(&value)))
         })
         .collect();
     unknown.sort_unstable();
@@ -127,7 +155,7 @@ pub(super) fn unknown_variables(env: &dyn Env) -> Vec<String> {
 
 /// Whether `name` is one that Kubernetes gives to the addresses of a Service, such as
 /// `MOCKSERVER_SERVICE_PORT_HTTP` and `MOCKSERVER_PORT_8888_TCP_ADDR`.
-fn is_link_name(name: &str) -> bool {
+fn is_service_link_name(name: &str) -> bool {
     let numbered = |after: &str| after.starts_with(|c: char| c.is_ascii_digit());
     name.ends_with("_SERVICE_HOST")
         || name.ends_with("_SERVICE_PORT")
@@ -136,7 +164,7 @@ fn is_link_name(name: &str) -> bool {
 }
 
 /// Whether `value` is the address of a Service, as Kubernetes puts it in the environment of pods.
-pub(super) fn is_link(value: &str) -> bool {
+pub(super) fn is_service_link(value: &str) -> bool {
     let protocols = ["tcp://", "udp://", "sctp://"];
     protocols.iter().any(|protocol| value.starts_with(protocol))
 }

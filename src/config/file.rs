@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::ConfigError;
-use crate::json::StrictValue;
+use crate::input::json::StrictValue;
 
 /// The file that is read when none is named; it may be missing.
-pub const DEFAULT_FILE: &str = "etc/mockserver.yaml";
+pub(crate) const DEFAULT_FILE: &str = "etc/mockserver.yaml";
 
 /// The largest configuration file that is read, in bytes.
 const LARGEST_FILE: u64 = 1024 * 1024;

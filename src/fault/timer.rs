@@ -15,7 +15,7 @@ use crate::sync::{Arc, Builder, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// A handle to the timer; the thread ends when the last handle and the last sleep are gone.
 #[derive(Debug, Clone)]
-pub struct FineTimer(Arc<Owner>);
+pub(crate) struct FineTimer(Arc<Owner>);
 
 #[derive(Debug)]
 struct Owner(Arc<Shared>);
@@ -77,7 +77,7 @@ impl FineTimer {
     ///
     /// # Errors
     /// The system has no thread to give.
-    pub fn start() -> std::io::Result<Self> {
+    pub(crate) fn start() -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let run = Arc::clone(&shared);
         Builder::new()
@@ -87,8 +87,7 @@ impl FineTimer {
     }
 
     /// Completes at `deadline`, never before. Dropping it forgets the deadline.
-    #[must_use]
-    pub fn sleep_until(&self, deadline: Instant) -> FineSleep {
+    pub(crate) fn sleep_until(&self, deadline: Instant) -> FineSleep {
         FineSleep {
             timer: self.clone(),
             deadline,
@@ -106,7 +105,7 @@ impl Drop for Owner {
 
 /// A sleep of a [`FineTimer`].
 #[derive(Debug)]
-pub struct FineSleep {
+pub(crate) struct FineSleep {
     timer: FineTimer,
     deadline: Instant,
     /// Its number in the queue once it was polled.

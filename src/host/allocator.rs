@@ -23,7 +23,7 @@ static FREED: OnceLock<SyncSender<()>> = OnceLock::new();
 ///
 /// # Errors
 /// The system has no thread to give.
-pub fn start() -> io::Result<()> {
+pub(crate) fn start() -> io::Result<()> {
     if cfg!(target_env = "gnu") {
         let (tell, told) = sync_channel(1);
         let thread = Builder::new().name("allocator".to_owned());
@@ -35,7 +35,7 @@ pub fn start() -> io::Result<()> {
 }
 
 /// Says that much was freed. Never waits.
-pub fn note_freed() {
+pub(crate) fn note_freed() {
     if let Some(freed) = FREED.get() {
         // It was said already where there is no room.
         freed.try_send(()).ok();

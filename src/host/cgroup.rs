@@ -17,7 +17,7 @@ const UNLIMITED_BYTES: u64 = 1 << 60;
 /// Which hierarchies are mounted where is looked up once, on construction. Which group the process
 /// is in, and everything the group's files say, is read again at each call.
 #[derive(Debug, Clone)]
-pub struct Cgroup {
+pub(crate) struct Cgroup {
     mounts: Vec<Mount>,
     proc_self: PathBuf,
     online_cpus: PathBuf,
@@ -27,7 +27,7 @@ pub struct Cgroup {
 
 /// How many cores' worth of CPU time the process can use, and what says so.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct CpuLimit {
+pub(crate) struct CpuLimit {
     /// Cores: seconds of CPU time per second. A fraction is exact, never rounded (0.25, 1.5).
     pub cores: f64,
     /// What sets the limit.
@@ -36,7 +36,7 @@ pub struct CpuLimit {
 
 /// What sets a [`CpuLimit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CpuLimitSource {
+pub(crate) enum CpuLimitSource {
     /// A CFS bandwidth quota of a control group, no larger than the CPUs the process may run on.
     Quota,
     /// The process may run on some of the online CPUs only: a cpuset, or an affinity mask.
@@ -50,7 +50,7 @@ pub enum CpuLimitSource {
 /// Source: `cpu.stat` in `Documentation/admin-guide/cgroup-v2.rst` and
 /// `Documentation/scheduler/sched-bwc.rst` of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Throttled {
+pub(crate) struct Throttled {
     /// Quota periods in which the group wanted to run (`nr_periods`).
     pub periods: u64,
     /// Those of them in which it used up its quota and was stopped (`nr_throttled`).
@@ -62,7 +62,7 @@ pub struct Throttled {
 
 impl Cgroup {
     /// The running process's own: `/sys/fs/cgroup` and `/proc/self`.
-    pub fn system() -> Self {
+    pub(crate) fn system() -> Self {
         Self {
             is_live: true,
             ..Self::at("/sys/fs/cgroup", "/proc/self")
@@ -76,7 +76,7 @@ impl Cgroup {
     /// it places none inside, the layout is guessed from the folders' names. The online CPUs are
     /// taken from `<root>/../../devices/system/cpu/online`, which is where sysfs has them, else
     /// from the machine.
-    pub fn at(root: impl Into<PathBuf>, proc_self: impl Into<PathBuf>) -> Self {
+    pub(crate) fn at(root: impl Into<PathBuf>, proc_self: impl Into<PathBuf>) -> Self {
         let (root, proc_self) = (root.into(), proc_self.into());
         let mut mounts = listed_mounts(&root, &proc_self);
         if mounts.is_empty() {
@@ -99,7 +99,7 @@ impl Cgroup {
     ///
     /// Source: `cpu.max` in `Documentation/admin-guide/cgroup-v2.rst` and
     /// `Documentation/scheduler/sched-bwc.rst` of the kernel.
-    pub fn cpu_limit(&self) -> CpuLimit {
+    pub(crate) fn cpu_limit(&self) -> CpuLimit {
         let runnable = self.runnable_cpus();
         match tightest_quota(&self.groups("cpu")) {
             Some((cores, _)) if cores <= runnable.cores => CpuLimit {
@@ -119,7 +119,7 @@ impl Cgroup {
     ///
     /// Source: `Documentation/admin-guide/cgroup-v2.rst` and
     /// `Documentation/admin-guide/cgroup-v1/memory.rst` of the kernel.
-    pub fn memory_limit(&self) -> Option<u64> {
+    pub(crate) fn memory_limit(&self) -> Option<u64> {
         self.groups("memory")
             .iter()
             .filter_map(Group::memory_limit)
@@ -134,7 +134,7 @@ impl Cgroup {
     /// kernel charges, and the one told here.
     ///
     /// Source: the working set of kubelet and cAdvisor, by which Kubernetes evicts pods.
-    pub fn memory_used(&self) -> Option<u64> {
+    pub(crate) fn memory_used(&self) -> Option<u64> {
         self.groups("memory").iter().find_map(Group::memory_used)
     }
 
@@ -144,7 +144,7 @@ impl Cgroup {
     /// It is not always [`memory_limit`](Self::memory_limit) less
     /// [`memory_used`](Self::memory_used): the limit of an ancestor is shared with that ancestor's
     /// other groups. Usage is counted as in `memory_used`; one that cannot be read counts as 0.
-    pub fn memory_headroom(&self) -> Option<u64> {
+    pub(crate) fn memory_headroom(&self) -> Option<u64> {
         self.groups("memory")
             .iter()
             .filter_map(Group::memory_headroom)
@@ -156,14 +156,14 @@ impl Cgroup {
     ///
     /// Source: `memory.events` in `Documentation/admin-guide/cgroup-v2.rst` and `memory.oom_control`
     /// in `Documentation/admin-guide/cgroup-v1/memory.rst` of the kernel.
-    pub fn oom_kills(&self) -> Option<u64> {
+    pub(crate) fn oom_kills(&self) -> Option<u64> {
         self.groups("memory").iter().find_map(Group::oom_kills)
     }
 
     /// How often the CPU quota held the process back: `cpu.stat` of the group that has the tightest
     /// quota, else of the process's own group (or its nearest ancestor that schedules CPU time).
     /// `None` if it tells nothing of throttling.
-    pub fn throttled(&self) -> Option<Throttled> {
+    pub(crate) fn throttled(&self) -> Option<Throttled> {
         let groups = self.groups("cpu");
         match tightest_quota(&groups) {
             Some((_, group)) => group.throttled(),

@@ -3,11 +3,10 @@
 //! ask to tell the share in absolute figures. It must never fail, never round a figure, never
 //! remember one (limits change while the process runs) and never change anything it reads.
 
-pub mod allocator;
-pub mod cgroup;
-pub mod process;
-pub mod runtimes;
-pub mod threads;
+pub(crate) mod allocator;
+pub(crate) mod cgroup;
+pub(crate) mod process;
+pub(crate) mod runtimes;
 
 use std::fs;
 use std::path::Path;
@@ -25,7 +24,7 @@ const ONLINE_CPUS: &str = "/sys/devices/system/cpu/online";
 ///
 /// Read from `/sys/devices/system/cpu/online`; without that file, the CPUs of `/proc/stat` are
 /// counted. At least 1.
-pub fn online_cpus() -> usize {
+pub(crate) fn online_cpus() -> usize {
     // Not std's available_parallelism: that one is already cut down to affinity and quota.
     cpus_listed_in(Path::new(ONLINE_CPUS))
         .or_else(cpus_of_proc_stat)
@@ -36,7 +35,7 @@ pub fn online_cpus() -> usize {
 /// ([`Cgroup::memory_limit`]) or the machine's `MemTotal`, whichever is smaller.
 ///
 /// 0 when neither can be read: a caller that takes a share of it then takes nothing.
-pub fn memory_limit_bytes(cgroup: &Cgroup) -> u64 {
+pub(crate) fn memory_limit_bytes(cgroup: &Cgroup) -> u64 {
     smaller_known(
         cgroup.memory_limit(),
         machine_memory().map(|machine| machine.total_memory()),
@@ -47,7 +46,7 @@ pub fn memory_limit_bytes(cgroup: &Cgroup) -> u64 {
 /// limits ([`Cgroup::memory_headroom`]) or the machine's `MemAvailable`, whichever is smaller.
 ///
 /// 0 when neither can be read. Swap is not counted as room.
-pub fn memory_headroom_bytes(cgroup: &Cgroup) -> u64 {
+pub(crate) fn memory_headroom_bytes(cgroup: &Cgroup) -> u64 {
     smaller_known(
         cgroup.memory_headroom(),
         machine_memory().map(|machine| machine.available_memory()),

@@ -9,14 +9,12 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 /// CPU time that all threads of this process have used.
-#[must_use]
-pub fn process_cpu() -> Duration {
+pub(crate) fn process_cpu() -> Duration {
     as_duration(clock_gettime(ClockId::ProcessCPUTime))
 }
 
 /// CPU time that the calling thread has used.
-#[must_use]
-pub fn thread_cpu() -> Duration {
+pub(crate) fn thread_cpu() -> Duration {
     as_duration(clock_gettime(ClockId::ThreadCPUTime))
 }
 
@@ -30,14 +28,14 @@ fn as_duration(time: Timespec) -> Duration {
 ///
 /// Nice 10 has a tenth of the weight of nice 0 (`sched(7)`): enough for probes and the control API to
 /// pass by, and not so little that another busy process starves the fault.
-pub fn lower_own_priority() -> bool {
+pub(crate) fn lower_own_priority() -> bool {
     // On Linux the priority of "process 0" is that of the calling thread (setpriority(2), Notes).
     rustix::process::setpriority_process(None, 10).is_ok()
 }
 
 /// What the system tells of this process at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// Bytes of memory that are held in RAM.
     pub resident: u64,
     /// Bytes of memory that are mapped.
@@ -55,14 +53,13 @@ pub struct Usage {
 }
 
 /// How many threads this process has; 0 where the system does not tell.
-#[must_use]
-pub fn threads() -> usize {
+pub(crate) fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
 }
 
 /// Reads what this process uses.
 #[derive(Debug)]
-pub struct Meter(Option<(System, Pid)>);
+pub(crate) struct Meter(Option<(System, Pid)>);
 
 impl Default for Meter {
     fn default() -> Self {
@@ -72,13 +69,13 @@ impl Default for Meter {
 
 impl Meter {
     /// Resident memory in bytes now; none where the system does not tell.
-    pub fn resident_bytes(&mut self) -> Option<u64> {
+    pub(crate) fn resident_bytes(&mut self) -> Option<u64> {
         let memory = ProcessRefreshKind::nothing().with_memory();
         self.read(memory).map(sysinfo::Process::memory)
     }
 
     /// All that is told now; none where the system does not tell.
-    pub fn usage(&mut self) -> Option<Usage> {
+    pub(crate) fn usage(&mut self) -> Option<Usage> {
         let wanted = ProcessRefreshKind::nothing()
             .with_memory()
             .with_disk_usage();

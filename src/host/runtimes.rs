@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, Handle, RuntimeMetrics};
 
 /// All runtimes that live now; cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Runtimes(Arc<Shared>);
+pub(crate) struct Runtimes(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -31,7 +31,7 @@ struct Live {
 
 /// What the runtimes do now. All but the tasks is of the runtime that serves requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Load {
+pub(crate) struct Load {
     /// Tasks of all runtimes that have not ended.
     pub tasks: usize,
     /// Threads that run tasks.
@@ -46,8 +46,7 @@ pub struct Load {
 
 /// How many threads serve requests: one for each CPU that this process may use, a quota counted, and at
 /// least 1.
-#[must_use]
-pub fn workers() -> usize {
+pub(crate) fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
@@ -56,7 +55,10 @@ impl Runtimes {
     ///
     /// # Errors
     /// The system has no threads to give.
-    pub fn build_serving(&self, builder: &mut Builder) -> std::io::Result<tokio::runtime::Runtime> {
+    pub(crate) fn build_serving(
+        &self,
+        builder: &mut Builder,
+    ) -> std::io::Result<tokio::runtime::Runtime> {
         let (came, went) = (Arc::clone(&self.0.threads), Arc::clone(&self.0.threads));
         // Tokio tells the number of its blocking threads to unstable builds only.
         let runtime = builder
@@ -72,8 +74,7 @@ impl Runtimes {
     }
 
     /// Counts the tasks of another runtime until the returned value is dropped.
-    #[must_use]
-    pub fn enter(&self, runtime: &Handle) -> RuntimeGuard {
+    pub(crate) fn enter(&self, runtime: &Handle) -> RuntimeGuard {
         let mut live = self.lock();
         live.next_number += 1;
         let number = live.next_number;
@@ -86,8 +87,7 @@ impl Runtimes {
     }
 
     /// What the runtimes do now.
-    #[must_use]
-    pub fn load(&self) -> Load {
+    pub(crate) fn load(&self) -> Load {
         let live = self.lock();
         let others = live.others.iter().map(|(_, other)| other.num_alive_tasks());
         let tasks = others.sum();
@@ -117,7 +117,7 @@ impl Runtimes {
 
 /// A runtime that is counted.
 #[derive(Debug)]
-pub struct RuntimeGuard {
+pub(crate) struct RuntimeGuard {
     runtimes: Runtimes,
     number: u64,
 }

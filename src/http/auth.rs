@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, header};
 
 use super::Api;
-use super::problem::{Kind, Problem};
+use super::problem::{Problem, ProblemKind};
 
 /// Lets a request pass that carries the token, or any where none is configured.
 pub(super) async fn require_token(
@@ -21,7 +21,7 @@ pub(super) async fn require_token(
         return next.run(request).await;
     }
     let detail = "Send the token as \"Authorization: Bearer <token>\".";
-    let mut response = Problem::new(Kind::NoToken, detail).into_response();
+    let mut response = Problem::new(ProblemKind::NoToken, detail).into_response();
     let scheme = HeaderValue::from_static("Bearer");
     response
         .headers_mut()

@@ -13,9 +13,9 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::Api;
-use super::problem::{Kind, Problem};
-use crate::fields::{FieldError, Fields};
-use crate::json::StrictValue;
+use super::problem::{Problem, ProblemKind};
+use crate::input::json::StrictValue;
+use crate::input::{FieldError, Fields};
 
 /// The largest body that is read.
 const LARGEST: usize = 64 * 1024;
@@ -84,7 +84,7 @@ impl FromRequest<Api> for JsonObject {
         let bytes = timeout(WITHIN, read(request.into_body(), &api.large_bodies)).await;
         let bytes = bytes.unwrap_or_else(|_| {
             let detail = format!("The body did not come whole within {} s.", WITHIN.as_secs());
-            Err(Problem::new(Kind::BodyTooSlow, detail))
+            Err(Problem::new(ProblemKind::BodyTooSlow, detail))
         })?;
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Ok(Self(Map::new()));
@@ -104,8 +104,9 @@ async fn read(mut body: Body, room: &LargeBodies) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
     let mut large = None;
     while let Some(frame) = body.frame().await {
-        let frame = frame
-            .map_err(|error| Problem::new(Kind::MalformedBody, format!("not readable: {error}")))?;
+        let frame = frame.map_err(|error| {
+            Problem::new(ProblemKind::MalformedBody, format!("not readable: {error}"))
+        })?;
         let Some(data) = frame.data_ref() else {
             continue;
         };
@@ -132,12 +133,12 @@ fn too_many() -> Problem {
     let detail = format!(
         "{LARGE_AT_ONCE} bodies of more than {SMALL} bytes are coming in already; try again, or send less."
     );
-    Problem::new(Kind::TooManyBodies, detail)
+    Problem::new(ProblemKind::TooManyBodies, detail)
 }
 
 fn too_large() -> Problem {
     let detail = format!("A body may have {LARGEST} bytes at most.");
-    Problem::new(Kind::BodyTooLarge, detail)
+    Problem::new(ProblemKind::BodyTooLarge, detail)
 }
 
 async fn swallow(mut body: Body) {
@@ -165,6 +166,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
         Path::from_request_parts(parts, state)
             .await
             .map(|Path(name)| Self(name))
-            .map_err(|error| Problem::new(Kind::MalformedPath, error.body_text()))
+            .map_err(|error| Problem::new(ProblemKind::MalformedPath, error.body_text()))
     }
 }

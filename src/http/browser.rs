@@ -10,7 +10,7 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::Api;
-use super::problem::{Kind, Problem};
+use super::problem::{Problem, ProblemKind};
 
 /// By whom a page made a browser send a request: <https://www.w3.org/TR/fetch-metadata/>.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -22,7 +22,7 @@ pub(super) async fn refuse_foreign_pages(
     next: Next,
 ) -> Response {
     match foreign(request.headers(), &api.allowed_hosts) {
-        Some(why) => Problem::new(Kind::RefusedOrigin, why).into_response(),
+        Some(why) => Problem::new(ProblemKind::RefusedOrigin, why).into_response(),
         None => next.run(request).await,
     }
 }

@@ -6,16 +6,15 @@ use std::net::SocketAddr;
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 
-use crate::ledger::event::Asker;
+use crate::run::Initiator;
 
 /// The other end of a connection.
 #[derive(Debug, Clone, Copy)]
-pub struct Client(SocketAddr);
+pub(crate) struct Client(SocketAddr);
 
 impl Client {
     /// The client at `address`.
-    #[must_use]
-    pub fn at(address: SocketAddr) -> Self {
+    pub(crate) fn at(address: SocketAddr) -> Self {
         // A listener on [::] sees IPv4 clients in a form of IPv6; they are told as they are.
         Self(SocketAddr::new(address.ip().to_canonical(), address.port()))
     }
@@ -23,13 +22,15 @@ impl Client {
 
 /// The client, as one who asks for something; none where the router serves no socket.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Caller(pub(super) Option<Asker>);
+pub(super) struct Caller(pub(super) Option<Initiator>);
 
 impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let client = parts.extensions.get::<Client>();
-        Ok(Self(client.map(|Client(address)| Asker::Client(*address))))
+        Ok(Self(
+            client.map(|Client(address)| Initiator::Client(*address)),
+        ))
     }
 }

@@ -11,8 +11,8 @@ use super::caller::Caller;
 use super::problem::Problem;
 use crate::manager::Started;
 use crate::manager::session::Renewed;
-use crate::manager::timestamp::Timestamp;
 use crate::manager::view::{Detail, SessionStatus};
+use crate::run::Timestamp;
 
 /// The answer to a stop of everything.
 #[derive(Debug, Serialize, JsonSchema)]

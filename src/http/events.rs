@@ -19,12 +19,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::Api;
 use super::body::Name;
-use super::problem::{Kind, Problem};
+use super::problem::{Problem, ProblemKind};
 use super::query::{Parameters, Query};
 use super::route::{Answer, Either, Input, Operation, Output};
-use crate::fields::{FieldError, Fields};
+use crate::input::{FieldError, Fields};
 use crate::ledger::event::Event;
-use crate::ledger::sessions::{self, PastSession};
+use crate::ledger::history::{self, PastSession};
 use crate::ledger::{Ledger, Page};
 use crate::scenarios;
 
@@ -77,7 +77,8 @@ impl Parameters for Wanted {
             .collect();
         let scenario = fields
             .field("scenario", "Only events of this scenario.")
-            .optional_choice(&names);
+            .optional()
+            .choice(&names);
         Self {
             since: told.then_some(since.unsigned_abs()),
             scenario,
@@ -183,9 +184,9 @@ pub(super) async fn sessions(
     State(api): State<Api>,
     Query(form): Query<Form>,
 ) -> Either<Json<PastSessions>, Csv> {
-    let sessions = sessions::derived(&api.ledger.all());
+    let sessions = history::derived(&api.ledger.all());
     if form.as_csv {
-        Either::Other(Csv(sessions::csv(&sessions)))
+        Either::Other(Csv(history::csv(&sessions)))
     } else {
         Either::Usual(Json(PastSessions { sessions }))
     }
@@ -197,17 +198,17 @@ pub(super) async fn session(
     Name(id): Name,
     Query(form): Query<Form>,
 ) -> Result<Either<Json<PastSession>, Csv>, Problem> {
-    let mut sessions = sessions::derived(&api.ledger.all());
+    let mut sessions = history::derived(&api.ledger.all());
     sessions.retain(|session| session.session_id == id);
     if form.as_csv && !sessions.is_empty() {
-        return Ok(Either::Other(Csv(sessions::csv(&sessions))));
+        return Ok(Either::Other(Csv(history::csv(&sessions))));
     }
     match sessions.pop() {
         Some(session) => Ok(Either::Usual(Json(session))),
         None => {
             let detail =
                 format!("{id:?} is not in the ledger; GET /api/v1/sessions lists what is.");
-            Err(Problem::new(Kind::UnknownSession, detail))
+            Err(Problem::new(ProblemKind::UnknownSession, detail))
         }
     }
 }
@@ -300,7 +301,7 @@ impl Input for LastEventId {
         let about = "Only events after this one; goes before `since`.";
         let number = json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX });
         operation.header = Some((LAST_EVENT_ID, about, number));
-        operation.problems.push(Kind::InvalidParams);
+        operation.problems.push(ProblemKind::InvalidParams);
     }
 }
 

@@ -10,7 +10,7 @@ use super::body::NoParameters;
 use super::caller::Caller;
 use super::problem::Problem;
 use crate::manager::session;
-use crate::manager::timestamp::Timestamp;
+use crate::run::Timestamp;
 
 /// The answer to a halt: everything is off.
 #[derive(Debug, Serialize, JsonSchema)]

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, header};
 
 use super::Api;
-use super::problem::{Kind, Problem};
+use super::problem::{Problem, ProblemKind};
 use super::route::{Answer, Operation, Output};
 use crate::metrics::Page;
 use crate::metrics::page::Format;
@@ -55,7 +55,10 @@ fn page(api: &Api, page: Page, headers: &HeaderMap) -> Result<Written, Problem> 
         Ok(text) => Ok(Written { text, format }),
         Err(error) => {
             tracing::error!(%error, "The metrics could not be written.");
-            Err(Problem::new(Kind::Internal, "The daemon's log tells more."))
+            Err(Problem::new(
+                ProblemKind::Internal,
+                "The daemon's log tells more.",
+            ))
         }
     }
 }

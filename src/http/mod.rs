@@ -5,16 +5,16 @@
 mod auth;
 mod body;
 mod browser;
-pub mod caller;
+pub(crate) mod caller;
 mod composite;
 mod docs;
 mod events;
 mod halt;
 mod metrics;
 mod openapi;
-pub mod own_probe;
+pub(crate) mod own_probe;
 mod probes;
-pub mod problem;
+pub(crate) mod problem;
 mod query;
 mod request_log;
 mod route;
@@ -40,16 +40,16 @@ use crate::fault::layer::FaultLayer;
 use crate::fault::table::FaultTable;
 use crate::fault::timer::FineTimer;
 use crate::ledger::Ledger;
+use crate::lifecycle::readiness::Readiness;
 use crate::manager::ScenarioManager;
 use crate::metrics::Metrics;
 use crate::metrics::measure::MeasureLayer;
 use crate::metrics::requests::{CallMeter, Requests, RouteMeter};
-use crate::readiness::Readiness;
 use crate::traces::layer::TraceLayer;
 
 /// What the handlers work with. Every request clones it, so it is two pointers.
 #[derive(Debug, Clone)]
-pub struct Api {
+pub(crate) struct Api {
     parts: Arc<Parts>,
     /// Each listener has its own.
     large_bodies: LargeBodies,
@@ -57,8 +57,7 @@ pub struct Api {
 
 impl Api {
     /// Puts `parts` into reach of the handlers.
-    #[must_use]
-    pub fn new(parts: Parts) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
         Self {
             parts: Arc::new(parts),
             large_bodies: LargeBodies::default(),
@@ -76,7 +75,7 @@ impl Deref for Api {
 
 /// The parts of an [`Api`].
 #[derive(Debug)]
-pub struct Parts {
+pub(crate) struct Parts {
     /// Scenarios and the session.
     pub manager: ScenarioManager,
     /// The metrics of the process.
@@ -106,12 +105,12 @@ pub struct Parts {
 }
 
 /// The routes of the admin listener: no fault ever applies.
-pub fn admin_router(api: Api) -> Router {
+pub(crate) fn admin_router(api: Api) -> Router {
     router(api, None)
 }
 
 /// The routes of the service listener, with the faults of `table` before them.
-pub fn service_router(api: Api, table: &FaultTable) -> Router {
+pub(crate) fn service_router(api: Api, table: &FaultTable) -> Router {
     let front = Front {
         table: table.clone(),
         timer: api.timer.clone(),
@@ -132,7 +131,7 @@ struct Front {
 impl Front {
     /// Only before the service's own work: the other paths name faults.
     fn traced(&self, path: &'static str, counts_as: &str) -> Option<TraceLayer> {
-        let is_own_work = self.requests.has_own_series(counts_as);
+        let is_own_work = Requests::has_own_series(counts_as);
         (self.traced && is_own_work).then(|| TraceLayer::server(path))
     }
 
@@ -146,7 +145,7 @@ impl Front {
 
     /// Before the call to the dependency, which is a call of this service and is measured as such.
     fn call(&self) -> (MeasureLayer<CallMeter>, FaultLayer) {
-        let faults = self.faults(Surface::Dependency).in_dependency();
+        let faults = self.faults(Surface::DependencyCall);
         (MeasureLayer::new(self.requests.calls()), faults)
     }
 
@@ -161,7 +160,7 @@ fn router(api: Api, front: Option<&Front>) -> Router {
         large_bodies: LargeBodies::default(),
         ..api
     };
-    let behind_layers = |routes: Router<Api>, surface, path, counts_as| {
+    let behind_layers = |routes: Router<Api>, surface: Option<Surface>, path, counts_as| {
         // One stack and not a layer after the other: each `layer` call would box every request anew.
         // Outermost first: the log and the metrics see what a caught panic was answered with, and they
         // see what a fault does as any service would.
@@ -170,13 +169,13 @@ fn router(api: Api, front: Option<&Front>) -> Router {
             .option_layer(front.and_then(|front| front.traced(path, counts_as)))
             .option_layer(front.map(|front| front.measured(counts_as)))
             .layer(CatchPanicLayer::custom(problem::panicked))
-            .option_layer(front.map(|front| front.faults(surface)));
+            .option_layer(front.and_then(|front| Some(front.faults(surface?))));
         routes
             .method_not_allowed_fallback(problem::method_not_allowed)
             .layer(layers)
     };
     let no_route = Router::new().fallback(problem::not_found);
-    let mut router = behind_layers(no_route, Surface::Other, "", "other");
+    let mut router = behind_layers(no_route, Some(Surface::Traffic), "", "other");
     if let Some(front) = front {
         router = router.merge(own_probe::route(&api, &front.table));
     }
@@ -193,7 +192,7 @@ fn router(api: Api, front: Option<&Front>) -> Router {
             let no_page = from_fn_with_state(api.clone(), browser::refuse_foreign_pages);
             handler = handler.route_layer(no_page);
         }
-        if route.surface == Surface::Dependency {
+        if route.calls_dependency {
             // Not before the refusal of another method: then nothing is called.
             let call = ServiceBuilder::new()
                 .option_layer(front.and_then(Front::traced_call))

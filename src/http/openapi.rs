@@ -14,7 +14,7 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::problem::{Kind, Problem};
+use super::problem::{Problem, ProblemKind};
 use super::route::{Access, Answer, Body, Operation, Output, Route};
 use super::routes;
 use crate::manager::schema;
@@ -227,13 +227,13 @@ impl Writer<'_> {
             let response = response.or_insert_with(|| json!({ "description": answer.about }));
             response["content"][answer.media_type] = content;
         }
-        let mut problems: BTreeMap<String, Vec<Kind>> = BTreeMap::new();
+        let mut problems: BTreeMap<String, Vec<ProblemKind>> = BTreeMap::new();
         for kind in &operation.problems {
             if problems.values().flatten().any(|known| known == kind) {
                 continue;
             }
             // A scenario that stands in the path can be read.
-            if only.is_some() && *kind == Kind::MalformedPath {
+            if only.is_some() && *kind == ProblemKind::MalformedPath {
                 continue;
             }
             let status = kind.status().as_str().to_owned();
@@ -258,7 +258,7 @@ impl Writer<'_> {
     }
 
     /// A response of problems only, which many operations have: a reference to it.
-    fn shared_response(&mut self, kinds: &[Kind], content: Value) -> Value {
+    fn shared_response(&mut self, kinds: &[ProblemKind], content: Value) -> Value {
         let titles: Vec<&str> = kinds.iter().map(|kind| kind.title()).collect();
         let uris: Vec<String> = kinds.iter().map(|kind| kind.uri()).collect();
         let names = uris.iter().filter_map(|uri| uri.rsplit(':').next());
@@ -270,7 +270,7 @@ impl Writer<'_> {
         reference
     }
 
-    fn problem(&mut self, kinds: &[Kind]) -> Value {
+    fn problem(&mut self, kinds: &[ProblemKind]) -> Value {
         let mut schema = self.generator.subschema_for::<Problem>().to_value();
         let types: Vec<String> = kinds.iter().map(|kind| kind.uri()).collect();
         let statuses: Vec<u16> = kinds.iter().map(|kind| kind.status().as_u16()).collect();
@@ -313,13 +313,15 @@ fn params_name(plugin: &dyn Plugin) -> String {
     format!("{}_params", plugin.name())
 }
 
-fn example_of(kind: Kind) -> Problem {
-    use crate::fields::FieldError;
+fn example_of(kind: ProblemKind) -> Problem {
+    use crate::input::FieldError;
     let error = |pointer, detail| vec![FieldError::new(pointer, detail)];
     match kind {
-        Kind::InvalidParams => Problem::invalid(error("/duration", "must be a number at least 0")),
-        Kind::MalformedBody => Problem::new(kind, "expected value at line 1 column 2"),
-        Kind::UnknownScenario => Problem::new(kind, "\"x\" is not known; known: cpu_burner"),
+        ProblemKind::InvalidParams => {
+            Problem::invalid(error("/duration", "must be a number at least 0"))
+        }
+        ProblemKind::MalformedBody => Problem::new(kind, "expected value at line 1 column 2"),
+        ProblemKind::UnknownScenario => Problem::new(kind, "\"x\" is not known; known: cpu_burner"),
         _ => Problem::new(kind, "What happened, in a sentence."),
     }
 }

@@ -17,18 +17,16 @@ use crate::fault::table::FaultTable;
 
 /// The secret path.
 #[derive(Clone)]
-pub struct OwnProbe(Arc<str>);
+pub(crate) struct OwnProbe(Arc<str>);
 
 impl OwnProbe {
     /// A path that nobody can guess.
-    #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(format!("/health-{:032x}", rand::random::<u128>()).into())
     }
 
     /// The path.
-    #[must_use]
-    pub fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         &self.0
     }
 }

@@ -9,14 +9,14 @@ use http::{HeaderValue, Method, StatusCode, Uri, header};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::fields::FieldError;
+use crate::input::FieldError;
 use crate::manager::ManagerError;
 use crate::manager::session::SessionError;
 use crate::manager::view::Detail;
 
 /// What can go wrong, as seen from outside: the one place that knows each status, type and title.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub(crate) enum ProblemKind {
     /// The body is not JSON, or repeats a key, or did not come whole.
     MalformedBody,
     /// The request line or a header is no HTTP.
@@ -61,7 +61,7 @@ pub enum Kind {
     ShuttingDown,
 }
 
-impl Kind {
+impl ProblemKind {
     /// Its HTTP status, the end of its type, and its title.
     fn row(self) -> (StatusCode, &'static str, &'static str) {
         use StatusCode as S;
@@ -147,27 +147,24 @@ impl Kind {
     }
 
     /// The HTTP status.
-    #[must_use]
-    pub fn status(self) -> StatusCode {
+    pub(crate) fn status(self) -> StatusCode {
         self.row().0
     }
 
     /// The kind in words.
-    #[must_use]
-    pub fn title(self) -> &'static str {
+    pub(crate) fn title(self) -> &'static str {
         self.row().2
     }
 
     /// Names the kind for machines.
-    #[must_use]
-    pub fn uri(self) -> String {
+    pub(crate) fn uri(self) -> String {
         format!("urn:mockserver:problem:{}", self.row().1)
     }
 }
 
 /// An answer that tells what went wrong.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// Names the kind of problem for machines.
     pub r#type: String,
     /// The kind in words.
@@ -192,18 +189,16 @@ fn as_number<S: serde::Serializer>(status: &StatusCode, to: S) -> Result<S::Ok, 
 
 impl Problem {
     /// The media type of a problem document.
-    pub const MEDIA_TYPE: &'static str = "application/problem+json";
+    pub(crate) const MEDIA_TYPE: &'static str = "application/problem+json";
 
     /// The document.
-    #[must_use]
-    pub fn to_json(&self) -> Vec<u8> {
+    pub(crate) fn to_json(&self) -> Vec<u8> {
         // A struct of texts and numbers cannot fail to serialise.
         serde_json::to_vec(self).unwrap_or_default()
     }
 
     /// A problem of the given kind.
-    #[must_use]
-    pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
         Self {
             r#type: kind.uri(),
             title: kind.title(),
@@ -216,8 +211,7 @@ impl Problem {
 
     /// Some values of the request are bad; all of them are listed, up to a number that no honest
     /// mistake reaches.
-    #[must_use]
-    pub fn invalid(mut errors: Vec<FieldError>) -> Self {
+    pub(crate) fn invalid(mut errors: Vec<FieldError>) -> Self {
         const MOST: usize = 100;
         let detail = match errors.as_slice() {
             // The document itself has an empty pointer.
@@ -234,14 +228,13 @@ impl Problem {
         errors.truncate(MOST);
         Self {
             errors,
-            ..Self::new(Kind::InvalidParams, detail)
+            ..Self::new(ProblemKind::InvalidParams, detail)
         }
     }
 
     /// The body is not JSON.
-    #[must_use]
-    pub fn malformed(error: &serde_json::Error) -> Self {
-        Self::new(Kind::MalformedBody, error.to_string())
+    pub(crate) fn malformed(error: &serde_json::Error) -> Self {
+        Self::new(ProblemKind::MalformedBody, error.to_string())
     }
 }
 
@@ -249,26 +242,26 @@ impl From<ManagerError> for Problem {
     fn from(error: ManagerError) -> Self {
         match error {
             ManagerError::UnknownScenario(name, known) => Self::new(
-                Kind::UnknownScenario,
+                ProblemKind::UnknownScenario,
                 format!("{name:?} is not known; known: {}", known.join(", ")),
             ),
             ManagerError::NotAllowed(name) => Self::new(
-                Kind::ScenarioNotAllowed,
+                ProblemKind::ScenarioNotAllowed,
                 format!("{name} is not among the scenarios of Limits.Scenarios."),
             ),
             ManagerError::Invalid(errors) => Self::invalid(errors),
             ManagerError::Session(SessionError::NoRoom(most)) => Self::new(
-                Kind::TooManyScenarios,
+                ProblemKind::TooManyScenarios,
                 format!(
                     "At most {most} may run at once (Limits.ConcurrentScenarios); stop one first."
                 ),
             ),
             ManagerError::Session(SessionError::Halted(since)) => Self::new(
-                Kind::Halted,
+                ProblemKind::Halted,
                 format!("Halted since {since}; POST /api/v1/rearm takes starts again."),
             ),
             ManagerError::Session(SessionError::NoLease) => Self::new(
-                Kind::NoLease,
+                ProblemKind::NoLease,
                 "No session lives that was started with a lease, or its lease is over.",
             ),
             ManagerError::Session(SessionError::NothingStarted(report)) => {
@@ -279,11 +272,11 @@ impl From<ManagerError> for Problem {
                     .collect();
                 Self {
                     details: report.details,
-                    ..Self::new(Kind::StartFailed, reasons.join("; "))
+                    ..Self::new(ProblemKind::StartFailed, reasons.join("; "))
                 }
             }
             ManagerError::Session(SessionError::Closed) => Self::new(
-                Kind::ShuttingDown,
+                ProblemKind::ShuttingDown,
                 "All faults are being stopped; nothing can be started or stopped any more.",
             ),
         }
@@ -300,36 +293,36 @@ impl IntoResponse for Problem {
 }
 
 /// The answer on a path that is no route.
-pub async fn not_found(uri: Uri) -> Problem {
+pub(crate) async fn not_found(uri: Uri) -> Problem {
     // CONNECT names a host and no path.
     let at = match uri.path() {
         "" => uri.to_string(),
         path => path.to_owned(),
     };
     let detail = format!("Nothing is served at {at}.");
-    Problem::new(Kind::UnknownRoute, detail)
+    Problem::new(ProblemKind::UnknownRoute, detail)
 }
 
 /// The answer to a method that a route does not take. The router adds what it does take.
-pub async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+pub(crate) async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     let detail = format!(
         "{} does not take {method}; see the Allow header.",
         uri.path()
     );
-    Problem::new(Kind::MethodNotAllowed, detail)
+    Problem::new(ProblemKind::MethodNotAllowed, detail)
 }
 
-/// The answer where a handler panicked; what it said stands in the log ([`crate::panics`]) and is not the
+/// The answer where a handler panicked; what it said stands in the log ([`crate::lifecycle::panics`]) and is not the
 /// client's.
-pub fn panicked(_panic: Box<dyn Any + Send + 'static>) -> Response {
-    Problem::new(Kind::Internal, "The daemon's log tells more.").into_response()
+pub(crate) fn panicked(_panic: Box<dyn Any + Send + 'static>) -> Response {
+    Problem::new(ProblemKind::Internal, "The daemon's log tells more.").into_response()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manager::timestamp::Timestamp;
     use crate::manager::view::StartReport;
+    use crate::run::Timestamp;
 
     #[test]
     fn a_fault_of_the_document_itself_is_told_without_a_place() {

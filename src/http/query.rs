@@ -8,7 +8,7 @@ use http::request::Parts;
 use serde_json::{Map, Value};
 
 use super::problem::Problem;
-use crate::fields::{FieldError, Fields, pointer_to};
+use crate::input::{FieldError, Fields, pointer_to};
 
 /// What a query says, read by one function that is its only definition.
 pub(super) trait Parameters: fmt::Debug + Send + Sized {
@@ -63,7 +63,10 @@ mod tests {
         fn read(fields: &mut Fields) -> Self {
             let n = fields.field("n", "A number.").integer(0..=9_i64, 1);
             let any = |text: &str| Some(text.to_owned());
-            Self(n, fields.field("t", "A text.").optional_text("a text", any))
+            Self(
+                n,
+                fields.field("t", "A text.").optional().text("a text", any),
+            )
         }
     }
 

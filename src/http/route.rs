@@ -18,10 +18,10 @@ use serde_json::{Map, Value};
 use super::Api;
 use super::body::{JsonObject, Name, NoParameters};
 use super::caller::Caller;
-use super::problem::{Kind, Problem};
+use super::problem::{Problem, ProblemKind};
 use super::query::{Parameters, Query};
 use crate::fault::Surface;
-use crate::fields::Fields;
+use crate::input::Fields;
 
 /// One route with its one method.
 #[derive(Debug)]
@@ -33,8 +33,10 @@ pub(super) struct Route {
     pub(super) on_admin: Option<MethodRouter<Api>>,
     /// Who may ask.
     pub(super) access: Access,
-    /// What faults are before it on the service listener.
-    pub(super) surface: Surface,
+    /// Which faults are before it on the service listener; none are before the way out.
+    pub(super) surface: Option<Surface>,
+    /// Whether it calls the pretended dependency.
+    pub(super) calls_dependency: bool,
     /// The route that the metrics count its requests for.
     pub(super) counts_as: &'static str,
     /// Its name for programs.
@@ -74,9 +76,9 @@ impl Route {
         let route = Self::new::<H, A>(Method::POST, path, id, summary, routing::post(handler));
         let access = Access::Change;
         Self { access, ..route }
-            .on(Surface::Control)
+            .without_faults()
             .guarded()
-            .problem(Kind::ShuttingDown)
+            .problem(ProblemKind::ShuttingDown)
     }
 
     /// A route open to everybody, described by the handler `H`.
@@ -93,8 +95,9 @@ impl Route {
             handler,
             on_admin: None,
             access: Access::Open,
+            calls_dependency: false,
             counts_as: path,
-            surface: Surface::Other,
+            surface: Some(Surface::Traffic),
             id,
             summary,
             operation: Operation::of::<H, A>(),
@@ -105,16 +108,33 @@ impl Route {
     /// the configuration says so.
     pub(super) fn control(self) -> Self {
         let access = Access::Read;
-        Self { access, ..self }.guarded()
+        Self { access, ..self }.on(Surface::ControlRead).guarded()
     }
 
     fn guarded(self) -> Self {
-        self.problem(Kind::NoToken).problem(Kind::RefusedOrigin)
+        self.problem(ProblemKind::NoToken)
+            .problem(ProblemKind::RefusedOrigin)
     }
 
     /// Puts the route under the faults of another surface.
     pub(super) fn on(self, surface: Surface) -> Self {
+        let surface = Some(surface);
         Self { surface, ..self }
+    }
+
+    fn without_faults(self) -> Self {
+        Self {
+            surface: None,
+            ..self
+        }
+    }
+
+    /// Puts the call to the pretended dependency before the handler.
+    pub(super) fn calls_dependency(self) -> Self {
+        Self {
+            calls_dependency: true,
+            ..self
+        }
     }
 
     /// Makes it another name of the route at `path`.
@@ -144,7 +164,7 @@ impl Route {
     }
 
     /// Adds a problem that the handler's signature does not tell of.
-    pub(super) fn problem(mut self, kind: Kind) -> Self {
+    pub(super) fn problem(mut self, kind: ProblemKind) -> Self {
         self.operation.problems.push(kind);
         self
     }
@@ -193,14 +213,14 @@ pub(super) struct Operation {
     pub(super) header: Option<(&'static str, &'static str, Value)>,
     pub(super) body: Option<Body>,
     pub(super) answers: Vec<Answer>,
-    pub(super) problems: Vec<Kind>,
+    pub(super) problems: Vec<ProblemKind>,
 }
 
 impl Operation {
     fn of<H: Described<A>, A>() -> Self {
         let mut operation = Self::default();
         H::describe(&mut operation);
-        operation.problems.push(Kind::Internal);
+        operation.problems.push(ProblemKind::Internal);
         operation
     }
 }
@@ -321,13 +341,13 @@ impl<T: Parameters> Input for Query<T> {
         let mut fields = Fields::new("", Map::new());
         T::read(&mut fields);
         operation.query = Some(fields.schema());
-        operation.problems.push(Kind::InvalidParams);
+        operation.problems.push(ProblemKind::InvalidParams);
     }
 }
 
 impl Input for Name {
     fn describe(operation: &mut Operation) {
-        operation.problems.push(Kind::MalformedPath);
+        operation.problems.push(ProblemKind::MalformedPath);
     }
 }
 
@@ -335,11 +355,11 @@ impl Input for JsonObject {
     fn describe(operation: &mut Operation) {
         operation.body = Some(Body::Unknown);
         operation.problems.extend([
-            Kind::MalformedBody,
-            Kind::BodyTooSlow,
-            Kind::BodyTooLarge,
-            Kind::TooManyBodies,
-            Kind::InvalidParams,
+            ProblemKind::MalformedBody,
+            ProblemKind::BodyTooSlow,
+            ProblemKind::BodyTooLarge,
+            ProblemKind::TooManyBodies,
+            ProblemKind::InvalidParams,
         ]);
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::probes::Health;
-use super::problem::Kind;
+use super::problem::ProblemKind;
 use super::route::{Body, Route};
 use super::testing::FailedCall;
 use super::{composite, docs, events, halt, metrics, openapi, probes, scenarios, testing, version};
@@ -130,7 +130,7 @@ fn of_scenarios() -> Vec<Route> {
             scenarios::describe,
         )
         .control()
-        .problem(Kind::UnknownScenario)
+        .problem(ProblemKind::UnknownScenario)
         .example(described),
         Route::get(
             "/api/v1/scenarios/{name}/status",
@@ -139,7 +139,7 @@ fn of_scenarios() -> Vec<Route> {
             scenarios::status,
         )
         .control()
-        .problem(Kind::UnknownScenario)
+        .problem(ProblemKind::UnknownScenario)
         .example(running),
         Route::post(
             "/api/v1/scenarios/{name}/start",
@@ -148,10 +148,10 @@ fn of_scenarios() -> Vec<Route> {
             scenarios::start,
         )
         .takes(Body::Parameters)
-        .problem(Kind::ScenarioNotAllowed)
-        .problem(Kind::TooManyScenarios)
-        .problem(Kind::Halted)
-        .problem(Kind::StartFailed)
+        .problem(ProblemKind::ScenarioNotAllowed)
+        .problem(ProblemKind::TooManyScenarios)
+        .problem(ProblemKind::Halted)
+        .problem(ProblemKind::StartFailed)
         .example(json!({
             "session_id": "session-1764000000000",
             "scenarios": ["cpu_burner"],
@@ -164,7 +164,7 @@ fn of_scenarios() -> Vec<Route> {
             "Stops a scenario, answers when its effect is gone",
             scenarios::stop,
         )
-        .problem(Kind::UnknownScenario)
+        .problem(ProblemKind::UnknownScenario)
         .example(idle),
     ]
 }
@@ -190,8 +190,8 @@ fn of_sets() -> Vec<Route> {
             composite::start,
         )
         .takes(Body::Set)
-        .problem(Kind::Halted)
-        .problem(Kind::StartFailed)
+        .problem(ProblemKind::Halted)
+        .problem(ProblemKind::StartFailed)
         .example(report),
         Route::post(
             "/api/v1/composite/stop",
@@ -206,7 +206,7 @@ fn of_sets() -> Vec<Route> {
             "Prolongs the lease of what runs",
             composite::renew,
         )
-        .problem(Kind::NoLease)
+        .problem(ProblemKind::NoLease)
         .example(json!({
             "session_id": "session-1764000000000",
             "lease_s": 30.0,
@@ -322,7 +322,7 @@ fn of_ledger() -> Vec<Route> {
             events::session,
         )
         .control()
-        .problem(Kind::UnknownSession)
+        .problem(ProblemKind::UnknownSession)
         .example(session),
     ]
 }
@@ -369,7 +369,7 @@ fn of_traffic() -> Vec<Route> {
             "Pretends to call a dependency",
             testing::mock_service,
         )
-        .on(Surface::Dependency)
+        .calls_dependency()
         .example(json!({ "status": "ok" }))
         .or_json::<FailedCall>(
             "500",
@@ -412,8 +412,10 @@ fn of_description() -> Vec<Route> {
             "This description, for programs",
             openapi::document,
         )
+        .on(Surface::ControlRead)
         .example(json!({ "openapi": "3.1.0", "info": {}, "paths": {} })),
-        Route::get("/docs", "docs", "This description, for people", docs::page),
+        Route::get("/docs", "docs", "This description, for people", docs::page)
+            .on(Surface::ControlRead),
         Route::get(
             "/version",
             "version",

@@ -264,7 +264,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::event::{Draft, Kind};
+    use super::super::event::{EventKind, NewEvent};
     use super::*;
 
     const SMALL: Bounds = Bounds {
@@ -273,7 +273,7 @@ mod tests {
     };
 
     fn line(seq: u64) -> String {
-        let mut event = Draft::new(Kind::Started).event;
+        let mut event = NewEvent::new(EventKind::Started).event;
         event.seq = seq;
         event.error = Some("a text of some length, with ünïcödé".to_owned());
         serde_json::to_string(&event).expect("json") + "\n"

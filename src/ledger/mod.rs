@@ -1,6 +1,6 @@
 //! The ledger: what really happened to faults and to the daemon, in order, kept over its death.
 //!
-//! Whoever makes something happen hands a [`Draft`] to [`Ledger::note`], which fixes its place and
+//! Whoever makes something happen hands a [`NewEvent`] to [`Ledger::note`], which fixes its place and
 //! returns at once; whoever is about to tell a client of it awaits [`Ledger::synced`] first, so that
 //! all that was told survives `kill -9`. One OS thread owns the files: a sync on a busy disk may take
 //! seconds, and nobody but that thread ever waits for it longer than [`SYNC_LIMIT`]. When the disk is
@@ -10,11 +10,11 @@
 //! Readers see an event when it is on disk, or when it was given up to wait for that. They read from
 //! memory, which holds as much as the files do.
 
-pub mod event;
+pub(crate) mod event;
+pub(crate) mod history;
 mod journal;
-mod last_end;
-pub mod phase;
-pub mod sessions;
+pub(crate) mod phase;
+mod previous_end;
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -26,13 +26,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use event::{BootFacts, Draft, Event, Kind};
+use event::{BootFacts, Event, EventKind, NewEvent};
 use journal::{Bounds, Found, Journal, Store};
 
-use crate::plugin::guard::panic_text;
+use crate::lifecycle::panics::panic_text;
 
 /// The longest that anybody waits for the disk.
-pub const SYNC_LIMIT: Duration = Duration::from_secs(1);
+pub(crate) const SYNC_LIMIT: Duration = Duration::from_secs(1);
 /// After how long a noted event is written though nobody waits for it. Long enough that all events of
 /// one start or stop go in one write and one sync.
 const LAZY: Duration = Duration::from_millis(100);
@@ -48,7 +48,7 @@ const KEPT_BYTES: usize = BOUNDS.segment_bytes as usize * BOUNDS.segments;
 
 /// A handle to the ledger; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Ledger(Arc<Shared>);
+pub(crate) struct Ledger(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -63,7 +63,7 @@ struct Shared {
 
 /// How far readers may read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Shown {
+pub(crate) struct Shown {
     /// The newest event that they may see.
     pub newest: u64,
     /// Nothing will come after it.
@@ -104,7 +104,7 @@ enum Durability {
 
 /// Some events, oldest first.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Page {
+pub(crate) struct Page {
     /// The events.
     pub events: Vec<Arc<Event>>,
     /// After which event this page begins. Not what was asked for when events in between are gone, or
@@ -117,8 +117,7 @@ pub struct Page {
 impl Ledger {
     /// Opens the ledger in `folder` and notes the boot. It never fails: without the folder it lives in
     /// memory.
-    #[must_use]
-    pub fn open(folder: &Path, facts: BootFacts) -> Self {
+    pub(crate) fn open(folder: &Path, facts: BootFacts) -> Self {
         match Journal::open(folder, BOUNDS) {
             Ok((journal, found)) => Self::with_store(Box::new(journal), found, facts),
             Err(error) => {
@@ -133,8 +132,7 @@ impl Ledger {
     }
 
     /// A ledger that ends with the process, for the given reason.
-    #[must_use]
-    pub fn in_memory(reason: impl Into<String>, facts: BootFacts) -> Self {
+    pub(crate) fn in_memory(reason: impl Into<String>, facts: BootFacts) -> Self {
         let nothing = Found {
             next_seq: 1,
             ..Found::default()
@@ -174,7 +172,7 @@ impl Ledger {
     fn new(durability: Durability, found: Found, mut facts: BootFacts) -> Self {
         facts.healed_bytes = found.healed_bytes;
         facts.unreadable_lines = found.unreadable_lines;
-        facts.previous = last_end::told_by(&found.events, facts.oom_kills);
+        facts.previous = previous_end::infer(&found.events, facts.oom_kills);
         let previous = facts.previous.as_ref();
         info!(
             events = found.events.len(),
@@ -213,7 +211,7 @@ impl Ledger {
             boot_id: format!("{:016x}", rand::random::<u64>()),
             booted: tokio::time::Instant::now(),
         }));
-        let mut boot = Draft::new(Kind::Boot);
+        let mut boot = NewEvent::new(EventKind::Boot);
         boot.event.boot = Some(Box::new(facts));
         ledger.note(boot);
         // Written at once, while the rest of the daemon starts.
@@ -225,8 +223,8 @@ impl Ledger {
 
     /// Gives what happened its place, and returns its number. It is written with whatever is synced
     /// next, and soon in any case.
-    pub fn note(&self, draft: Draft) -> u64 {
-        let Draft { at, mut event } = draft;
+    pub(crate) fn note(&self, draft: NewEvent) -> u64 {
+        let NewEvent { at, mut event } = draft;
         let since_boot = at.saturating_duration_since(self.0.booted).as_nanos();
         event.monotonic_ns = u64::try_from(since_boot).unwrap_or(u64::MAX);
         event.boot_id = Cow::Owned(self.0.boot_id.clone());
@@ -234,7 +232,7 @@ impl Ledger {
         let seq = state.next_seq;
         state.next_seq += 1;
         event.seq = seq;
-        if event.kind == Kind::Accepted {
+        if event.kind == EventKind::Accepted {
             event.run_id = Some(seq);
         }
         // Numbers, texts and lists of them always have a form in JSON.
@@ -263,12 +261,12 @@ impl Ledger {
     ///
     /// # Cancel safety
     /// Dropping this future changes nothing: the events are written all the same.
-    pub async fn synced(&self) {
+    pub(crate) async fn synced(&self) {
         self.synced_within(SYNC_LIMIT).await;
     }
 
     /// As [`Ledger::synced`], with another limit.
-    pub async fn synced_within(&self, limit: Duration) {
+    pub(crate) async fn synced_within(&self, limit: Duration) {
         let newest = {
             let mut state = self.lock();
             let newest = state.next_seq - 1;
@@ -291,7 +289,7 @@ impl Ledger {
     }
 
     /// Ends the ledger: what was noted is still written, and readers hear that nothing will follow.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
         self.0.work.notify_one();
@@ -374,8 +372,7 @@ impl Ledger {
     // === Reading ===
 
     /// Up to `limit` of the events after number `since` that are `wanted`.
-    #[must_use]
-    pub fn page(&self, since: u64, limit: usize, wanted: impl Fn(&Event) -> bool) -> Page {
+    pub(crate) fn page(&self, since: u64, limit: usize, wanted: impl Fn(&Event) -> bool) -> Page {
         let state = self.lock();
         let newest = self.0.shown.borrow().newest;
         // Numbers that are still to come are of a ledger that is gone: all of this life is new.
@@ -410,20 +407,17 @@ impl Ledger {
     }
 
     /// Every event that is kept, oldest first.
-    #[must_use]
-    pub fn all(&self) -> Vec<Arc<Event>> {
+    pub(crate) fn all(&self) -> Vec<Arc<Event>> {
         self.page(0, usize::MAX, |_| true).events
     }
 
     /// How far readers may read, now and from now on.
-    #[must_use]
-    pub fn shown(&self) -> watch::Receiver<Shown> {
+    pub(crate) fn shown(&self) -> watch::Receiver<Shown> {
         self.0.shown.subscribe()
     }
 
     /// Why the newest events would not survive the process; none when they would.
-    #[must_use]
-    pub fn not_durable(&self) -> Option<String> {
+    pub(crate) fn not_durable(&self) -> Option<String> {
         match &self.lock().durability {
             Durability::OnDisk => None,
             Durability::MemoryOnly(reason) | Durability::Failing(reason) => Some(reason.clone()),

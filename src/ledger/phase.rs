@@ -1,19 +1,19 @@
 //! When a run's effect is told to be there, complete or gone, from what is measured alone.
 
-use super::event::Kind;
+use super::event::EventKind;
 
 /// The share of the target from which an effect counts as being there.
-pub const EFFECTIVE_SHARE: f64 = 0.5;
+pub(crate) const EFFECTIVE_SHARE: f64 = 0.5;
 /// The share of the target from which it counts as reached: every scenario is held closer to its
 /// figure than that, and every measurement's noise is smaller.
-pub const REACHED_SHARE: f64 = 0.95;
+pub(crate) const REACHED_SHARE: f64 = 0.95;
 /// How many looks in a row must find an effect gone before it is told as lost: a second, so that a
 /// share that wavers about the half does not fill the ledger.
 const LOST_AFTER: u32 = 4;
 
 /// How far the effect of one run has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Phase {
+pub(crate) struct Phase {
     effective: bool,
     reached: bool,
     below: u32,
@@ -23,11 +23,11 @@ impl Phase {
     /// Takes in one measurement; tells what has changed, in order.
     ///
     /// Without a measurement nothing changes, and an effect of nothing is none.
-    pub fn step(
+    pub(crate) fn step(
         &mut self,
         target: f64,
         achieved: Option<f64>,
-    ) -> impl Iterator<Item = Kind> + use<> {
+    ) -> impl Iterator<Item = EventKind> + use<> {
         let told = match achieved {
             Some(achieved) if target > 0.0 => self.measured(achieved / target),
             _ => [None, None],
@@ -35,21 +35,21 @@ impl Phase {
         told.into_iter().flatten()
     }
 
-    fn measured(&mut self, share: f64) -> [Option<Kind>; 2] {
+    fn measured(&mut self, share: f64) -> [Option<EventKind>; 2] {
         if share < EFFECTIVE_SHARE {
             self.below += 1;
             if !self.effective || self.below < LOST_AFTER {
                 return [None, None];
             }
             *self = Self::default();
-            return [Some(Kind::Lost), None];
+            return [Some(EventKind::Lost), None];
         }
         self.below = 0;
         let effective = !std::mem::replace(&mut self.effective, true);
         let reached = share >= REACHED_SHARE && !std::mem::replace(&mut self.reached, true);
         [
-            effective.then_some(Kind::Effective),
-            reached.then_some(Kind::TargetReached),
+            effective.then_some(EventKind::Effective),
+            reached.then_some(EventKind::TargetReached),
         ]
     }
 }
@@ -58,7 +58,7 @@ impl Phase {
 mod tests {
     use super::*;
 
-    fn told(target: f64, measured: &[f64]) -> Vec<(usize, Kind)> {
+    fn told(target: f64, measured: &[f64]) -> Vec<(usize, EventKind)> {
         let mut phase = Phase::default();
         let steps = measured.iter().enumerate();
         steps
@@ -73,11 +73,11 @@ mod tests {
     #[test]
     fn a_growing_effect_is_effective_at_half_and_reached_near_its_target() {
         let measured = [0.0, 49.9, 50.0, 94.9, 95.0, 100.0, 100.0];
-        let expected = [(2, Kind::Effective), (4, Kind::TargetReached)];
+        let expected = [(2, EventKind::Effective), (4, EventKind::TargetReached)];
         assert_eq!(told(100.0, &measured), expected);
         assert_eq!(
             told(2.0, &[2.0]),
-            [(0, Kind::Effective), (0, Kind::TargetReached)]
+            [(0, EventKind::Effective), (0, EventKind::TargetReached)]
         );
     }
 
@@ -85,11 +85,11 @@ mod tests {
     fn an_effect_is_lost_after_a_second_and_may_come_back() {
         let measured = [1.0, 0.4, 0.4, 0.4, 0.6, 0.4, 0.4, 0.4, 0.4, 0.4, 0.96];
         let expected = [
-            (0, Kind::Effective),
-            (0, Kind::TargetReached),
-            (8, Kind::Lost),
-            (10, Kind::Effective),
-            (10, Kind::TargetReached),
+            (0, EventKind::Effective),
+            (0, EventKind::TargetReached),
+            (8, EventKind::Lost),
+            (10, EventKind::Effective),
+            (10, EventKind::TargetReached),
         ];
         assert_eq!(told(1.0, &measured), expected);
     }

@@ -62,7 +62,7 @@ impl Bench {
     }
 
     fn note(&self) -> u64 {
-        self.ledger.note(Draft::new(Kind::Effective))
+        self.ledger.note(NewEvent::new(EventKind::Effective))
     }
 
     /// Every number that a reader sees.
@@ -99,7 +99,7 @@ async fn when_what_writes_panics_the_ledger_goes_on_in_memory_and_says_why() {
     let why = "what writes the ledger panicked: a defect";
     assert_eq!(ledger.not_durable().as_deref(), Some(why));
     // Nobody waits for what comes then.
-    let seq = ledger.note(Draft::new(Kind::Effective));
+    let seq = ledger.note(NewEvent::new(EventKind::Effective));
     assert_eq!(ledger.shown().borrow().newest, seq);
     ledger.synced().await;
     assert_eq!(ledger.not_durable().as_deref(), Some(why));
@@ -185,20 +185,20 @@ async fn without_a_folder_it_lives_in_memory_and_says_why() {
     let ledger = Ledger::open(&file.path().join("ledger"), NO_FACTS());
     let reason = ledger.not_durable().expect("it is not durable");
     assert!(reason.contains("Not a directory"), "{reason}");
-    ledger.note(Draft::new(Kind::Effective));
+    ledger.note(NewEvent::new(EventKind::Effective));
     ledger.synced().await;
-    let kinds: Vec<Kind> = ledger.all().iter().map(|event| event.kind).collect();
-    assert_eq!(kinds, [Kind::Boot, Kind::Effective]);
+    let kinds: Vec<EventKind> = ledger.all().iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, [EventKind::Boot, EventKind::Effective]);
 }
 
 #[tokio::test]
 async fn numbers_go_on_over_a_restart_and_the_boot_tells_of_the_life_before() {
     let folder = tempfile::tempdir().expect("a folder");
-    let life = |last: Kind| {
+    let life = |last: EventKind| {
         let path = folder.path().to_owned();
         async move {
             let ledger = Ledger::open(&path, NO_FACTS());
-            let boot = ledger.note(Draft::new(last)) - 1;
+            let boot = ledger.note(NewEvent::new(last)) - 1;
             ledger.synced().await;
             ledger.close();
             while Arc::strong_count(&ledger.0) > 1 {
@@ -209,17 +209,17 @@ async fn numbers_go_on_over_a_restart_and_the_boot_tells_of_the_life_before() {
             (boot, facts.previous.map(|previous| previous.end))
         }
     };
-    assert_eq!(life(Kind::Shutdown).await, (1, None));
+    assert_eq!(life(EventKind::Shutdown).await, (1, None));
     assert_eq!(
-        life(Kind::ExitIntent).await,
+        life(EventKind::ExitIntent).await,
         (3, Some(event::LastEnd::Graceful))
     );
     assert_eq!(
-        life(Kind::Effective).await,
+        life(EventKind::Effective).await,
         (5, Some(event::LastEnd::Planned))
     );
     assert_eq!(
-        life(Kind::Effective).await,
+        life(EventKind::Effective).await,
         (7, Some(event::LastEnd::Unclean))
     );
 }
@@ -229,14 +229,14 @@ fn pages_follow_each_other_without_a_gap_or_a_repeat() {
     let ledger = Ledger::in_memory("a test", NO_FACTS());
     for i in 0..100 {
         let kind = if i % 3 == 0 {
-            Kind::Lost
+            EventKind::Lost
         } else {
-            Kind::Effective
+            EventKind::Effective
         };
-        ledger.note(Draft::new(kind));
+        ledger.note(NewEvent::new(kind));
     }
     for limit in [1, 7, 1000] {
-        for wanted in [None, Some(Kind::Lost)] {
+        for wanted in [None, Some(EventKind::Lost)] {
             let wanted = |event: &Event| wanted.is_none_or(|kind| event.kind == kind);
             let (mut since, mut seen) = (0, Vec::new());
             loop {
@@ -262,7 +262,7 @@ fn pages_follow_each_other_without_a_gap_or_a_repeat() {
 #[test]
 fn memory_is_bounded_and_a_reader_is_told_where_the_page_begins() {
     let ledger = Ledger::in_memory("a test", NO_FACTS());
-    let mut long = Draft::new(Kind::Failed);
+    let mut long = NewEvent::new(EventKind::Failed);
     long.event.error = Some("x".repeat(64 * 1024));
     for _ in 0..300 {
         ledger.note(long.clone());
@@ -280,7 +280,7 @@ fn memory_is_bounded_and_a_reader_is_told_where_the_page_begins() {
 #[test]
 fn a_reader_of_a_ledger_that_was_begun_anew_gets_this_life_from_its_boot() {
     let ledger = Ledger::in_memory("a test", NO_FACTS());
-    ledger.note(Draft::new(Kind::Effective));
+    ledger.note(NewEvent::new(EventKind::Effective));
     let page = ledger.page(1000, 10, |_| true);
     assert_eq!((page.since, page.events.len(), page.next), (0, 2, 2));
 }

@@ -14,7 +14,7 @@ const BACKLOG: i32 = 4096;
 ///
 /// # Errors
 /// The address cannot be taken, which the message names.
-pub fn bind(which: &str, address: SocketAddr) -> io::Result<TcpListener> {
+pub(crate) fn bind(which: &str, address: SocketAddr) -> io::Result<TcpListener> {
     let bound = listen(address);
     let listener = bound.map_err(|error| {
         io::Error::new(

@@ -1,12 +1,10 @@
 //! File descriptors: how many the process may have, and what each part of it may take of them.
 
-use std::io;
-
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// What the daemon itself needs: runtimes, the ledger, logs, the kernel's files that are read, spare ones,
 /// and the files and threads of its faults.
-const OWN: u64 = 32;
+pub(crate) const OWN_FILES: u64 = 32;
 /// What a connection can cost at most while its request comes in, in bytes.
 const CONNECTION_BYTES: u64 = 32 * 1024;
 /// What the daemon itself takes at most, in bytes: a full ledger, large bodies and the admin listener's
@@ -19,7 +17,7 @@ const LEAST: u64 = 4;
 
 /// The most connections that each listener may have open at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ConnectionBudget {
+pub(crate) struct ConnectionBudget {
     /// The service listener.
     pub service: u32,
     /// The admin listener: a share that the other cannot touch.
@@ -29,9 +27,8 @@ pub struct ConnectionBudget {
 impl ConnectionBudget {
     /// What `descriptors` leave beside what the daemon itself needs, and no more than fit into
     /// `memory_bytes` (0 where that is not known) beside what the daemon needs of it.
-    #[must_use]
-    pub fn of(descriptors: u64, memory_bytes: u64) -> Self {
-        let left = descriptors.saturating_sub(OWN);
+    pub(crate) fn of(descriptors: u64, memory_bytes: u64) -> Self {
+        let left = descriptors.saturating_sub(OWN_FILES);
         let admin = (left / 4).clamp(LEAST, MOST.1);
         let fit = match (memory_bytes - OWN_BYTES.min(memory_bytes / 2)) / CONNECTION_BYTES {
             0 => MOST.0,
@@ -47,25 +44,9 @@ impl ConnectionBudget {
     }
 }
 
-/// Checks that the process may have as many descriptors as the daemon itself needs: with fewer it may
-/// come up and then have none for a connection.
-///
-/// # Errors
-/// It may not; the message names the limit.
-pub fn check_limit() -> io::Result<()> {
-    match raise_limit() {
-        most if most < OWN => Err(io::Error::other(format!(
-            "only {most} files may be open at a time (RLIMIT_NOFILE, `ulimit -n`); \
-             the daemon needs at least {OWN}"
-        ))),
-        _ => Ok(()),
-    }
-}
-
 /// Raises the number of descriptors that the process may have to what its parent allows, and gives
 /// that. The lower default is there for programs that use `select`, which this one does not.
-#[must_use]
-pub fn raise_limit() -> u64 {
+pub(crate) fn raise_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,

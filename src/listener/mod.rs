@@ -4,8 +4,8 @@
 //! events has no end. Where no more connections may be open, the one that has been quiet for the longest
 //! makes room for the next, so that a listener can always be reached, whoever holds its connections.
 
-pub mod bind;
-pub mod budget;
+pub(crate) mod bind;
+pub(crate) mod budget;
 mod connection;
 mod connections;
 mod late_end;
@@ -44,7 +44,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// The runtime cannot watch the socket.
-pub async fn serve(
+pub(crate) async fn serve(
     listener: std::net::TcpListener,
     router: Router,
     most: u32,

@@ -5,7 +5,7 @@
 
 use http::StatusCode;
 
-use crate::http::problem::{Kind, Problem};
+use crate::http::problem::{Problem, ProblemKind};
 
 /// How an answer of the server's own begins, up to its status.
 const BEGIN: &[u8] = b"HTTP/1.1 4";
@@ -23,12 +23,12 @@ pub(super) fn told(answer: &[u8]) -> Option<Vec<u8>> {
     let problem = match StatusCode::from_u16(status).ok()? {
         StatusCode::BAD_REQUEST => {
             let detail = "The request line or a header is not HTTP/1.1.";
-            Problem::new(Kind::MalformedRequest, detail)
+            Problem::new(ProblemKind::MalformedRequest, detail)
         }
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
             let detail =
                 "The request line and the headers may have 16 KiB and 100 headers at most.";
-            Problem::new(Kind::HeadTooLarge, detail)
+            Problem::new(ProblemKind::HeadTooLarge, detail)
         }
         _ => return None,
     };

@@ -10,10 +10,10 @@ use serde::Serialize;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::fields::{Fields, above};
 use crate::host::cgroup::Cgroup;
 use crate::host::{memory_headroom_bytes, memory_limit_bytes};
-use crate::plugin::Host;
+use crate::input::{Fields, above};
+use crate::plugin::Services;
 
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -24,7 +24,7 @@ const PROBE_LIMIT: Duration = Duration::from_secs(1);
 
 /// When a session ends by itself. Nothing is watched by default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
-pub struct AbortWhen {
+pub(crate) struct AbortWhen {
     /// Less memory than this, in MiB, can still be had: under the container's limit or of the machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_available_below_mb: Option<f64>,
@@ -38,7 +38,7 @@ pub struct AbortWhen {
 
 /// What was measured, as far as it could be.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Measured {
+pub(crate) struct Measured {
     /// Memory that can still be had, in MiB.
     pub memory_available_mb: Option<f64>,
     /// How long the probe has failed; none while it does not.
@@ -49,22 +49,24 @@ pub struct Measured {
 
 impl AbortWhen {
     /// Asks `fields` for each measure; `names` are those of all scenarios.
-    pub fn read(fields: &mut Fields, names: &[&'static str]) -> Self {
+    pub(crate) fn read(fields: &mut Fields, names: &[&'static str]) -> Self {
         let about = "Less memory than this can still be had: under the container's limit or of the machine.";
         let memory_available_below_mb = fields
             .field("memory_available_below_mb", about)
             .unit("MiB")
-            .optional_number(above(0.0, 1e9));
+            .optional()
+            .number(above(0.0, 1e9));
         let about = "The service's own /health, asked twice a second, has failed for so long.";
         let probe_failing_for_s = fields
             .field("probe_failing_for_s", about)
             .unit("s")
-            .optional_number(0.0..=86_400.0);
+            .optional()
+            .number(0.0..=86_400.0);
         let about = "A scenario achieves more than this, in the unit of its status.";
         let achieved_above = fields.object("achieved_above", about, |each| {
             let read = |name: &&'static str| {
                 let most = each.field(name, "The most that it may achieve.");
-                Some((*name, most.optional_number(0.0..=1e12)?))
+                Some((*name, most.optional().number(0.0..=1e12)?))
             };
             names.iter().filter_map(read).collect()
         });
@@ -76,13 +78,12 @@ impl AbortWhen {
     }
 
     /// Whether nothing is watched.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
     /// Watches what `other` watches too; of two figures for one measure the stricter counts.
-    pub fn join(&mut self, other: Self) {
+    pub(crate) fn join(&mut self, other: Self) {
         let stricter = |one: Option<f64>, two: Option<f64>, of: fn(f64, f64) -> f64| {
             one.into_iter().chain(two).reduce(of)
         };
@@ -96,8 +97,7 @@ impl AbortWhen {
     }
 
     /// Why the session must end, when it must.
-    #[must_use]
-    pub fn met(&self, measured: &Measured) -> Option<String> {
+    pub(crate) fn met(&self, measured: &Measured) -> Option<String> {
         if let Some(least) = self.memory_available_below_mb
             && let Some(left) = measured.memory_available_mb
             && left < least
@@ -125,15 +125,14 @@ impl AbortWhen {
 }
 
 /// Memory that can still be had, in MiB; none where that cannot be read.
-#[must_use]
-pub fn available_memory_mb(cgroup: &Cgroup) -> Option<f64> {
+pub(crate) fn available_memory_mb(cgroup: &Cgroup) -> Option<f64> {
     // Without a known limit the headroom is told as nothing.
     (memory_limit_bytes(cgroup) > 0).then(|| memory_headroom_bytes(cgroup) as f64 / MIB)
 }
 
 /// Asks the service's own health probe again and again until it is dropped.
 #[derive(Debug)]
-pub struct ProbeWatch {
+pub(crate) struct ProbeWatch {
     // A std mutex: held for an assignment.
     failing_since: Arc<Mutex<Option<Instant>>>,
     task: JoinHandle<()>,
@@ -141,8 +140,7 @@ pub struct ProbeWatch {
 
 impl ProbeWatch {
     /// Begins to ask.
-    #[must_use]
-    pub fn begin(host: Arc<Host>) -> Self {
+    pub(crate) fn begin(services: Arc<Services>) -> Self {
         let failing_since = Arc::new(Mutex::new(None));
         let told = Arc::clone(&failing_since);
         let task = tokio::spawn(async move {
@@ -151,7 +149,7 @@ impl ProbeWatch {
             loop {
                 tick.tick().await;
                 let asked = Instant::now();
-                let answer = tokio::time::timeout(PROBE_LIMIT, (host.probe_health)()).await;
+                let answer = tokio::time::timeout(PROBE_LIMIT, (services.probe_health)()).await;
                 let mut since = told.lock().unwrap_or_else(PoisonError::into_inner);
                 *since = match answer {
                     Ok(true) => None,
@@ -166,8 +164,7 @@ impl ProbeWatch {
     }
 
     /// How long the probe has failed; none while it does not.
-    #[must_use]
-    pub fn failing_for(&self) -> Option<Duration> {
+    pub(crate) fn failing_for(&self) -> Option<Duration> {
         let since = self.failing_since.lock();
         let since = *since.unwrap_or_else(PoisonError::into_inner);
         since.map(|since| since.elapsed())

@@ -8,11 +8,11 @@ use super::abort::AbortWhen;
 use super::request::Request;
 use super::session::PlannedRun;
 use crate::host::cgroup::Cgroup;
-use crate::plugin::Prospect;
+use crate::plugin::PreflightContext;
 
 /// The answer to a start with `dry_run`.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct DryRun {
+pub(crate) struct DryRun {
     /// Always `dry_run`: nothing was done.
     pub status: DryRunStatus,
     /// What would be started.
@@ -30,14 +30,14 @@ pub struct DryRun {
 /// Tells a dry run from a start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum DryRunStatus {
+pub(crate) enum DryRunStatus {
     /// Nothing was done.
     DryRun,
 }
 
 /// One scenario of a dry run.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct WouldRun {
+pub(crate) struct WouldRun {
     /// The scenario.
     pub name: &'static str,
     /// The effective parameters, defaults filled in.
@@ -51,11 +51,10 @@ pub struct WouldRun {
 
 impl DryRun {
     /// What the start `request` in the place of `replaces` would come to under the limits of `cgroup`.
-    #[must_use]
     pub(super) fn of(request: Request, replaces: Vec<&'static str>, cgroup: &Cgroup) -> Self {
         let Request { runs, terms, .. } = request;
         let longest = runs.iter().filter_map(|run| run.duration).max();
-        let prospect = Prospect {
+        let context = PreflightContext {
             cgroup,
             duration: longest,
         };
@@ -64,7 +63,7 @@ impl DryRun {
             params: run.plan.params.clone(),
             duration_s: longest.map(|longest| longest.as_secs_f64()),
             // What cannot be had at all was refused before.
-            warning: run.plan.foresee("", prospect).ok().flatten(),
+            warning: run.plan.preflight("", context).ok().flatten(),
         };
         Self {
             status: DryRunStatus::DryRun,

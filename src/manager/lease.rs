@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::timestamp::Timestamp;
+use crate::run::Timestamp;
 
 /// The longest lease in seconds: a day.
-pub const LONGEST_LEASE_S: f64 = 86_400.0;
+pub(crate) const LONGEST_LEASE_S: f64 = 86_400.0;
 
 /// The lease of one session, shared by the actor, which ends it, and by whoever renews it: a renewal
 /// never waits for a session that is busy.
 #[derive(Debug, Clone)]
-pub struct Lease {
+pub(crate) struct Lease {
     /// How long it lasts from each renewal.
     pub period: Duration,
     // A std mutex: held for an assignment.
@@ -30,8 +30,7 @@ struct State {
 
 impl Lease {
     /// A lease of `period` from now on.
-    #[must_use]
-    pub fn new(period: Duration) -> Self {
+    pub(crate) fn new(period: Duration) -> Self {
         let state = State {
             ends: Instant::now() + period,
             ends_at: Timestamp::now().plus(period),
@@ -44,8 +43,7 @@ impl Lease {
     }
 
     /// Prolongs it to its full period from now on; tells the new end, or none when it is over.
-    #[must_use]
-    pub fn renew(&self) -> Option<Timestamp> {
+    pub(crate) fn renew(&self) -> Option<Timestamp> {
         let mut state = self.lock();
         if state.is_over {
             return None;
@@ -56,22 +54,19 @@ impl Lease {
     }
 
     /// Ends it when its time is over; from then on it cannot be renewed.
-    #[must_use]
-    pub fn end_if_over(&self) -> bool {
+    pub(crate) fn end_if_over(&self) -> bool {
         let mut state = self.lock();
         state.is_over |= state.ends <= Instant::now();
         state.is_over
     }
 
     /// When it ends unless it is renewed.
-    #[must_use]
-    pub fn ends(&self) -> Instant {
+    pub(crate) fn ends(&self) -> Instant {
         self.lock().ends
     }
 
     /// The same by the wall clock.
-    #[must_use]
-    pub fn ends_at(&self) -> Timestamp {
+    pub(crate) fn ends_at(&self) -> Timestamp {
         self.lock().ends_at
     }
 

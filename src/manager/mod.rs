@@ -3,16 +3,14 @@
 //! It looks scenarios up in the registry, checks whole requests before anything is touched, and hands
 //! checked plans to the [`session`] actor. It never asks which scenario it holds.
 
-pub mod abort;
-pub mod dry_run;
-pub mod end_reason;
-pub mod lease;
+pub(crate) mod abort;
+pub(crate) mod dry_run;
+pub(crate) mod lease;
 mod request;
-pub mod schema;
-pub mod session;
-pub mod terms;
-pub mod timestamp;
-pub mod view;
+pub(crate) mod schema;
+pub(crate) mod session;
+pub(crate) mod terms;
+pub(crate) mod view;
 
 use std::sync::Arc;
 
@@ -20,20 +18,20 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::fields::{FieldError, Fields};
 use crate::host::cgroup::Cgroup;
-use crate::ledger::event::Asker;
-use crate::limits::Limits;
+use crate::input::limits::Limits;
+use crate::input::{FieldError, Fields};
 use crate::plugin::Plugin;
+use crate::run::Initiator;
 use dry_run::DryRun;
+pub(crate) use request::plan_entry;
 use request::{Reader, Request};
-pub use request::{both, plan_entry};
 use session::{Halted, Renewed, SessionError, SessionManager, check_room};
 use view::{ScenarioStatus, SessionStatus, StartReport, View};
 
 /// Why a request to the manager was refused or could not be carried out.
 #[derive(Debug, Clone, PartialEq)]
-pub enum ManagerError {
+pub(crate) enum ManagerError {
     /// No scenario of this name; the known ones are in the second part.
     UnknownScenario(String, Vec<&'static str>),
     /// The operator does not allow this scenario.
@@ -52,7 +50,7 @@ impl From<SessionError> for ManagerError {
 
 /// One row of the list of scenarios.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct ScenarioSummary {
+pub(crate) struct ScenarioSummary {
     /// The name in URLs.
     pub name: &'static str,
     /// One sentence.
@@ -67,7 +65,7 @@ pub struct ScenarioSummary {
 /// What came of a start.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
-pub enum Started {
+pub(crate) enum Started {
     /// It was done.
     Done(StartReport),
     /// It would be done so.
@@ -76,7 +74,7 @@ pub enum Started {
 
 /// The registry and the session, as the handlers use them; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct ScenarioManager {
+pub(crate) struct ScenarioManager {
     registry: &'static [&'static dyn Plugin],
     sessions: SessionManager,
     limits: Arc<Limits>,
@@ -85,8 +83,7 @@ pub struct ScenarioManager {
 
 impl ScenarioManager {
     /// A manager of `registry` whose runs live in `sessions` and in `cgroup`, within `limits`.
-    #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         registry: &'static [&'static dyn Plugin],
         sessions: SessionManager,
         limits: Limits,
@@ -101,8 +98,7 @@ impl ScenarioManager {
     }
 
     /// All scenarios, in the registry's order.
-    #[must_use]
-    pub fn list(&self) -> Vec<ScenarioSummary> {
+    pub(crate) fn list(&self) -> Vec<ScenarioSummary> {
         // One view for all rows: a switch between two of them would show a mix of two sets.
         let view = self.sessions.view();
         self.registry
@@ -115,7 +111,7 @@ impl ScenarioManager {
     ///
     /// # Errors
     /// [`ManagerError::UnknownScenario`].
-    pub fn describe(&self, name: &str) -> Result<ScenarioSummary, ManagerError> {
+    pub(crate) fn describe(&self, name: &str) -> Result<ScenarioSummary, ManagerError> {
         let plugin = self.find(name)?;
         let fields = Fields::new("", Map::new()).below(self.limits.ceilings(&self.cgroup));
         Ok(ScenarioSummary {
@@ -128,19 +124,17 @@ impl ScenarioManager {
     ///
     /// # Errors
     /// [`ManagerError::UnknownScenario`].
-    pub fn status(&self, name: &str) -> Result<ScenarioStatus, ManagerError> {
+    pub(crate) fn status(&self, name: &str) -> Result<ScenarioStatus, ManagerError> {
         Ok(self.sessions.view().status(self.find(name)?.name()))
     }
 
     /// Everything that runs or ran, at one moment.
-    #[must_use]
-    pub fn view(&self) -> Arc<View> {
+    pub(crate) fn view(&self) -> Arc<View> {
         self.sessions.view()
     }
 
     /// The live session.
-    #[must_use]
-    pub fn session(&self) -> Option<SessionStatus> {
+    pub(crate) fn session(&self) -> Option<SessionStatus> {
         self.sessions.view().session_now()
     }
 
@@ -148,7 +142,7 @@ impl ScenarioManager {
     ///
     /// # Errors
     /// The daemon is ending.
-    pub async fn halt(&self, by: Option<Asker>) -> Result<Halted, ManagerError> {
+    pub(crate) async fn halt(&self, by: Option<Initiator>) -> Result<Halted, ManagerError> {
         Ok(self.sessions.halt(by).await?)
     }
 
@@ -156,7 +150,7 @@ impl ScenarioManager {
     ///
     /// # Errors
     /// The daemon is ending.
-    pub async fn rearm(&self, by: Option<Asker>) -> Result<(), ManagerError> {
+    pub(crate) async fn rearm(&self, by: Option<Initiator>) -> Result<(), ManagerError> {
         Ok(self.sessions.rearm(by).await?)
     }
 
@@ -164,7 +158,7 @@ impl ScenarioManager {
     ///
     /// # Errors
     /// [`SessionError::NoLease`].
-    pub fn renew(&self) -> Result<Renewed, ManagerError> {
+    pub(crate) fn renew(&self) -> Result<Renewed, ManagerError> {
         Ok(self.sessions.renew()?)
     }
 
@@ -173,11 +167,11 @@ impl ScenarioManager {
     ///
     /// # Errors
     /// Any [`ManagerError`]; unless it comes from the session, nothing was changed.
-    pub async fn start_one(
+    pub(crate) async fn start_one(
         &self,
         name: &str,
         body: Map<String, Value>,
-        by: Option<Asker>,
+        by: Option<Initiator>,
     ) -> Result<Started, ManagerError> {
         let plugin = self.find(name)?;
         if !self.limits.allows(plugin.name()) {
@@ -202,10 +196,10 @@ impl ScenarioManager {
     ///
     /// # Errors
     /// As [`ScenarioManager::start_one`].
-    pub async fn start_set(
+    pub(crate) async fn start_set(
         &self,
         body: Map<String, Value>,
-        by: Option<Asker>,
+        by: Option<Initiator>,
     ) -> Result<Started, ManagerError> {
         let request = self.reader().set(body);
         let request = request.map_err(ManagerError::Invalid)?;
@@ -222,10 +216,10 @@ impl ScenarioManager {
     ///
     /// # Errors
     /// [`ManagerError::UnknownScenario`], or the daemon is ending.
-    pub async fn stop_one(
+    pub(crate) async fn stop_one(
         &self,
         name: &str,
-        by: Option<Asker>,
+        by: Option<Initiator>,
     ) -> Result<ScenarioStatus, ManagerError> {
         let name = self.find(name)?.name();
         self.sessions.stop_one(name, by).await?;
@@ -236,7 +230,10 @@ impl ScenarioManager {
     ///
     /// # Errors
     /// The daemon is ending.
-    pub async fn stop_all(&self, by: Option<Asker>) -> Result<Vec<&'static str>, ManagerError> {
+    pub(crate) async fn stop_all(
+        &self,
+        by: Option<Initiator>,
+    ) -> Result<Vec<&'static str>, ManagerError> {
         Ok(self.sessions.stop_all(by).await?)
     }
 
@@ -267,8 +264,7 @@ impl ScenarioManager {
     }
 
     /// The names of all scenarios, in the registry's order.
-    #[must_use]
-    pub fn names(&self) -> Vec<&'static str> {
+    pub(crate) fn names(&self) -> Vec<&'static str> {
         self.registry.iter().map(|plugin| plugin.name()).collect()
     }
 }

@@ -7,11 +7,11 @@ use serde_json::{Map, Value, json};
 
 use super::session::PlannedRun;
 use super::terms::Terms;
-use crate::ceilings::{Ceilings, Resource};
-use crate::fields::{FieldError, Fields, pointer_to};
 use crate::host::cgroup::Cgroup;
-use crate::limits::{LONGEST_DURATION_S, Limits};
-use crate::plugin::{Plan, Plugin, Prospect};
+use crate::input::ceilings::{Ceilings, Resource};
+use crate::input::limits::{LONGEST_DURATION_S, Limits};
+use crate::input::{FieldError, Fields, collect, pointer_to};
+use crate::plugin::{Plan, Plugin, PreflightContext};
 
 /// What a start asks for.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ fn lasting(seconds: f64) -> Option<Duration> {
 ///
 /// # Errors
 /// Every bad value.
-pub fn plan_entry(
+pub(crate) fn plan_entry(
     registry: &'static [&'static dyn Plugin],
     at: &str,
     entry: Value,
@@ -111,7 +111,7 @@ impl Reader<'_> {
         let duration = lasting(read_duration(&mut fields, default_s));
         let envelope = self.envelope(&mut fields);
         let plan = self.plan(plugin, "", body, duration);
-        let (_, plan) = both(fields.finish(), plan)?;
+        let (_, plan) = collect(fields.finish(), plan)?;
         let run = PlannedRun {
             plan,
             duration,
@@ -128,9 +128,9 @@ impl Reader<'_> {
     pub(super) fn set(&self, body: Map<String, Value>) -> Result<Request, Vec<FieldError>> {
         let mut fields = self.fields("", body);
         let about = "What shall run; each scenario once at most.";
-        let entries = fields.field("scenarios", about).any(json!({}));
+        let entries = fields.field("scenarios", about).optional().any(json!({}));
         let envelope = self.envelope(&mut fields);
-        let (_, runs) = both(fields.finish(), self.entries(entries))?;
+        let (_, runs) = collect(fields.finish(), self.entries(entries))?;
         Ok(Request {
             runs,
             terms: envelope.terms,
@@ -212,7 +212,7 @@ impl Reader<'_> {
         let duration = entry.remove_entry("duration").into_iter().collect();
         let mut fields = self.fields(at, duration);
         let duration = lasting(read_duration(&mut fields, 0.0));
-        let plan = both(plugin, given).and_then(|(plugin, given)| {
+        let plan = collect(plugin, given).and_then(|(plugin, given)| {
             self.plan(plugin, &format!("{at}/params"), given, duration)
         });
         let allowed = [&["name", "params", "duration"], more].concat().join(", ");
@@ -228,7 +228,7 @@ impl Reader<'_> {
         } else {
             Err(unknown)
         };
-        let ((_, plan), _) = both(both(fields.finish(), plan), both(once, unknown))?;
+        let ((_, plan), _) = collect(collect(fields.finish(), plan), collect(once, unknown))?;
         Ok(PlannedRun {
             plan,
             duration,
@@ -267,7 +267,7 @@ impl Reader<'_> {
     ) -> Result<Plan, Vec<FieldError>> {
         let plan = plugin.plan_from(self.fields(at, given))?;
         let cgroup = self.cgroup;
-        plan.foresee(at, Prospect { cgroup, duration })?;
+        plan.preflight(at, PreflightContext { cgroup, duration })?;
         Ok(plan)
     }
 
@@ -291,22 +291,4 @@ fn once(at: &str, name: &'static str, seen: &mut Vec<&'static str>) -> Result<()
     }
     seen.push(name);
     Ok(())
-}
-
-/// Both values, or the errors of both.
-///
-/// # Errors
-/// Those of both.
-pub fn both<A, B>(
-    a: Result<A, Vec<FieldError>>,
-    b: Result<B, Vec<FieldError>>,
-) -> Result<(A, B), Vec<FieldError>> {
-    match (a, b) {
-        (Ok(a), Ok(b)) => Ok((a, b)),
-        (Err(mut a), Err(b)) => {
-            a.extend(b);
-            Err(a)
-        }
-        (Err(errors), _) | (_, Err(errors)) => Err(errors),
-    }
 }

@@ -4,12 +4,11 @@
 use serde_json::{Map, Value, json};
 
 use super::request::{Envelope, read_duration};
-use crate::fields::Fields;
+use crate::input::Fields;
 use crate::plugin::Plugin;
 
 /// The schema of the body of a single start: the parameters, flat, `duration` and the rest.
-#[must_use]
-pub fn of_start(registry: &[&dyn Plugin], plugin: &dyn Plugin) -> Value {
+pub(crate) fn of_start(registry: &[&dyn Plugin], plugin: &dyn Plugin) -> Value {
     let mut schema = of_params(plugin);
     schema["properties"]["duration"] = of_duration();
     for (name, of_one) in envelope(registry) {
@@ -19,8 +18,7 @@ pub fn of_start(registry: &[&dyn Plugin], plugin: &dyn Plugin) -> Value {
 }
 
 /// The schema of a scenario's parameters, as part of a larger document.
-#[must_use]
-pub fn of_params(plugin: &dyn Plugin) -> Value {
+pub(crate) fn of_params(plugin: &dyn Plugin) -> Value {
     let mut schema = plugin.schema();
     if let Value::Object(members) = &mut schema {
         members.remove("$schema");
@@ -29,8 +27,7 @@ pub fn of_params(plugin: &dyn Plugin) -> Value {
 }
 
 /// The schema of the body of a composite start; `params` gives the schema of each scenario's parameters.
-#[must_use]
-pub fn of_set(registry: &[&dyn Plugin], params: impl Fn(&dyn Plugin) -> Value) -> Value {
+pub(crate) fn of_set(registry: &[&dyn Plugin], params: impl Fn(&dyn Plugin) -> Value) -> Value {
     let entry = |plugin: &&dyn Plugin| {
         json!({
             "title": plugin.name(),

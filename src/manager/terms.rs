@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::abort::AbortWhen;
 use super::lease::LONGEST_LEASE_S;
-use crate::fields::{Fields, above};
+use crate::input::{Fields, above};
 
 /// The terms of one start. By default nothing ends a session but its durations and its clients.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Terms {
+pub(crate) struct Terms {
     /// The client must renew the session so often.
     pub lease: Option<Duration>,
     /// Measures that end it.
@@ -19,13 +19,14 @@ pub struct Terms {
 
 impl Terms {
     /// Asks `fields` for what a request may say of it; `names` are those of all scenarios.
-    pub fn read(fields: &mut Fields, names: &[&'static str]) -> Self {
+    pub(crate) fn read(fields: &mut Fields, names: &[&'static str]) -> Self {
         let about =
             "Ends the session by itself unless it is renewed within this time, again and again.";
         let lease = fields
             .field("lease", about)
             .unit("s")
-            .optional_number(above(0.0, LONGEST_LEASE_S));
+            .optional()
+            .number(above(0.0, LONGEST_LEASE_S));
         let about = "Ends the session by itself when one of these is measured.";
         let abort_when = fields.object("abort_when", about, |when| AbortWhen::read(when, names));
         Self {

@@ -12,15 +12,15 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::abort::AbortWhen;
-use super::end_reason::EndReason;
 use super::lease::Lease;
-use super::timestamp::Timestamp;
-use crate::ledger::event::RunTag;
 use crate::plugin::{Probe, Reading};
+use crate::run::EndReason;
+use crate::run::RunTag;
+use crate::run::Timestamp;
 
 /// The outcome of one scenario of a start.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct Detail {
+pub(crate) struct Detail {
     /// The scenario.
     pub name: &'static str,
     /// Whether it started and has not failed since.
@@ -36,10 +36,32 @@ pub struct Detail {
     pub duration_s: Option<f64>,
 }
 
+impl Detail {
+    /// A scenario that started.
+    pub(crate) fn started(name: &'static str) -> Self {
+        Self {
+            name,
+            success: true,
+            error: None,
+            warning: None,
+            duration_s: None,
+        }
+    }
+
+    /// A scenario that did not start, and why.
+    pub(crate) fn failed(name: &'static str, reason: String) -> Self {
+        Self {
+            success: false,
+            error: Some(reason),
+            ..Self::started(name)
+        }
+    }
+}
+
 /// The outcome of a whole start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// All of it started and has not failed since.
     Success,
     /// Some could not start, or failed.
@@ -48,7 +70,7 @@ pub enum Outcome {
 
 /// The answer to a start.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct StartReport {
+pub(crate) struct StartReport {
     /// The session that the started scenarios belong to.
     pub session_id: String,
     /// The scenarios that started.
@@ -61,8 +83,7 @@ pub struct StartReport {
 
 impl StartReport {
     /// Sums up `details`.
-    #[must_use]
-    pub fn new(session_id: String, details: Vec<Detail>) -> Self {
+    pub(crate) fn new(session_id: String, details: Vec<Detail>) -> Self {
         let scenarios: Vec<_> = details
             .iter()
             .filter(|d| d.success)
@@ -84,7 +105,7 @@ impl StartReport {
 
 /// The live session.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct SessionStatus {
+pub(crate) struct SessionStatus {
     /// Id, scenarios that run now, status and details.
     #[serde(flatten)]
     pub report: StartReport,
@@ -102,7 +123,7 @@ pub struct SessionStatus {
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct RunEnd {
+pub(crate) struct RunEnd {
     /// Why.
     pub reason: EndReason,
     /// When its effect was gone.
@@ -119,8 +140,7 @@ pub struct RunEnd {
 
 impl RunEnd {
     /// An end at this moment that needs no more words.
-    #[must_use]
-    pub fn now(reason: EndReason, effect: Effect) -> Self {
+    pub(crate) fn now(reason: EndReason, effect: Effect) -> Self {
         Self {
             reason,
             at: Timestamp::now(),
@@ -132,7 +152,7 @@ impl RunEnd {
 }
 
 /// One run of a scenario, live or ended.
-pub struct Run {
+pub(crate) struct Run {
     /// The scenario.
     pub name: &'static str,
     /// The session it belongs to.
@@ -155,8 +175,7 @@ pub struct Run {
 
 impl Run {
     /// A run that has just begun.
-    #[must_use]
-    pub fn begun(
+    pub(crate) fn begun(
         tag: RunTag,
         params: Map<String, Value>,
         (started_at, expires_after): (Timestamp, Option<std::time::Duration>),
@@ -178,8 +197,7 @@ impl Run {
     }
 
     /// What the ledger calls it.
-    #[must_use]
-    pub fn tag(&self) -> RunTag {
+    pub(crate) fn tag(&self) -> RunTag {
         RunTag {
             session_id: self.session_id.clone(),
             run_id: self.id,
@@ -188,7 +206,7 @@ impl Run {
     }
 
     /// Reads the probe, and notes since when the effect holds: at least half of what is asked.
-    pub fn observe(&self) -> Effect {
+    pub(crate) fn observe(&self) -> Effect {
         let reading = self.probe.read();
         let holds = reading
             .achieved
@@ -212,8 +230,7 @@ impl Run {
     }
 
     /// What was observed last.
-    #[must_use]
-    pub fn last_effect(&self) -> Effect {
+    pub(crate) fn last_effect(&self) -> Effect {
         self.effect
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -239,7 +256,7 @@ impl fmt::Debug for Run {
 
 /// The latest run of a scenario and, once it is over, its end.
 #[derive(Debug, Clone)]
-pub struct LatestRun {
+pub(crate) struct LatestRun {
     /// The run.
     pub run: Arc<Run>,
     /// None while it runs.
@@ -248,7 +265,7 @@ pub struct LatestRun {
 
 /// Everything at one moment.
 #[derive(Debug, Clone, Default)]
-pub struct View {
+pub(crate) struct View {
     /// The live session.
     pub session: Option<SessionStatus>,
     /// The live session's lease, if it has one.
@@ -263,8 +280,7 @@ pub struct View {
 
 impl View {
     /// The live session, its lease as it is now.
-    #[must_use]
-    pub fn session_now(&self) -> Option<SessionStatus> {
+    pub(crate) fn session_now(&self) -> Option<SessionStatus> {
         let lease_expires_at = self.lease.as_ref().map(Lease::ends_at);
         let session = self.session.clone();
         session.map(|session| SessionStatus {
@@ -274,16 +290,14 @@ impl View {
     }
 
     /// Whether `name` runs now.
-    #[must_use]
-    pub fn is_running(&self, name: &str) -> bool {
+    pub(crate) fn is_running(&self, name: &str) -> bool {
         self.latest
             .get(name)
             .is_some_and(|latest| latest.end.is_none())
     }
 
     /// The status of the scenario `name`.
-    #[must_use]
-    pub fn status(&self, name: &'static str) -> ScenarioStatus {
+    pub(crate) fn status(&self, name: &'static str) -> ScenarioStatus {
         let Some(LatestRun { run, end }) = self.latest.get(name) else {
             return ScenarioStatus {
                 name,
@@ -308,7 +322,7 @@ impl View {
 
 /// What a scenario was asked and what it achieves.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
-pub struct Effect {
+pub(crate) struct Effect {
     /// Asked, achieved, unit and shortfall.
     #[serde(flatten)]
     pub reading: Reading,
@@ -318,7 +332,7 @@ pub struct Effect {
 
 /// The answer to a status query of one scenario.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
-pub struct ScenarioStatus {
+pub(crate) struct ScenarioStatus {
     /// The scenario.
     pub name: &'static str,
     /// Whether it runs now.

@@ -13,7 +13,7 @@ use tower::{Layer, Service};
 pub(crate) const OTHER: &str = "_OTHER";
 
 /// What a measured request is told to.
-pub trait Meter: Clone {
+pub(crate) trait Meter: Clone {
     /// A request has come.
     fn begun(&self);
 
@@ -23,12 +23,11 @@ pub trait Meter: Clone {
 
 /// Measures the requests of a service.
 #[derive(Debug, Clone)]
-pub struct MeasureLayer<M>(M);
+pub(crate) struct MeasureLayer<M>(M);
 
 impl<M: Meter> MeasureLayer<M> {
     /// Tells `meter` of every request.
-    #[must_use]
-    pub fn new(meter: M) -> Self {
+    pub(crate) fn new(meter: M) -> Self {
         Self(meter)
     }
 }
@@ -46,7 +45,7 @@ impl<S, M: Meter> Layer<S> for MeasureLayer<M> {
 
 /// The service made by [`MeasureLayer`].
 #[derive(Debug, Clone)]
-pub struct Measure<S, M> {
+pub(crate) struct Measure<S, M> {
     inner: S,
     meter: M,
 }

@@ -6,11 +6,10 @@
 //! leaves room there for some more scenarios. What the system counts is read at each scrape, what only
 //! this process knows is counted as it happens.
 
-mod arrivals;
 mod histogram;
-pub mod measure;
-pub mod page;
-pub mod requests;
+pub(crate) mod measure;
+pub(crate) mod page;
+pub(crate) mod requests;
 mod system;
 mod truth;
 
@@ -19,7 +18,6 @@ use std::fmt;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use crate::config::Config;
 use crate::host::cgroup::Cgroup;
 use crate::host::runtimes::Runtimes;
 use crate::manager::ScenarioManager;
@@ -29,7 +27,7 @@ use requests::Requests;
 
 /// Which listener a page is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Page {
+pub(crate) enum Page {
     /// What callers and the system under test see.
     Service,
     /// What operators and referees see.
@@ -38,22 +36,21 @@ pub enum Page {
 
 /// Both pages and the counters behind them.
 #[derive(Debug)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     service: Registry,
     admin: Registry,
     requests: Requests,
 }
 
 impl Metrics {
-    /// Metrics of the service that `config` names, with the counters of its `requests`.
-    #[must_use]
-    pub fn new(
-        config: &Config,
+    /// Metrics of the service `name` in `version`, with the counters of its `requests`.
+    pub(crate) fn new(
+        (name, version): (&str, &str),
         runtimes: &Runtimes,
         manager: ScenarioManager,
         requests: Requests,
     ) -> Self {
-        let mut service = system(config, runtimes);
+        let mut service = system(name, version, runtimes);
         let shown = |resolution| {
             let requests = requests.clone();
             Box::new(requests::Shown {
@@ -62,7 +59,7 @@ impl Metrics {
             })
         };
         service.register_collector(shown(Resolution::Fine));
-        let mut admin = system(config, runtimes);
+        let mut admin = system(name, version, runtimes);
         admin.register_collector(shown(Resolution::Coarse));
         admin.register_collector(Box::new(truth::Truth(manager)));
         Self {
@@ -73,8 +70,7 @@ impl Metrics {
     }
 
     /// Where requests are counted.
-    #[must_use]
-    pub fn requests(&self) -> &Requests {
+    pub(crate) fn requests(&self) -> &Requests {
         &self.requests
     }
 
@@ -82,7 +78,7 @@ impl Metrics {
     ///
     /// # Errors
     /// A collector cannot write its metrics, which is a defect of the collector.
-    pub fn write(&self, page: Page, format: Format) -> Result<String, fmt::Error> {
+    pub(crate) fn write(&self, page: Page, format: Format) -> Result<String, fmt::Error> {
         let registry = match page {
             Page::Service => &self.service,
             Page::Admin => &self.admin,
@@ -92,11 +88,11 @@ impl Metrics {
 }
 
 /// What both pages have.
-fn system(config: &Config, runtimes: &Runtimes) -> Registry {
+fn system(name: &str, version: &str, runtimes: &Runtimes) -> Registry {
     let mut registry = Registry::default();
     let labels = [
-        ("service_name", config.name.clone()),
-        ("service_version", config.version.clone()),
+        ("service_name", name.to_owned()),
+        ("service_version", version.to_owned()),
     ];
     registry.register("target", "The service", Info::new(labels));
     registry.register_collector(Box::new(system::Process::default()));

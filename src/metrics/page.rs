@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 
 /// The two formats that a scraper may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// Prometheus text 0.0.4.
     Prometheus,
     /// OpenMetrics text 1.0.0.
@@ -22,8 +22,7 @@ pub enum Format {
 
 impl Format {
     /// The value of the Content-Type header.
-    #[must_use]
-    pub fn content_type(self) -> &'static str {
+    pub(crate) fn content_type(self) -> &'static str {
         match self {
             Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",

@@ -14,10 +14,10 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 
-use super::arrivals::Arrivals;
 use super::histogram::{Histogram, Resolution};
 use super::measure::{Meter, OTHER};
 use super::page;
+use crate::fault::arrivals::Arrivals;
 
 /// The routes that have series of their own, and the statuses of a GET that are there from the start:
 /// what the route answers, and what a fault makes of it by default.
@@ -40,7 +40,7 @@ const CALLS: [&str; 2] = ["200", "500"];
 
 /// The counters of all requests; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Requests(Arc<Counters>);
+pub(crate) struct Requests(Arc<Counters>);
 
 #[derive(Debug)]
 struct Counters {
@@ -69,8 +69,9 @@ struct Spare {
     times: Histogram,
 }
 
-impl Default for Requests {
-    fn default() -> Self {
+impl Requests {
+    /// Counters at zero; each request is noted in `arrivals` too.
+    pub(crate) fn new(arrivals: Arrivals) -> Self {
         let answers = |statuses: &[u16]| {
             let known = statuses
                 .iter()
@@ -80,7 +81,7 @@ impl Default for Requests {
         let others: (&'static str, &[u16]) = (OTHER_ROUTE, &[]);
         let routes = ROUTES.into_iter().chain([others]);
         Self(Arc::new(Counters {
-            arrivals: Arrivals::default(),
+            arrivals,
             routes: routes
                 .map(|(route, statuses)| RouteCounters {
                     route,
@@ -97,8 +98,7 @@ impl Default for Requests {
 
 impl Requests {
     /// Measures the requests of `route`, or all others together if it has no series of its own.
-    #[must_use]
-    pub fn route(&self, route: &str) -> RouteMeter {
+    pub(crate) fn route(&self, route: &str) -> RouteMeter {
         let routes = &self.0.routes;
         let at = routes.iter().position(|known| known.route == route);
         RouteMeter {
@@ -108,35 +108,19 @@ impl Requests {
     }
 
     /// Whether the requests of `route` have series of their own.
-    #[must_use]
-    pub fn has_own_series(&self, route: &str) -> bool {
+    pub(crate) fn has_own_series(route: &str) -> bool {
         ROUTES.iter().any(|(known, _)| *known == route)
     }
 
-    /// How many requests have come, whatever they ask for.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.0.arrivals.count()
-    }
-
-    /// Waits until `count` requests have come, those before the call included.
-    ///
-    /// # Cancel safety
-    /// Dropping the future changes nothing.
-    pub async fn arrived(&self, count: u64) {
-        self.0.arrivals.reach(count).await;
-    }
-
     /// Measures the calls to the pretended dependency.
-    #[must_use]
-    pub fn calls(&self) -> CallMeter {
+    pub(crate) fn calls(&self) -> CallMeter {
         CallMeter(Arc::clone(&self.0))
     }
 }
 
 /// Measures the requests of one route.
 #[derive(Debug, Clone)]
-pub struct RouteMeter {
+pub(crate) struct RouteMeter {
     counters: Arc<Counters>,
     route: usize,
 }
@@ -181,7 +165,7 @@ impl Counters {
 
 /// Measures the calls to the pretended dependency.
 #[derive(Debug, Clone)]
-pub struct CallMeter(Arc<Counters>);
+pub(crate) struct CallMeter(Arc<Counters>);
 
 impl Meter for CallMeter {
     fn begun(&self) {}
@@ -293,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_foreseen_answer_has_its_series_from_the_start() {
-        let requests = Requests::default();
+        let requests = Requests::new(Arrivals::default());
         for (route, statuses) in ROUTES {
             for code in statuses {
                 answer(&requests.route(route), "GET", *code);
@@ -304,7 +288,7 @@ mod tests {
 
     #[test]
     fn the_first_two_unforeseen_answers_get_series_and_the_next_are_counted_together() {
-        let requests = Requests::default();
+        let requests = Requests::new(Arrivals::default());
         let health = requests.route("/health");
         for code in [500, 500, 429, 502, 500] {
             answer(&health, "GET", code);
@@ -314,7 +298,7 @@ mod tests {
 
     #[test]
     fn other_routes_and_requests_without_an_answer_are_counted_together() {
-        let requests = Requests::default();
+        let requests = Requests::new(Arrivals::default());
         answer(&requests.route("/api/v1/scenarios"), "GET", 200);
         answer(&requests.route("/no/such/path"), "GET", 404);
         let ready = requests.route("/ready");
@@ -327,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_request_is_active_from_its_begin_to_its_end() {
-        let requests = Requests::default();
+        let requests = Requests::new(Arrivals::default());
         let (ready, other) = (requests.route("/ready"), requests.route("/"));
         let active = || -> Vec<i64> {
             let routes = requests.0.routes.iter();
@@ -343,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_call_is_counted_by_its_outcome() {
-        let requests = Requests::default();
+        let requests = Requests::new(Arrivals::default());
         let calls = requests.calls();
         for code in [200, 204, 500, 404] {
             answer(&calls, "GET", code);

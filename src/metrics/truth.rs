@@ -6,9 +6,9 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
 use super::page::{counter, counters, gauge, gauges};
+use crate::lifecycle::panics;
 use crate::manager::ScenarioManager;
-use crate::manager::end_reason::EndReason;
-use crate::panics;
+use crate::run::EndReason;
 
 /// `mockserver_*`.
 #[derive(Debug)]
@@ -39,13 +39,13 @@ impl Collector for Truth {
         gauges(e, "mockserver_fault_asked", help, asked)?;
         let achieved = readings.iter().map(|(labels, reading)| {
             // Not zero: nothing was measured.
-            let achieved = |r: &crate::plugin::Reading| r.achieved.unwrap_or(f64::NAN);
+            let achieved = |r: &crate::run::Reading| r.achieved.unwrap_or(f64::NAN);
             (*labels, reading.as_ref().map_or(0.0, achieved))
         });
         let help = "What it measures now, in the same unit; NaN until something could be measured";
         gauges(e, "mockserver_fault_achieved", help, achieved)?;
         let ends = names.iter().flat_map(|name| {
-            EndReason::ALL.map(|end| {
+            EndReason::observable().map(|end| {
                 let runs = view.ended.get(&(*name, end)).copied().unwrap_or(0);
                 ([("scenario", *name), ("end", end.name())], runs as f64)
             })

@@ -1,10 +1,9 @@
 //! Guards: values whose life is an effect's life. Holding one keeps the effect on, dropping it takes it
 //! off.
 //!
-//! Scenarios use them for whatever must not outlive a run. The [`Census`] counts them, so that a test
+//! Scenarios use them for whatever must not outlive a run. The [`LiveGuards`] counts them, so that a test
 //! and a shut-down can see that nothing was left behind.
 
-use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
@@ -13,15 +12,16 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Exit;
+use crate::lifecycle::panics::panic_text;
 use crate::sync::{
     Arc, AtomicBool, AtomicUsize, Builder, Condvar, JoinHandle, Mutex, Ordering, PoisonError,
 };
 
 /// Counts the live guards of all runs.
 #[derive(Debug, Clone, Default)]
-pub struct Census(Arc<AtomicUsize>);
+pub struct LiveGuards(Arc<AtomicUsize>);
 
-impl Census {
+impl LiveGuards {
     /// How many guards live now.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -30,17 +30,17 @@ impl Census {
 
     /// Counts one more until the returned value is dropped.
     #[must_use]
-    pub fn enter(&self) -> CensusGuard {
+    pub fn enter(&self) -> LiveGuard {
         self.0.fetch_add(1, Ordering::AcqRel);
-        CensusGuard(self.clone())
+        LiveGuard(self.clone())
     }
 }
 
 /// One counted guard.
 #[derive(Debug)]
-pub struct CensusGuard(Census);
+pub struct LiveGuard(LiveGuards);
 
-impl Drop for CensusGuard {
+impl Drop for LiveGuard {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Ordering::AcqRel);
     }
@@ -109,13 +109,13 @@ pub struct ThreadGroup {
     threads: Vec<JoinHandle<()>>,
     ends: mpsc::UnboundedReceiver<Result<(), String>>,
     end: mpsc::UnboundedSender<Result<(), String>>,
-    census: Census,
+    census: LiveGuards,
 }
 
 impl ThreadGroup {
     /// A group without threads.
     #[must_use]
-    pub fn new(census: &Census) -> Self {
+    pub fn new(census: &LiveGuards) -> Self {
         let (end, ends) = mpsc::unbounded_channel();
         let stop = Arc::new(StopFlag::default());
         Self {
@@ -198,16 +198,6 @@ impl Drop for ThreadGroup {
     }
 }
 
-/// The text of a caught panic, if it has one.
-#[must_use]
-pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,7 +205,7 @@ mod tests {
 
     #[tokio::test]
     async fn stopping_a_group_waits_until_every_thread_is_gone() {
-        let census = Census::default();
+        let census = LiveGuards::default();
         let mut group = ThreadGroup::new(&census);
         for i in 0..3 {
             group
@@ -234,7 +224,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_failure_ends_the_group_with_its_reason() {
-        let census = Census::default();
+        let census = LiveGuards::default();
         let mut group = ThreadGroup::new(&census);
         group
             .spawn("idle", |stop| {
@@ -252,7 +242,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_in_a_thread_is_a_failure_with_its_text() {
-        let mut group = ThreadGroup::new(&Census::default());
+        let mut group = ThreadGroup::new(&LiveGuards::default());
         group
             .spawn("panics", |_| panic!("no such luck"))
             .expect("a thread");
@@ -262,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_dropped_group_tells_its_threads_to_end() {
-        let census = Census::default();
+        let census = LiveGuards::default();
         let (done, ended) = std::sync::mpsc::channel();
         let mut group = ThreadGroup::new(&census);
         group

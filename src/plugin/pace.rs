@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// An even stream of something, such as bytes, from a start on.
 #[derive(Debug, Clone)]
-pub struct Pace {
+pub(crate) struct Pace {
     start: Instant,
     per_second: f64,
     most: f64,
@@ -15,8 +15,7 @@ pub struct Pace {
 
 impl Pace {
     /// `per_second` units each second from `start` on, `most` in all.
-    #[must_use]
-    pub fn new(start: Instant, per_second: f64, most: f64) -> Self {
+    pub(crate) fn new(start: Instant, per_second: f64, most: f64) -> Self {
         Self {
             start,
             per_second,
@@ -25,15 +24,14 @@ impl Pace {
     }
 
     /// How many whole units are due at `now`, counted from the start.
-    #[must_use]
-    pub fn due(&self, now: Instant) -> u64 {
+    pub(crate) fn due(&self, now: Instant) -> u64 {
         let elapsed = now.saturating_duration_since(self.start).as_secs_f64();
         // A cast of a float saturates: it can neither wrap nor go below zero.
         (self.per_second * elapsed).min(self.most) as u64
     }
 
     /// Moves the start later by `by`, so that what was due in that time is due no more.
-    pub fn forgive(&mut self, by: Duration) {
+    pub(crate) fn forgive(&mut self, by: Duration) {
         self.start += by;
     }
 }

@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::time::MissedTickBehavior;
 
-use crate::ceilings::Resource;
-use crate::fields::{Fields, above};
 use crate::host::cgroup::Cgroup;
 use crate::host::{online_cpus, process};
+use crate::input::Resource;
+use crate::input::{Fields, above};
 use crate::plugin::gauge::Gauge;
-use crate::plugin::guard::{StopFlag, ThreadGroup};
+use crate::plugin::guard::StopFlag;
 use crate::plugin::{Active, Params, Probe, Reading, RunContext, Scenario, Shortfall, StartError};
 
 /// A tenth of the period of the kernel's CPU quota, so that the burners' demand is flat within it.
@@ -88,7 +88,8 @@ impl Params for CpuBurnerParams {
             )
             .unit("cores")
             .asks_for(Resource::CpuCores)
-            .optional_number(above(0.0, 1024.0));
+            .optional()
+            .number(above(0.0, 1024.0));
         let goal = match cores {
             Some(cores) => {
                 fields.withdraw("target_percent");
@@ -108,9 +109,9 @@ impl Scenario for CpuBurner {
     async fn start(params: CpuBurnerParams, cx: RunContext) -> Result<Active, StartError> {
         let burners = Burners::new(online_cpus());
         // Before the threads are born, so that none finds itself off duty and sleeps its first moments away.
-        let cores = params.goal.cores(cx.host.cgroup.cpu_limit().cores);
+        let cores = params.goal.cores(cx.cgroup().cpu_limit().cores);
         burners.spread(cores, burners.threads_for(cores));
-        let mut threads = ThreadGroup::new(&cx.host.census);
+        let mut threads = cx.threads();
         for index in 0..burners.each.len() {
             let burners = Arc::clone(&burners);
             threads
@@ -122,10 +123,11 @@ impl Scenario for CpuBurner {
         }
         let probe = Arc::new(CpuProbe::new(params.goal));
         let figures = Arc::clone(&probe);
+        let stop = cx.stop.clone();
         let body = async move {
             let exit = tokio::select! {
-                exit = threads.run_until(cx.stop) => exit,
-                never = regulate(&cx.host.cgroup, &burners, &probe) => match never {},
+                exit = threads.run_until(stop) => exit,
+                never = regulate(cx.cgroup(), &burners, &probe) => match never {},
             };
             probe.publish(None);
             exit

@@ -8,13 +8,13 @@ use serde_json::json;
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::ceilings::Resource;
-use crate::death::Death;
-use crate::fields::{FieldError, Fields};
 use crate::host::cgroup::Cgroup;
 use crate::host::memory_limit_bytes;
+use crate::input::Resource;
+use crate::input::{FieldError, Fields};
+use crate::lifecycle::termination::Termination;
 use crate::plugin::{
-    Active, Exit, Params, Probe, Prospect, Reading, RunContext, Scenario, StartError,
+    Active, Exit, Params, PreflightContext, Probe, Reading, RunContext, Scenario, StartError,
 };
 
 /// How much more than the memory limit a crash in mode `oom` takes before it gives up: where swap does
@@ -73,7 +73,7 @@ impl Params for CrashParams {
                      the start of the fault; with crash_delay, whichever comes first. Requests that \
                      come in the milliseconds until it ends are still answered.";
         let after_requests = fields.field("after_requests", about);
-        let after_requests = after_requests.optional_integer(1..=u32::MAX);
+        let after_requests = after_requests.optional().integer(1..=u32::MAX);
         let counts_only = after_requests.is_some() && !waits;
         if counts_only {
             fields.withdraw("crash_delay");
@@ -110,12 +110,15 @@ impl Scenario for Crash {
     const SUMMARY: &'static str = "Crashes the service after the specified delay";
     type Params = CrashParams;
 
-    fn foresee(params: &CrashParams, prospect: Prospect<'_>) -> Result<Option<String>, FieldError> {
-        if params.mode == Mode::Oom && limit_to_exceed(prospect.cgroup).is_none() {
+    fn preflight(
+        params: &CrashParams,
+        context: PreflightContext<'_>,
+    ) -> Result<Option<String>, FieldError> {
+        if params.mode == Mode::Oom && limit_to_exceed(context.cgroup).is_none() {
             return Err(FieldError::new("/mode", NO_LIMIT));
         }
         let earliest = params.earliest();
-        let ends_before = prospect.duration.filter(|duration| *duration < earliest);
+        let ends_before = context.duration.filter(|duration| *duration < earliest);
         Ok(ends_before.map(|duration| {
             format!(
                 "it will not crash: the run ends by itself after {} s, and the crash would come after {} s",
@@ -126,10 +129,8 @@ impl Scenario for Crash {
     }
 
     async fn start(params: CrashParams, cx: RunContext) -> Result<Active, StartError> {
-        let warning =
-            Self::foresee(&params, cx.prospect()).map_err(|error| StartError::new(error.detail))?;
         let death = params.death(&cx)?;
-        let requests = cx.host.requests.clone();
+        let requests = cx.arrivals().clone();
         let at_request = params
             .after_requests
             .map(|more| requests.count() + u64::from(more));
@@ -147,7 +148,7 @@ impl Scenario for Crash {
             };
             let by_count = async {
                 match at_request {
-                    Some(count) => requests.arrived(count).await,
+                    Some(count) => requests.reach(count).await,
                     None => std::future::pending().await,
                 }
             };
@@ -158,24 +159,24 @@ impl Scenario for Crash {
             }
             shown.crashes.store(true, Ordering::Relaxed);
             warn!(exit_code = death.exit_status(), ?death, "Crashing as told.");
-            cx.die(death, params.scrape_window).await;
+            cx.terminate(death, params.scrape_window).await;
             Exit::Stopped
         };
-        Ok(Active::new(probe, body).warn(warning))
+        Ok(Active::new(probe, body))
     }
 }
 
 impl CrashParams {
-    fn death(&self, cx: &RunContext) -> Result<Death, StartError> {
+    fn death(&self, cx: &RunContext) -> Result<Termination, StartError> {
         Ok(match self.mode {
-            Mode::Exit => Death::Exit(self.exit_code.into()),
-            Mode::Panic => Death::Panic,
-            Mode::Abort => Death::Abort,
-            Mode::Segfault => Death::Segfault,
-            Mode::Kill => Death::Kill,
-            Mode::StackOverflow => Death::StackOverflow,
-            Mode::Oom => match limit_to_exceed(&cx.host.cgroup) {
-                Some(limit) => Death::OutOfMemory(limit.saturating_mul(OVER_THE_LIMIT)),
+            Mode::Exit => Termination::Exit(self.exit_code.into()),
+            Mode::Panic => Termination::Panic,
+            Mode::Abort => Termination::Abort,
+            Mode::Segfault => Termination::Segfault,
+            Mode::Kill => Termination::Kill,
+            Mode::StackOverflow => Termination::StackOverflow,
+            Mode::Oom => match limit_to_exceed(cx.cgroup()) {
+                Some(limit) => Termination::OutOfMemory(limit.saturating_mul(OVER_THE_LIMIT)),
                 None => return Err(StartError::new(NO_LIMIT)),
             },
         })

@@ -1,14 +1,13 @@
 //! `dependency`: the route that pretends to call a dependency is slow, dead or wrong.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::json;
 
-use crate::fault::{Reply, RequestFault, Surface, Tally, Verdict};
-use crate::fields::Fields;
-use crate::plugin::{Active, Params, Probe, Reading, RunContext, Scenario, Shortfall, StartError};
+use crate::fault::{Action, Draw, Exchange, Matcher, Reply, RequestFault, Surfaces, TrafficProbe};
+use crate::input::Fields;
+use crate::plugin::{Active, Params, RunContext, Scenario, StartError};
 
 /// How long a call takes under `timeout`.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -45,7 +44,7 @@ impl Params for DependencyParams {
             ("slow", Failure::Slow),
         ]);
         let about = "Makes the sequence of times repeatable (slow).";
-        let seed = fields.field("seed", about).optional_integer(0..=u32::MAX);
+        let seed = fields.field("seed", about).optional().integer(0..=u32::MAX);
         Self { failure, seed }
     }
 }
@@ -56,98 +55,61 @@ impl Scenario for Dependency {
     type Params = DependencyParams;
 
     async fn start(params: DependencyParams, cx: RunContext) -> Result<Active, StartError> {
-        let tally = Arc::new(Tally::default());
-        cx.faults.arm(params, Arc::clone(&tally));
-        Ok(Active::armed(Arc::new(DependencyProbe { tally }), cx.stop))
+        let matcher = Matcher::on(Surfaces::DEPENDENCY_CALLS).seeded(params.seed);
+        let tally = cx.arm(matcher, params);
+        let probe = TrafficProbe::share(tally, "share of calls", |_| 1.0).metrics(&[
+            ("failed_calls", |tally| tally.touched().into()),
+            ("mean_added_ms", |tally| tally.mean_wait_ms().into()),
+        ]);
+        Ok(Active::hold(probe, (), cx.stop))
     }
 }
 
 impl RequestFault for DependencyParams {
-    fn concerns(&self, surface: Surface) -> bool {
-        surface == Surface::Dependency
-    }
-
-    fn is_in_dependency(&self) -> bool {
-        true
-    }
-
-    fn judge(&self, roll: f64) -> Verdict {
-        let late = |delay| Verdict { delay, reply: None };
+    fn act(&self, _: &Exchange<'_>, draw: &mut Draw) -> Action {
         match self.failure {
-            Failure::Timeout => late(TIMEOUT),
-            Failure::Slow => late(SLOW_LEAST + SLOW_SPREAD.mul_f64(roll)),
-            Failure::Error => Verdict {
-                delay: Duration::ZERO,
-                reply: Some(Reply {
-                    status: StatusCode::INTERNAL_SERVER_ERROR,
-                    body: json!({ "status": "error", "error": "dependency call failed" }),
-                }),
-            },
-        }
-    }
-
-    fn seed(&self) -> Option<u32> {
-        self.seed
-    }
-}
-
-struct DependencyProbe {
-    tally: Arc<Tally>,
-}
-
-impl Probe for DependencyProbe {
-    fn read(&self) -> Reading {
-        let metrics = json!({
-            "failed_calls": self.tally.touched(),
-            "mean_added_ms": self.tally.mean_wait().map(|wait| wait.as_secs_f64() * 1000.0),
-        });
-        Reading {
-            asked: 1.0,
-            achieved: self.tally.touched_share(),
-            unit: "share of calls",
-            shortfall: (self.tally.concerned() == 0).then_some(Shortfall::NoTraffic),
-            metrics: super::object(metrics),
+            Failure::Timeout => Action::Delay(TIMEOUT),
+            Failure::Slow => Action::Delay(SLOW_LEAST + SLOW_SPREAD.mul_f64(draw.uniform())),
+            Failure::Error => Action::Reply(Reply::json(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                json!({ "status": "error", "error": "dependency call failed" }),
+            )),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use http::Request;
 
-    fn judge(failure: Failure, roll: f64) -> Verdict {
-        DependencyParams {
+    use super::*;
+    use crate::fault::Surface;
+
+    fn delays(failure: Failure) -> Vec<f64> {
+        let fault = DependencyParams {
             failure,
             seed: None,
-        }
-        .judge(roll)
+        };
+        let request = Request::new(());
+        let call = Exchange::new(Surface::DependencyCall, &request);
+        let delay = |n| match fault.act(&call, &mut Draw::seeded(n)) {
+            Action::Delay(delay) => Some(delay.as_secs_f64()),
+            _ => None,
+        };
+        (0..1000).filter_map(delay).collect()
     }
 
     #[test]
     fn each_failure_does_what_its_name_says() {
-        let seconds = |failure, roll| judge(failure, roll).delay.as_secs_f64();
-        assert_eq!(seconds(Failure::Timeout, 0.7), 30.0);
-        assert_eq!(seconds(Failure::Slow, 0.0), 2.0);
-        assert_eq!(seconds(Failure::Slow, 0.5), 3.5);
-        assert!(seconds(Failure::Slow, 0.999_999) < 5.0);
-        let reply = judge(Failure::Error, 0.5).reply.expect("a reply");
-        assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR);
-    }
-
-    #[test]
-    fn only_the_dependency_route_is_concerned() {
-        let fault = DependencyParams {
-            failure: Failure::Error,
-            seed: None,
-        };
-        assert!(fault.concerns(Surface::Dependency));
-        for other in [
-            Surface::Health,
-            Surface::Ready,
-            Surface::Control,
-            Surface::Other,
-        ] {
-            assert!(!fault.concerns(other));
-        }
+        assert!(delays(Failure::Timeout).iter().all(|s| *s == 30.0));
+        assert!(delays(Failure::Error).is_empty());
+        let slow = delays(Failure::Slow);
+        let (low, high) = slow.iter().fold((9.0_f64, 0.0_f64), |(low, high), s| {
+            (low.min(*s), high.max(*s))
+        });
+        assert!(
+            (2.0..2.1).contains(&low) && (4.9..5.0).contains(&high),
+            "{low} to {high}"
+        );
     }
 }

@@ -17,10 +17,10 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::MIB;
-use crate::ceilings::Resource;
-use crate::fields::{Fields, above};
+use crate::input::Resource;
+use crate::input::{Fields, above};
 use crate::plugin::gauge::Gauge;
-use crate::plugin::guard::{StopFlag, ThreadGroup};
+use crate::plugin::guard::StopFlag;
 use crate::plugin::pace::Pace;
 use crate::plugin::{Active, Params, Probe, Reading, RunContext, Scenario, Shortfall, StartError};
 
@@ -81,8 +81,8 @@ impl Scenario for DiskIo {
         });
         // Even making a file can take long on a disk that is busy or hangs: the thread does it.
         let (tell, made) = oneshot::channel();
-        let (work, data_dir) = (Arc::clone(&stream), cx.host.data_dir.clone());
-        let mut threads = ThreadGroup::new(&cx.host.census);
+        let (work, data_dir) = (Arc::clone(&stream), cx.data_dir().to_owned());
+        let mut threads = cx.threads();
         threads
             .spawn("flush", move |stop| {
                 let file = match nameless_file(&data_dir) {

@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::ceilings::Resource;
-use crate::fields::{FieldError, Fields, above};
-use crate::plugin::guard::{StopFlag, ThreadGroup};
+use crate::input::Resource;
+use crate::input::{FieldError, Fields, above};
+use crate::plugin::guard::StopFlag;
 use crate::plugin::pace::Pace;
 use crate::plugin::{
-    Active, Params, Probe, Prospect, Reading, RunContext, Scenario, Shortfall, StartError,
+    Active, Params, PreflightContext, Probe, Reading, RunContext, Scenario, Shortfall, StartError,
 };
 
 /// How often what is due is made up for.
@@ -57,7 +57,7 @@ impl Params for GoroutineLeakParams {
         let field = field.asks_for(Resource::Tasks);
         let most = match is_limited {
             true => Some(field.integer(1..=MOST, MOST)),
-            false => field.optional_integer(1..=MOST),
+            false => field.optional().integer(1..=MOST),
         };
         Self { per_second, most }
     }
@@ -68,23 +68,21 @@ impl Scenario for GoroutineLeak {
     const SUMMARY: &'static str = "Continuously creates async tasks that never end";
     type Params = GoroutineLeakParams;
 
-    fn foresee(
+    fn preflight(
         params: &GoroutineLeakParams,
-        prospect: Prospect<'_>,
+        context: PreflightContext<'_>,
     ) -> Result<Option<String>, FieldError> {
-        let seconds = prospect.duration.map(|duration| duration.as_secs_f64());
+        let seconds = context.duration.map(|duration| duration.as_secs_f64());
         let in_time = seconds.map_or(f64::INFINITY, |seconds| params.per_second * seconds);
         let tasks = in_time.min(params.most.map_or(f64::INFINITY, f64::from));
         // Whoever asks for one without an end knows how it ends.
         let is_bounded = tasks.is_finite();
         let bytes = (tasks * TASK_BYTES) as u64;
-        let warning = is_bounded.then(|| super::more_than_is_left(bytes, prospect.cgroup));
+        let warning = is_bounded.then(|| super::more_than_is_left(bytes, context.cgroup));
         Ok(warning.flatten())
     }
 
     async fn start(params: GoroutineLeakParams, cx: RunContext) -> Result<Active, StartError> {
-        let warning =
-            Self::foresee(&params, cx.prospect()).map_err(|error| StartError::new(error.detail))?;
         let leak = Arc::new(Leak {
             per_second: params.per_second,
             most: params.most.map(f64::from),
@@ -95,9 +93,9 @@ impl Scenario for GoroutineLeak {
             ),
             alive: AtomicU64::new(0),
         });
-        let runtimes = cx.host.runtimes.clone();
+        let runtimes = cx.runtimes().clone();
         let work = Arc::clone(&leak);
-        let mut threads = ThreadGroup::new(&cx.host.census);
+        let mut threads = cx.threads();
         threads
             .spawn("tasks", move |stop| {
                 // Made here and dropped here: a runtime must not be dropped on another's thread.
@@ -109,7 +107,7 @@ impl Scenario for GoroutineLeak {
                 Ok(())
             })
             .map_err(|error| StartError::new(format!("no thread to leak from: {error}")))?;
-        Ok(Active::new(leak, threads.run_until(cx.stop)).warn(warning))
+        Ok(Active::new(leak, threads.run_until(cx.stop)))
     }
 }
 
@@ -196,11 +194,11 @@ mod tests {
                 per_second: 1000.0,
                 most,
             };
-            let prospect = Prospect {
+            let context = PreflightContext {
                 cgroup: &cgroup,
                 duration: seconds.map(Duration::from_secs),
             };
-            let warning = GoroutineLeak::foresee(&params, prospect).expect("it can be had");
+            let warning = GoroutineLeak::preflight(&params, context).expect("it can be had");
             warning.is_some()
         };
         assert!(!warns(None, None));

@@ -1,15 +1,15 @@
 //! `health_check`: the probe routes fail.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::json;
 
-use crate::ceilings::Resource;
-use crate::fault::{Reply, RequestFault, Surface, Tally, Verdict};
-use crate::fields::Fields;
-use crate::plugin::{Active, Params, Probe, Reading, RunContext, Scenario, Shortfall, StartError};
+use crate::fault::{
+    Action, Draw, Exchange, Matcher, Reply, RequestFault, Surface, Surfaces, TrafficProbe,
+};
+use crate::input::{Fields, Resource};
+use crate::plugin::{Active, Params, RunContext, Scenario, StartError};
 
 /// Makes the probe routes fail.
 #[derive(Debug)]
@@ -79,7 +79,8 @@ impl Params for HealthCheckParams {
                 "seed",
                 "Makes the sequence of failures repeatable (intermittent).",
             )
-            .optional_integer(0..=u32::MAX);
+            .optional()
+            .integer(0..=u32::MAX);
         Self {
             mode,
             // The range above holds valid status codes only.
@@ -98,121 +99,82 @@ impl Scenario for HealthCheck {
     type Params = HealthCheckParams;
 
     async fn start(params: HealthCheckParams, cx: RunContext) -> Result<Active, StartError> {
-        let tally = Arc::new(Tally::default());
-        cx.faults.arm(params.clone(), Arc::clone(&tally));
-        Ok(Active::armed(
-            Arc::new(HealthProbe { params, tally }),
-            cx.stop,
-        ))
+        let asked = params.asked_share();
+        let probes = Surfaces::of(&params.probes);
+        let tally = cx.arm(Matcher::on(probes).seeded(params.seed), params);
+        let probe = TrafficProbe::share(tally, "share of probes", move |_| asked).metrics(&[
+            ("probes", |tally| tally.matched().into()),
+            ("failed_probes", |tally| tally.touched().into()),
+        ]);
+        Ok(Active::hold(probe, (), cx.stop))
     }
 }
 
 impl HealthCheckParams {
-    /// The share of probes that shall be touched.
+    /// The share of probes that is to be touched.
     fn asked_share(&self) -> f64 {
-        if self.mode == Mode::Intermittent {
-            self.fail_rate
-        } else {
-            1.0
+        match self.mode {
+            Mode::Intermittent => self.fail_rate,
+            Mode::Always | Mode::Delayed => 1.0,
         }
     }
 }
 
 impl RequestFault for HealthCheckParams {
-    fn concerns(&self, surface: Surface) -> bool {
-        self.probes.contains(&surface)
-    }
-
-    fn judge(&self, roll: f64) -> Verdict {
-        if roll >= self.asked_share() {
-            return Verdict::default();
+    fn act(&self, _: &Exchange<'_>, draw: &mut Draw) -> Action {
+        if self.mode == Mode::Intermittent && draw.uniform() >= self.fail_rate {
+            return Action::Pass;
         }
         if self.mode == Mode::Delayed {
-            return Verdict {
-                delay: self.delay,
-                reply: None,
-            };
+            return Action::Delay(self.delay);
         }
-        let reply = Reply {
-            status: self.status,
-            body: json!({ "status": "unhealthy" }),
-        };
-        Verdict {
-            delay: Duration::ZERO,
-            reply: Some(reply),
-        }
-    }
-
-    fn seed(&self) -> Option<u32> {
-        self.seed
-    }
-}
-
-struct HealthProbe {
-    params: HealthCheckParams,
-    tally: Arc<Tally>,
-}
-
-impl Probe for HealthProbe {
-    fn read(&self) -> Reading {
-        let metrics = json!({
-            "probes": self.tally.concerned(),
-            "failed_probes": self.tally.touched(),
-        });
-        Reading {
-            asked: self.params.asked_share(),
-            achieved: self.tally.touched_share(),
-            unit: "share of probes",
-            shortfall: (self.tally.concerned() == 0).then_some(Shortfall::NoTraffic),
-            metrics: super::object(metrics),
-        }
+        Action::Reply(Reply::json(self.status, json!({ "status": "unhealthy" })))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::Request;
+
     use super::*;
 
-    fn params(given: serde_json::Value) -> HealthCheckParams {
+    fn actions(given: serde_json::Value) -> Vec<Action> {
         let mut fields = Fields::new("", super::super::object(given));
-        HealthCheckParams::read(&mut fields)
+        let fault = HealthCheckParams::read(&mut fields);
+        let request = Request::new(());
+        let exchange = Exchange::new(Surface::Ready, &request);
+        let act = |n| fault.act(&exchange, &mut Draw::seeded(n));
+        (0..1000).map(act).collect()
+    }
+
+    fn unhealthy(status: StatusCode) -> Action {
+        Action::Reply(Reply::json(status, json!({ "status": "unhealthy" })))
     }
 
     #[test]
-    fn always_answers_every_concerned_probe_with_the_status() {
-        let fault = params(json!({ "status_code": 500, "probes": ["ready"] }));
-        assert!(fault.concerns(Surface::Ready));
-        assert!(!fault.concerns(Surface::Health) && !fault.concerns(Surface::Other));
-        for roll in [0.0, 0.5, 0.999_999] {
-            let reply = fault.judge(roll).reply.expect("a reply");
-            assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR);
-            assert_eq!(reply.body, json!({ "status": "unhealthy" }));
-        }
+    fn always_answers_every_probe_with_the_status() {
+        let always = actions(json!({ "status_code": 500 }));
+        let expected = unhealthy(StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(always.iter().all(|action| *action == expected));
     }
 
     #[test]
-    fn intermittent_fails_below_its_rate_and_uses_the_status() {
-        let at = |rate: f64, roll: f64| {
-            let fault = params(
-                json!({ "failure_mode": "intermittent", "fail_rate": rate, "status_code": 429 }),
-            );
-            fault.judge(roll).reply.map(|reply| reply.status.as_u16())
+    fn intermittent_fails_its_share_with_the_status() {
+        let at = |rate: f64| {
+            let mode = "intermittent";
+            let given = json!({ "failure_mode": mode, "fail_rate": rate, "status_code": 429 });
+            let failed = unhealthy(StatusCode::TOO_MANY_REQUESTS);
+            let actions = actions(given).into_iter();
+            actions.filter(|action| *action == failed).count()
         };
-        assert_eq!(at(0.3, 0.299), Some(429));
-        assert_eq!(at(0.3, 0.3), None);
-        assert_eq!(at(0.0, 0.0), None);
-        assert_eq!(at(1.0, 0.999_999), Some(429));
+        assert_eq!((at(0.0), at(1.0)), (0, 1000));
+        // The 99.9 % interval of a binomial count with p = 0.3 and n = 1,000.
+        assert!((252..=348).contains(&at(0.3)), "{}", at(0.3));
     }
 
     #[test]
     fn delayed_waits_and_then_answers_as_usual() {
-        let verdict = params(json!({ "failure_mode": "delayed" })).judge(0.9);
-        assert_eq!(
-            verdict,
-            Verdict {
-                delay: Duration::from_secs(10),
-                reply: None
-            }
-        );
+        let delayed = actions(json!({ "failure_mode": "delayed" }));
+        assert_eq!(delayed[0], Action::Delay(Duration::from_secs(10)));
     }
 }

@@ -14,14 +14,14 @@ use rand::{Rng, SeedableRng};
 use serde_json::json;
 
 use super::MIB;
-use crate::ceilings::Resource;
-use crate::fields::{FieldError, Fields, above};
 use crate::host::memory_limit_bytes;
 use crate::host::process::Meter;
-use crate::plugin::guard::{StopFlag, ThreadGroup};
+use crate::input::Resource;
+use crate::input::{FieldError, Fields, above};
+use crate::plugin::guard::StopFlag;
 use crate::plugin::pace::Pace;
 use crate::plugin::{
-    Active, Params, Probe, Prospect, Reading, RunContext, Scenario, Shortfall, StartError,
+    Active, Params, PreflightContext, Probe, Reading, RunContext, Scenario, Shortfall, StartError,
 };
 
 /// Fifty steps in a second look like a line to anything that samples memory; a fast leak takes more of
@@ -79,7 +79,8 @@ impl Params for MemoryLeakerParams {
             )
             .unit("percent of the memory limit")
             .asks_for(Resource::MemoryPercent)
-            .optional_number(above(0.0, 1000.0));
+            .optional()
+            .number(above(0.0, 1000.0));
         let target = match percent {
             Some(percent) => {
                 fields.withdraw("target_mb");
@@ -103,23 +104,21 @@ impl Scenario for MemoryLeaker {
     const SUMMARY: &'static str = "Continuously leaks memory at specified rate";
     type Params = MemoryLeakerParams;
 
-    fn foresee(
+    fn preflight(
         params: &MemoryLeakerParams,
-        prospect: Prospect<'_>,
+        context: PreflightContext<'_>,
     ) -> Result<Option<String>, FieldError> {
-        let limit = memory_limit_bytes(prospect.cgroup);
+        let limit = memory_limit_bytes(context.cgroup);
         let target = params.target.bytes(limit);
-        Ok(super::more_than_is_left(target, prospect.cgroup))
+        Ok(super::more_than_is_left(target, context.cgroup))
     }
 
     async fn start(params: MemoryLeakerParams, cx: RunContext) -> Result<Active, StartError> {
-        let limit = memory_limit_bytes(&cx.host.cgroup);
+        let limit = memory_limit_bytes(cx.cgroup());
         if limit == 0 && matches!(params.target, Target::PercentOfLimit(_)) {
             return Err(StartError::new("the memory limit cannot be read now"));
         }
         let target = params.target.bytes(limit);
-        let warning =
-            Self::foresee(&params, cx.prospect()).map_err(|error| StartError::new(error.detail))?;
         let leak = Arc::new(Leak {
             pace: Pace::new(
                 Instant::now(),
@@ -133,12 +132,12 @@ impl Scenario for MemoryLeaker {
             resident: AtomicU64::new(0),
             live: AtomicBool::new(true),
         });
-        let mut threads = ThreadGroup::new(&cx.host.census);
+        let mut threads = cx.threads();
         let work = Arc::clone(&leak);
         threads
             .spawn("heap", move |stop| work.run(stop))
             .map_err(|error| StartError::new(format!("no thread to leak with: {error}")))?;
-        Ok(Active::new(leak, threads.run_until(cx.stop)).warn(warning))
+        Ok(Active::new(leak, threads.run_until(cx.stop)))
     }
 }
 

@@ -60,8 +60,13 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
+    use std::sync::Arc;
+
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
-    use crate::json::arbitrary;
+    use crate::input::json::arbitrary;
+    use crate::plugin::{Exit, RunContext, Services};
 
     /// A scenario, and parameters that are nearly its own.
     fn any_start() -> impl Strategy<Value = (&'static dyn Plugin, Map<String, Value>)> {
@@ -162,17 +167,7 @@ mod tests {
     #[tokio::test]
     async fn the_smallest_and_the_largest_values_start_and_stop() {
         let folder = tempfile::tempdir().expect("a folder");
-        let host = std::sync::Arc::new(crate::plugin::Host {
-            die: Box::new(|_| {}),
-            probe_health: Box::new(|| Box::pin(std::future::ready(true))),
-            cgroup: crate::host::cgroup::Cgroup::system(),
-            runtimes: crate::host::runtimes::Runtimes::default(),
-            data_dir: folder.path().into(),
-            census: crate::plugin::guard::Census::default(),
-            ledger: crate::ledger::Ledger::in_memory("a test", Default::default()),
-            requests: Default::default(),
-            shutdown: Default::default(),
-        });
+        let services = Arc::new(Services::for_tests(folder.path()));
         for (name, params) in [
             (
                 "memory_leaker",
@@ -195,30 +190,14 @@ mod tests {
                 .find(|plugin| plugin.name() == name)
                 .expect("it is there");
             let plan = plugin.plan("", object(params.clone())).expect("in range");
-            let stop = tokio_util::sync::CancellationToken::new();
-            let faults = crate::plugin::Staging::default();
-            let cx = crate::plugin::RunContext {
-                stop: stop.clone(),
-                faults,
-                host: host.clone(),
-                tag: crate::ledger::event::RunTag {
-                    session_id: "session-1".to_owned(),
-                    run_id: 1,
-                    scenario: plugin.name(),
-                },
-                duration: None,
-                begun: tokio_util::sync::CancellationToken::new(),
-            };
+            let stop = CancellationToken::new();
+            let cx = RunContext::for_tests(&services, name, &stop);
             let active = plan.start(cx).await.expect("it starts");
             active.probe.read();
             stop.cancel();
-            assert_eq!(
-                active.body.await,
-                crate::plugin::Exit::Stopped,
-                "{name} {params}"
-            );
+            assert_eq!(active.body.await, Exit::Stopped, "{name} {params}");
         }
-        assert_eq!(host.census.count(), 0);
+        assert_eq!(services.live_guards.count(), 0);
     }
 
     /// For each bounded parameter: its ends are accepted and what lies just beyond is not.

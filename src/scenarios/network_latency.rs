@@ -1,14 +1,10 @@
 //! `network_latency`: every request on the service listener waits.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
-
-use crate::ceilings::Resource;
-use crate::fault::{RequestFault, Surface, Tally, Verdict};
-use crate::fields::Fields;
-use crate::plugin::{Active, Params, Probe, Reading, RunContext, Scenario, Shortfall, StartError};
+use crate::fault::{Action, Draw, Exchange, Matcher, RequestFault, Surfaces, TrafficProbe};
+use crate::input::{Fields, Resource};
+use crate::plugin::{Active, Params, RunContext, Scenario, StartError};
 
 /// Delays every request by a fixed time.
 #[derive(Debug)]
@@ -38,78 +34,22 @@ impl Scenario for NetworkLatency {
     type Params = LatencyParams;
 
     async fn start(params: LatencyParams, cx: RunContext) -> Result<Active, StartError> {
-        let tally = Arc::new(Tally::default());
         let latency = Duration::from_millis(params.latency_ms.into());
-        cx.faults.arm(Delay(latency), Arc::clone(&tally));
-        Ok(Active::armed(
-            Arc::new(LatencyProbe { params, tally }),
-            cx.stop,
-        ))
+        // Reads of the control API too: a slow network spares nothing but the way out.
+        let tally = cx.arm(Matcher::on(Surfaces::INCOMING), Latency(latency));
+        let probe = TrafficProbe::delay(tally, params.latency_ms.into()).metrics(&[
+            ("delayed_requests", |tally| tally.touched().into()),
+            ("mean_added_ms", |tally| tally.mean_wait_ms().into()),
+        ]);
+        Ok(Active::hold(probe, (), cx.stop))
     }
 }
 
-/// Waits on every surface but the way out.
 #[derive(Debug)]
-struct Delay(Duration);
+struct Latency(Duration);
 
-impl RequestFault for Delay {
-    fn concerns(&self, surface: Surface) -> bool {
-        surface != Surface::Control
-    }
-
-    fn judge(&self, _roll: f64) -> Verdict {
-        Verdict {
-            delay: self.0,
-            reply: None,
-        }
-    }
-}
-
-struct LatencyProbe {
-    params: LatencyParams,
-    tally: Arc<Tally>,
-}
-
-impl Probe for LatencyProbe {
-    fn read(&self) -> Reading {
-        let achieved = self
-            .tally
-            .mean_wait()
-            .map(|wait| wait.as_secs_f64() * 1000.0);
-        let metrics = json!({
-            "delayed_requests": self.tally.touched(),
-            "mean_added_ms": achieved,
-        });
-        Reading {
-            asked: self.params.latency_ms.into(),
-            achieved,
-            unit: "ms",
-            shortfall: (self.tally.concerned() == 0).then_some(Shortfall::NoTraffic),
-            metrics: super::object(metrics),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_surface_waits_but_the_way_out() {
-        let delay = Delay(Duration::from_millis(7));
-        for surface in [
-            Surface::Health,
-            Surface::Ready,
-            Surface::Dependency,
-            Surface::Other,
-        ] {
-            assert!(delay.concerns(surface));
-        }
-        assert!(!delay.concerns(Surface::Control));
-        let verdict = Verdict {
-            delay: Duration::from_millis(7),
-            reply: None,
-        };
-        assert_eq!(delay.judge(0.999), verdict);
+impl RequestFault for Latency {
+    fn act(&self, _: &Exchange<'_>, _: &mut Draw) -> Action {
+        Action::Delay(self.0)
     }
 }

@@ -1,16 +1,17 @@
-//! `shutdown_hang`: the process does not end as it should when it is told to.
+//! `shutdown_hang`: the process does not end as it should when SIGTERM comes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::time::sleep;
+use tracing::{info, warn};
 
-use crate::fields::Fields;
-use crate::plugin::{
-    Active, Exit, Params, Probe, Reading, RunContext, Scenario, Shortfall, StartError,
-};
-use crate::shutdown::Manner;
+use crate::input::Fields;
+use crate::lifecycle::readiness::Readiness;
+use crate::lifecycle::shutdown::{Deciding, ShutdownAction, ShutdownHook, Signals, is_sigterm};
+use crate::plugin::{Active, Params, Probe, Reading, RunContext, Scenario, Shortfall, StartError};
 
 /// Changes what SIGTERM does.
 #[derive(Debug)]
@@ -18,14 +19,21 @@ pub(super) struct ShutdownHang;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
+    /// Nothing, however often it comes.
     Ignore,
+    /// The daemon turns unready, serves on for a time, then drains.
     Slow,
+    /// The same, but it stays ready.
     StayReady,
+    /// The daemon cuts off the requests under way.
     Drop,
 }
 
-#[derive(Debug)]
-pub(super) struct ShutdownHangParams(Manner);
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ShutdownHangParams {
+    mode: Mode,
+    drain: Duration,
+}
 
 impl Params for ShutdownHangParams {
     fn read(fields: &mut Fields) -> Self {
@@ -42,14 +50,10 @@ impl Params for ShutdownHangParams {
             .field("drain_seconds", about)
             .unit("s")
             .number(0.0..=86_400.0, 30.0);
-        Self(match mode {
-            Mode::Ignore => Manner::Ignore,
-            Mode::Drop => Manner::Drop,
-            Mode::Slow | Mode::StayReady => Manner::Linger {
-                time: Duration::from_secs_f64(seconds),
-                stay_ready: mode == Mode::StayReady,
-            },
-        })
+        Self {
+            mode,
+            drain: Duration::from_secs_f64(seconds),
+        }
     }
 }
 
@@ -59,19 +63,77 @@ impl Scenario for ShutdownHang {
     type Params = ShutdownHangParams;
 
     async fn start(params: ShutdownHangParams, cx: RunContext) -> Result<Active, StartError> {
-        let guard = cx.host.shutdown.hang(params.0);
-        let counted = cx.host.census.enter();
-        let probe = Arc::new(HangProbe(guard.signals()));
-        let body = async move {
-            let _held = (guard, counted);
-            cx.stop.cancelled().await;
-            Exit::Stopped
+        let signals = Arc::default();
+        let hang = Hang {
+            params,
+            signals: Arc::clone(&signals),
         };
-        Ok(Active::new(probe, body))
+        let guards = (cx.on_sigterm(Arc::new(hang)), cx.live_guard());
+        Ok(Active::hold(HangProbe(signals), guards, cx.stop))
     }
 }
 
-/// The signals that the fault was met by.
+#[derive(Debug)]
+struct Hang {
+    params: ShutdownHangParams,
+    /// How many SIGTERM it has met.
+    signals: Arc<AtomicU64>,
+}
+
+impl ShutdownHook for Hang {
+    fn on_sigterm<'a>(
+        &'a self,
+        signals: &'a mut Signals,
+        readiness: &'a Readiness,
+    ) -> Deciding<'a> {
+        self.signals.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async move {
+            match self.params.mode {
+                Mode::Drop => {
+                    info!("SIGTERM received: requests under way are cut off.");
+                    ShutdownAction::CutOff
+                }
+                Mode::Ignore => {
+                    warn!("SIGTERM received and ignored.");
+                    self.ignore(signals).await
+                }
+                Mode::Slow | Mode::StayReady => self.linger(signals, readiness).await,
+            }
+        })
+    }
+}
+
+impl Hang {
+    /// Until another signal than SIGTERM comes, which is obeyed.
+    async fn ignore(&self, signals: &mut Signals) -> ShutdownAction {
+        loop {
+            let number = signals.next().await;
+            if !is_sigterm(number) {
+                info!(number, "Signal received: shutting down.");
+                return ShutdownAction::Drain;
+            }
+            self.signals.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    async fn linger(&self, signals: &mut Signals, readiness: &Readiness) -> ShutdownAction {
+        let stays_ready = self.params.mode == Mode::StayReady;
+        let after_s = self.params.drain.as_secs_f64();
+        info!(
+            after_s,
+            stays_ready, "SIGTERM received: shutting down late."
+        );
+        if !stays_ready {
+            readiness.end();
+        }
+        tokio::select! {
+            () = sleep(self.params.drain) => ShutdownAction::Drain,
+            number = signals.next() => ShutdownAction::ExitNow(number),
+        }
+    }
+}
+
+/// The signals that the fault has met.
 struct HangProbe(Arc<AtomicU64>);
 
 impl Probe for HangProbe {

@@ -21,7 +21,7 @@ use crate::metrics::requests::DEPENDENCY;
 
 /// Makes spans, named and labelled as OpenTelemetry's semantic conventions for HTTP have it.
 #[derive(Debug, Clone, Copy)]
-pub struct TraceLayer(Side);
+pub(crate) struct TraceLayer(Side);
 
 #[derive(Debug, Clone, Copy)]
 enum Side {
@@ -31,14 +31,12 @@ enum Side {
 
 impl TraceLayer {
     /// Spans of the requests to `route`, below the span that their `traceparent` names.
-    #[must_use]
-    pub fn server(route: &'static str) -> Self {
+    pub(crate) fn server(route: &'static str) -> Self {
         Self(Side::Server { route })
     }
 
     /// Spans of the calls to the pretended dependency, below the span of the request that makes them.
-    #[must_use]
-    pub fn client() -> Self {
+    pub(crate) fn client() -> Self {
         Self(Side::Client)
     }
 }
@@ -56,7 +54,7 @@ impl<S> Layer<S> for TraceLayer {
 
 /// The service made by [`TraceLayer`].
 #[derive(Debug, Clone)]
-pub struct Trace<S> {
+pub(crate) struct Trace<S> {
     inner: S,
     side: Side,
 }

@@ -6,7 +6,7 @@
 //! collector: spans wait in a bounded queue for a thread that sends them, and are dropped where it is full.
 
 mod export;
-pub mod layer;
+pub(crate) mod layer;
 
 use std::io;
 use std::time::Duration;
@@ -20,7 +20,6 @@ use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
-use crate::config::Config;
 use export::{Client, PATIENCE};
 
 /// What marks the spans that are sent; nothing else has it.
@@ -31,19 +30,20 @@ const FLUSH: Duration = Duration::from_millis(400);
 
 /// The way of spans to the collector, if there is one.
 #[derive(Debug)]
-pub struct Traces(Option<SdkTracerProvider>);
+pub(crate) struct Traces(Option<SdkTracerProvider>);
 
 impl Traces {
-    /// Starts the thread that sends spans, where `config` names a collector. It need not be there yet.
+    /// Starts the thread that sends spans of the service `name` in `version` to the collector at `endpoint`, if there
+    /// is one. It need not be reachable yet.
     ///
-    /// The common variables of OpenTelemetry apply to all that `config` does not say: the sampler
+    /// OpenTelemetry's common variables apply to the rest: the sampler
     /// (`OTEL_TRACES_SAMPLER`), the queue (`OTEL_BSP_*`), headers (`OTEL_EXPORTER_OTLP_HEADERS`) and more
     /// of the resource (`OTEL_RESOURCE_ATTRIBUTES`).
     ///
     /// # Errors
     /// One of these variables is not good.
-    pub fn start(config: &Config) -> io::Result<Self> {
-        let Some(endpoint) = &config.otel.endpoint else {
+    pub(crate) fn start(endpoint: Option<&Uri>, name: &str, version: &str) -> io::Result<Self> {
+        let Some(endpoint) = endpoint else {
             return Ok(Self(None));
         };
         let exporter = SpanExporter::builder()
@@ -55,10 +55,10 @@ impl Traces {
         let exporter = exporter
             .map_err(|error| io::Error::other(format!("no traces can be sent: {error}")))?;
         let resource = Resource::builder()
-            .with_service_name(config.name.clone())
+            .with_service_name(name.to_owned())
             .with_attribute(opentelemetry::KeyValue::new(
                 "service.version",
-                config.version.clone(),
+                version.to_owned(),
             ));
         let provider = SdkTracerProvider::builder()
             .with_resource(resource.build())
@@ -67,7 +67,7 @@ impl Traces {
     }
 
     /// What takes the spans, for the process's subscriber.
-    pub fn layer(&self) -> Option<Box<dyn Layer<Registry> + Send + Sync>>
+    pub(crate) fn layer(&self) -> Option<Box<dyn Layer<Registry> + Send + Sync>>
     where
         Registry: for<'span> LookupSpan<'span>,
     {
@@ -86,7 +86,7 @@ impl Traces {
     }
 
     /// Sends what waits, for a bounded time: a collector that does not answer keeps nobody.
-    pub fn finish(self) {
+    pub(crate) fn finish(self) {
         let ended = self.0.map(|provider| provider.shutdown_with_timeout(FLUSH));
         if let Some(Err(error)) = ended {
             tracing::warn!(%error, "The last spans are lost.");

@@ -5,7 +5,7 @@ use loom::thread;
 use tokio_util::sync::CancellationToken;
 
 use crate::Exit;
-use crate::guard::{Census, StopFlag, ThreadGroup};
+use crate::guard::{LiveGuards, StopFlag, ThreadGroup};
 use crate::sync::Arc;
 
 pub(crate) const MODELS: &[crate::Model] = &[
@@ -50,7 +50,7 @@ fn a_stop_ends_a_timed_sleep() {
 }
 
 /// A group whose one thread sleeps until it is told to end.
-fn sleeping(census: &Census) -> ThreadGroup {
+fn sleeping(census: &LiveGuards) -> ThreadGroup {
     let mut group = ThreadGroup::new(census);
     let sleeps = |stop: &StopFlag| {
         stop.sleep();
@@ -61,7 +61,7 @@ fn sleeping(census: &Census) -> ThreadGroup {
 }
 
 fn a_group_ends_when_it_is_told_to() {
-    let census = Census::default();
+    let census = LiveGuards::default();
     let group = sleeping(&census);
     let (stop, told) = (CancellationToken::new(), CancellationToken::new());
     let teller = {
@@ -78,7 +78,7 @@ fn a_group_ends_when_it_is_told_to() {
 }
 
 fn a_failure_ends_the_whole_group() {
-    let census = Census::default();
+    let census = LiveGuards::default();
     let mut group = sleeping(&census);
     group
         .spawn("fails", |_| Err("broke".to_owned()))
@@ -90,5 +90,5 @@ fn a_failure_ends_the_whole_group() {
 
 /// Loom itself reports a thread that does not end.
 fn a_dropped_group_leaves_no_thread() {
-    drop(sleeping(&Census::default()));
+    drop(sleeping(&LiveGuards::default()));
 }

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mockserver::listener::budget::raise_limit;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
 use crate::common::{Daemon, PATIENCE, agent, alone, answer, eventually, send, send_raw};
@@ -21,7 +21,7 @@ const GET: &[u8] = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
 /// Connections that each sent `bytes` and nothing else.
 fn held(to: SocketAddr, count: usize, bytes: &[u8]) -> Vec<TcpStream> {
     // The test needs as many descriptors as the daemon.
-    assert!(raise_limit() > count as u64 + 500);
+    raise_file_limit(count as u64 + 500);
     (0..count)
         .map(|_| {
             let mut stream = TcpStream::connect(to).expect("a connection");
@@ -335,4 +335,18 @@ fn where_the_limit_falls_below_what_is_open_the_admin_listener_still_answers() {
     }
     let used = daemon.process().live_cpu() - used;
     assert!(used < Duration::from_millis(500), "{used:?} of CPU");
+}
+
+/// Lets this process, the client, have so many files.
+fn raise_file_limit(files: u64) {
+    let limit = getrlimit(Resource::Nofile);
+    assert!(
+        limit.maximum.is_none_or(|most| most >= files),
+        "`ulimit -Hn` is too low"
+    );
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, raised).expect("a soft limit up to the hard one");
 }

@@ -39,6 +39,9 @@ mod openapi;
 /// The process: its command line, its configuration, its logs and its signals.
 mod process;
 
+/// The folders of `src` as floors: imports go downwards only.
+mod floors;
+
 /// What an operator forbids, and what a request may only be told.
 mod rails;
 

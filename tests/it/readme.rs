@@ -428,11 +428,13 @@ fn the_example_scenario_is_the_code_that_is_compiled_here() {
         .plan("", Map::new())
         .expect("its default lies in its range");
     assert_eq!(
-        (plan.name, plan.params.get("share")),
-        ("error_rate", Some(&json!(0.1)))
+        (plan.name, plan.params.get("status_code")),
+        ("error_rate", Some(&json!(502)))
     );
-    let bad = Map::from_iter([("share".to_owned(), json!(1.5))]);
-    assert!(plugin.plan("", bad).is_err());
+    let matching = |conditions: Value| Map::from_iter([("match".to_owned(), conditions)]);
+    let orders = json!({ "routes": ["/api/v1/orders/*"], "methods": ["GET"], "share": 0.1 });
+    assert!(plugin.plan("", matching(orders)).is_ok());
+    assert!(plugin.plan("", matching(json!({ "share": 1.5 }))).is_err());
 }
 
 /// Runs the built program in an empty environment, so that no variable counts.

@@ -1,78 +1,55 @@
-//! `error_rate`: a share of all requests fails.
-
-use std::sync::Arc;
+//! `error_rate`: requests to chosen routes fail.
 
 use http::StatusCode;
-use serde_json::{Map, json};
+use serde_json::json;
 
-use mockserver::fault::{Reply, RequestFault, Surface, Tally, Verdict};
-use mockserver::fields::Fields;
-use mockserver::plugin::{Active, Params, Probe, Reading, RunContext, Scenario, StartError};
+use mockserver::fault::{Action, Draw, Exchange, Matcher, Reply, RequestFault, TrafficProbe};
+use mockserver::input::Fields;
+use mockserver::plugin::{Active, Params, RunContext, Scenario, StartError};
 
-/// Fails a share of all requests.
+/// Fails the requests that its matcher selects: by route, method, header and share.
 #[derive(Debug)]
 pub(super) struct ErrorRate;
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct ErrorRateParams {
-    share: f64,
+    matcher: Matcher,
+    status: u16,
 }
 
 impl Params for ErrorRateParams {
     /// The only definition: it validates, fills in defaults and makes the schema.
     fn read(fields: &mut Fields) -> Self {
-        let share = fields.field("share", "Share of the requests that fail.");
         Self {
-            share: share.number(0.0..=1.0, 0.1),
+            matcher: Matcher::read(fields),
+            status: fields
+                .field("status_code", "HTTP status of a failed request.")
+                .integer(400..=599, 502),
         }
     }
 }
 
 impl Scenario for ErrorRate {
     const NAME: &'static str = "error_rate";
-    const SUMMARY: &'static str = "Fails a share of all requests";
+    const SUMMARY: &'static str = "Fails requests by route and method";
     type Params = ErrorRateParams;
 
     async fn start(params: ErrorRateParams, cx: RunContext) -> Result<Active, StartError> {
-        let tally = Arc::new(Tally::default());
-        cx.faults.arm(params, Arc::clone(&tally));
-        let probe = Arc::new(ErrorRateProbe { params, tally });
-        Ok(Active::armed(probe, cx.stop))
+        let matcher = params.matcher.clone();
+        let tally = cx.arm(params.matcher, Fail(params.status));
+        let asked = move |tally: &_| matcher.expected_share(tally);
+        let probe = TrafficProbe::share(tally, "share of requests", asked);
+        Ok(Active::hold(probe, (), cx.stop))
     }
 }
 
-impl RequestFault for ErrorRateParams {
-    /// Never the way out.
-    fn concerns(&self, surface: Surface) -> bool {
-        surface != Surface::Control
-    }
+#[derive(Debug)]
+struct Fail(u16);
 
-    /// Pure: the roll, uniform in [0, 1), is drawn for it, and what it does is counted for it.
-    fn judge(&self, roll: f64) -> Verdict {
-        let failed = Reply {
-            status: StatusCode::BAD_GATEWAY,
-            body: json!({ "status": "error" }),
-        };
-        Verdict {
-            reply: (roll < self.share).then_some(failed),
-            ..Verdict::default()
-        }
-    }
-}
-
-struct ErrorRateProbe {
-    params: ErrorRateParams,
-    tally: Arc<Tally>,
-}
-
-impl Probe for ErrorRateProbe {
-    fn read(&self) -> Reading {
-        Reading {
-            asked: self.params.share,
-            achieved: self.tally.touched_share(),
-            unit: "share of requests",
-            shortfall: None,
-            metrics: Map::from_iter([("failed_requests".to_owned(), self.tally.touched().into())]),
-        }
+impl RequestFault for Fail {
+    /// Called for the selected requests only. It may look at the exchange, and draw random numbers.
+    fn act(&self, _: &Exchange<'_>, _: &mut Draw) -> Action {
+        let status = StatusCode::from_u16(self.0).unwrap_or(StatusCode::BAD_GATEWAY);
+        Action::Reply(Reply::json(status, json!({ "status": "error" })))
     }
 }

@@ -9,20 +9,20 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::*;
-use crate::death::Death;
-use crate::fault::{RequestFault, Surface, Tally, Verdict};
-use crate::fields::Fields;
+use crate::fault::{Action, Draw, Exchange, Matcher, RequestFault, Surfaces};
 use crate::host::cgroup::Cgroup;
-use crate::host::runtimes::Runtimes;
+use crate::input::Fields;
 use crate::ledger::Ledger;
-use crate::ledger::event::{BootFacts, Event, Kind};
-use crate::manager::end_reason::EndReason;
+use crate::ledger::event::{BootFacts, Event, EventKind};
+use crate::lifecycle::termination::Termination;
 use crate::manager::view::Outcome;
 use crate::manager::view::{RunEnd, SessionStatus};
-use crate::plugin::guard::Census;
+use crate::plugin::Services;
+use crate::plugin::guard::LiveGuards;
 use crate::plugin::{
     Active, Exit, Params, Plugin, Probe, Reading, RunContext, Scenario, StartError,
 };
+use crate::run::EndReason;
 
 // === Plugins ===
 
@@ -83,14 +83,14 @@ impl<const LETTER: char> Scenario for Fake<LETTER> {
     type Params = FakeParams;
 
     async fn start(FakeParams(act): FakeParams, cx: RunContext) -> Result<Active, StartError> {
-        let held = cx.host.census.enter();
+        let held = cx.live_guard();
         match act {
             Act::FailsToStart => return Err(StartError::new("out of luck")),
             Act::PanicsAtStart => panic!("at the start"),
             Act::NeverStarts => std::future::pending().await,
             _ => {}
         }
-        cx.faults.arm(Nothing, Arc::new(Tally::default()));
+        cx.arm(Matcher::on(Surfaces::INCOMING), Nothing);
         let body = async move {
             let _held = held;
             match act {
@@ -103,8 +103,8 @@ impl<const LETTER: char> Scenario for Fake<LETTER> {
                     panic!("in the middle");
                 }
                 Act::IgnoresItsStop => std::future::pending().await,
-                Act::ExitsAtOnce => cx.die(Death::Exit(3), Duration::ZERO).await,
-                Act::ExitsAfterASecond => cx.die(Death::Kill, SECOND).await,
+                Act::ExitsAtOnce => cx.terminate(Termination::Exit(3), Duration::ZERO).await,
+                Act::ExitsAfterASecond => cx.terminate(Termination::Kill, SECOND).await,
                 _ => cx.stop.cancelled().await,
             }
             if act == Act::TakesASecondToStop {
@@ -124,11 +124,8 @@ impl<const LETTER: char> Scenario for Fake<LETTER> {
 struct Nothing;
 
 impl RequestFault for Nothing {
-    fn concerns(&self, _: Surface) -> bool {
-        false
-    }
-    fn judge(&self, _: f64) -> Verdict {
-        Verdict::default()
+    fn act(&self, _: &Exchange<'_>, _: &mut Draw) -> Action {
+        Action::Pass
     }
 }
 
@@ -173,7 +170,7 @@ struct Bench {
     sessions: SessionManager,
     actor: JoinHandle<()>,
     root: CancellationToken,
-    census: Census,
+    live_guards: LiveGuards,
     table: FaultTable,
     ledger: Ledger,
     /// How many events the ledger held when the process was to exit.
@@ -186,34 +183,31 @@ impl Bench {
     }
 
     fn with_onsets(onsets: Onsets) -> Self {
-        let census = Census::default();
+        let live_guards = LiveGuards::default();
         let ledger = Ledger::in_memory("a test", BootFacts::default());
         let (exits, seen) = (Arc::new(Mutex::new(Vec::new())), ledger.clone());
         let exited = Arc::clone(&exits);
-        let die = move |death: Death| {
+        let terminate = move |death: Termination| {
             exited
                 .lock()
                 .expect("no panic")
                 .push((death.exit_status(), seen.all().len()))
         };
-        let host = Arc::new(Host {
-            die: Box::new(die),
-            probe_health: Box::new(|| Box::pin(std::future::ready(true))),
+        let services = Arc::new(Services {
+            terminate: Box::new(terminate),
             cgroup: Cgroup::at("/nowhere", "/nowhere"),
-            data_dir: "/nowhere".into(),
-            runtimes: Runtimes::default(),
-            census: census.clone(),
+            live_guards: live_guards.clone(),
             ledger: ledger.clone(),
-            requests: Default::default(),
-            shutdown: Default::default(),
+            ..Services::for_tests("/nowhere")
         });
         let (root, table) = (CancellationToken::new(), FaultTable::default());
-        let (sessions, actor) = SessionManager::spawn(host, table.clone(), root.clone(), onsets);
+        let (sessions, actor) =
+            SessionManager::spawn(services, table.clone(), root.clone(), onsets);
         Self {
             sessions,
             actor,
             root,
-            census,
+            live_guards,
             table,
             ledger,
             exits,
@@ -235,7 +229,7 @@ impl Bench {
     }
 
     /// The first event of a kind.
-    fn event(&self, kind: Kind) -> Arc<Event> {
+    fn event(&self, kind: EventKind) -> Arc<Event> {
         let all = self.ledger.all();
         let found = all.into_iter().find(|event| event.kind == kind);
         found.expect("it was told")
@@ -257,7 +251,7 @@ impl Bench {
     fn assert_consistent(&self) {
         let running = self.running().len();
         assert_eq!(self.table.load().len(), running, "armed faults");
-        assert_eq!(self.census.count(), running, "held guards");
+        assert_eq!(self.live_guards.count(), running, "held guards");
     }
 
     async fn start(&self, runs: Vec<PlannedRun>) -> Result<StartReport, SessionError> {
@@ -267,7 +261,7 @@ impl Bench {
     async fn start_by(
         &self,
         runs: Vec<PlannedRun>,
-        by: Option<Asker>,
+        by: Option<Initiator>,
     ) -> Result<StartReport, SessionError> {
         self.sessions.start_set(runs, Terms::default(), by).await
     }
@@ -280,7 +274,7 @@ impl Bench {
     async fn start_one_by(
         &self,
         run: PlannedRun,
-        by: Option<Asker>,
+        by: Option<Initiator>,
     ) -> Result<StartReport, SessionError> {
         self.sessions.start_one(run, Terms::default(), by).await
     }
@@ -698,7 +692,7 @@ async fn a_shut_down_in_the_middle_of_anything_ends_everything_in_time() {
             Err(error) => panic!("{act:?}: {error:?}"),
         }
         assert_eq!(
-            (bench.census.count(), bench.table.load().len()),
+            (bench.live_guards.count(), bench.table.load().len()),
             (0, 0),
             "{act:?}"
         );
@@ -725,12 +719,12 @@ async fn a_shut_down_during_a_long_stop_cuts_the_grace_short() {
     bench.actor.await.expect("the actor ends");
     assert!(before.elapsed() < SECOND);
     drop(stopping.await.expect("no panic"));
-    assert_eq!(bench.census.count(), 0);
+    assert_eq!(bench.live_guards.count(), 0);
 }
 
 // === In the ledger ===
 
-const BY: Option<Asker> = Some(Asker::Client(SocketAddr::new(
+const BY: Option<Initiator> = Some(Initiator::Client(SocketAddr::new(
     std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
     4711,
 )));
@@ -753,7 +747,7 @@ async fn a_run_is_told_from_its_acceptance_to_its_clearance() {
     ];
     assert_eq!(bench.told(), order);
 
-    let accepted = bench.event(Kind::Accepted);
+    let accepted = bench.event(EventKind::Accepted);
     assert_eq!((accepted.by, accepted.duration_s), (BY, Some(100.0)));
     assert_eq!(
         accepted.params,
@@ -768,7 +762,7 @@ async fn a_run_is_told_from_its_acceptance_to_its_clearance() {
         assert_eq!(event.run_id, Some(accepted.seq));
         assert_eq!(event.session_id.as_ref(), Some(&report.session_id));
     }
-    let effective = bench.event(Kind::Effective);
+    let effective = bench.event(EventKind::Effective);
     let figures = (
         effective.asked,
         effective.achieved,
@@ -776,13 +770,13 @@ async fn a_run_is_told_from_its_acceptance_to_its_clearance() {
         effective.unit.as_deref(),
     );
     assert_eq!(figures, (Some(1.0), Some(5.0), Some(10.0), Some("units")));
-    assert_eq!(bench.event(Kind::TargetReached).achieved, Some(9.5));
-    let stopping = bench.event(Kind::Stopping);
+    assert_eq!(bench.event(EventKind::TargetReached).achieved, Some(9.5));
+    let stopping = bench.event(EventKind::Stopping);
     assert_eq!(
         (stopping.by, stopping.reason),
         (BY, Some(EndReason::Stopped))
     );
-    let cleared = bench.event(Kind::Cleared);
+    let cleared = bench.event(EventKind::Cleared);
     assert_eq!(
         (cleared.achieved, cleared.reason),
         (Some(0.0), Some(EndReason::Stopped))
@@ -811,7 +805,10 @@ async fn an_effect_that_falls_away_and_comes_back_is_told() {
         "cleared a",
     ];
     assert_eq!(bench.told(), order);
-    assert_eq!(bench.event(Kind::Cleared).reason, Some(EndReason::Expired));
+    assert_eq!(
+        bench.event(EventKind::Cleared).reason,
+        Some(EndReason::Expired)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -847,7 +844,10 @@ async fn a_replacement_is_told_between_its_acceptance_and_its_start() {
         .expect("a again");
     let order = ["accepted a", "replaced a", "cleared a", "started a"];
     assert_eq!(bench.told()[before..], order);
-    let (first, replaced) = (bench.event(Kind::Accepted), bench.event(Kind::Replaced));
+    let (first, replaced) = (
+        bench.event(EventKind::Accepted),
+        bench.event(EventKind::Replaced),
+    );
     assert_eq!((replaced.run_id, replaced.by), (first.run_id, BY));
     assert_eq!(replaced.session_id.as_ref(), Some(&again.session_id));
 
@@ -866,7 +866,7 @@ async fn a_replacement_is_told_between_its_acceptance_and_its_start() {
     ];
     assert_eq!(bench.told()[before..], order);
     assert_eq!(
-        bench.event(Kind::Failed).error.as_deref(),
+        bench.event(EventKind::Failed).error.as_deref(),
         Some("out of luck")
     );
 }
@@ -884,10 +884,13 @@ async fn a_failure_is_told_with_its_reason() {
         ["accepted a", "started a", "failed a", "cleared a"]
     );
     assert_eq!(
-        bench.event(Kind::Failed).error.as_deref(),
+        bench.event(EventKind::Failed).error.as_deref(),
         Some("broke down")
     );
-    assert_eq!(bench.event(Kind::Cleared).reason, Some(EndReason::Failed));
+    assert_eq!(
+        bench.event(EventKind::Cleared).reason,
+        Some(EndReason::Failed)
+    );
 
     let bench = Bench::new();
     bench
@@ -895,7 +898,7 @@ async fn a_failure_is_told_with_its_reason() {
         .await
         .expect("a starts");
     bench.sessions.stop_all(None).await.expect("an answer");
-    let error = bench.event(Kind::Cleared).error.clone();
+    let error = bench.event(EventKind::Cleared).error.clone();
     assert_eq!(error.as_deref(), Some("ignored its stop and was aborted"));
 }
 
@@ -917,8 +920,11 @@ async fn a_shut_down_is_told_last_and_closes_the_ledger() {
     bench.root.cancel();
     bench.actor.await.expect("the actor ends");
     let all = bench.ledger.all();
-    let kinds: Vec<Kind> = all.iter().skip(3).map(|event| event.kind).collect();
-    assert_eq!(kinds, [Kind::Stopping, Kind::Cleared, Kind::Shutdown]);
+    let kinds: Vec<EventKind> = all.iter().skip(3).map(|event| event.kind).collect();
+    assert_eq!(
+        kinds,
+        [EventKind::Stopping, EventKind::Cleared, EventKind::Shutdown]
+    );
     assert_eq!(all[3].reason, Some(EndReason::Shutdown));
     assert!(bench.ledger.shown().borrow().closed);
 }
@@ -939,7 +945,7 @@ async fn a_planned_exit_is_in_the_ledger_after_its_start_and_before_it_happens()
         "exit_intent a",
     ];
     assert_eq!(bench.told()[..5], order);
-    assert_eq!(bench.event(Kind::ExitIntent).exit_code, Some(3));
+    assert_eq!(bench.event(EventKind::ExitIntent).exit_code, Some(3));
     // The five and the boot.
     assert_eq!(*bench.exits.lock().expect("no panic"), [(3, 6)]);
 }
@@ -1017,7 +1023,7 @@ async fn a_session_aborts_when_a_run_achieves_more_than_it_may() {
         because.starts_with("achieved_above: a achieves 5."),
         "{because}"
     );
-    assert_eq!(bench.event(Kind::Stopping).because, Some(because));
+    assert_eq!(bench.event(EventKind::Stopping).because, Some(because));
     bench.assert_consistent();
 }
 
@@ -1293,7 +1299,7 @@ fn with_onset() -> (Bench, CancellationToken) {
 
 #[tokio::test(start_paused = true)]
 async fn an_onset_that_a_client_made_pointless_is_refused() {
-    let boot = Some(Asker::Boot);
+    let boot = Some(Initiator::Boot);
     let (bench, onset) = with_onset();
     // Neither another scenario nor the profile itself calls it off.
     let runs = vec![run('b', Act::Well, 0)];
@@ -1327,7 +1333,7 @@ async fn a_start_that_is_refused_calls_no_onset_off() {
         most_at_once: Some(1),
         ..Terms::default()
     };
-    let boot = Some(Asker::Boot);
+    let boot = Some(Initiator::Boot);
     bench
         .sessions
         .start_set(vec![run('b', Act::Well, 0)], full.clone(), boot)
@@ -1351,7 +1357,7 @@ async fn an_onset_that_was_called_off_calls_no_start_off() {
         tokio::spawn(async move { sessions.start_set(slow, Terms::default(), BY).await });
     pass(1.0).await;
     let void = bench
-        .start_one_by(run('a', Act::Well, 0), Some(Asker::Boot))
+        .start_one_by(run('a', Act::Well, 0), Some(Initiator::Boot))
         .await;
     assert_eq!(void, Err(SessionError::Closed));
     let report = starting.await.expect("no panic").expect("b starts");
@@ -1360,13 +1366,16 @@ async fn an_onset_that_was_called_off_calls_no_start_off() {
 
 #[tokio::test(start_paused = true)]
 async fn an_onset_joins_what_runs_and_the_ledger_knows_who_asked() {
-    let boot = Some(Asker::Boot);
+    let boot = Some(Initiator::Boot);
     let (bench, _onset) = with_onset();
     let first = vec![run('b', Act::Well, 0)];
     let first = bench.start_by(first, boot).await.expect("a start");
     let late = bench.start_one_by(run('a', Act::Well, 0), boot).await;
     assert_eq!(late.expect("a start").session_id, first.session_id);
     let events = bench.ledger.all();
-    let accepted: Vec<_> = events.iter().filter(|e| e.kind == Kind::Accepted).collect();
+    let accepted: Vec<_> = events
+        .iter()
+        .filter(|e| e.kind == EventKind::Accepted)
+        .collect();
     assert!(accepted.len() == 2 && accepted.iter().all(|event| event.by == boot));
 }

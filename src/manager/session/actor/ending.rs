@@ -13,13 +13,13 @@ use tracing::{error, info, warn};
 
 use super::{Actor, Cause, Session, Slot, TaskEnd, json};
 use crate::host::allocator;
-use crate::ledger::event::{Draft, Kind};
-use crate::manager::end_reason::EndReason;
+use crate::ledger::event::{EventKind, NewEvent};
+use crate::lifecycle::panics::panic_text;
 use crate::manager::lease::Lease;
 use crate::manager::session::Halted;
 use crate::manager::view::{Effect, LatestRun, Run, RunEnd};
-use crate::plugin::guard::panic_text;
 use crate::plugin::{Exit, Shortfall};
+use crate::run::EndReason;
 
 /// How long a run that was told to end may take before it is aborted. Long, because a stop answers when
 /// the effect is gone, and the threads of a run cannot be hurried: tens of millions of tasks, or a sync
@@ -144,10 +144,11 @@ impl Actor {
         if failure.is_none() && self.root.is_cancelled() {
             // It heard of the daemon's end before its turn to be stopped came.
             let effect = slot.run.last_effect();
-            let stopping = Draft::of(Kind::Stopping, &slot.run.tag()).reason(EndReason::Shutdown);
-            let ledger = &self.host.ledger;
+            let stopping =
+                NewEvent::of(EventKind::Stopping, &slot.run.tag()).reason(EndReason::Shutdown);
+            let ledger = &self.services.ledger;
             ledger.note(stopping.effect(&effect.reading, &*slot.run.probe));
-            self.note_gone(Kind::Cleared, &slot.run, EndReason::Shutdown, None);
+            self.note_gone(EventKind::Cleared, &slot.run, EndReason::Shutdown, None);
             self.note_end(&slot.run, RunEnd::now(EndReason::Shutdown, effect));
             return self.settle();
         }
@@ -160,13 +161,13 @@ impl Actor {
         let mut effect = slot.run.last_effect();
         // A run that could not go on is one that the system refused what it needs.
         effect.reading.shortfall = Some(Shortfall::Refused);
-        let failed = Draft::of(Kind::Failed, &slot.run.tag())
+        let failed = NewEvent::of(EventKind::Failed, &slot.run.tag())
             .reason(EndReason::Failed)
             .error(Some(error.clone()))
             .effect(&effect.reading, &*slot.run.probe);
-        self.host.ledger.note(failed);
+        self.services.ledger.note(failed);
         // Its task is over, and all that it held went with it.
-        self.note_gone(Kind::Cleared, &slot.run, EndReason::Failed, None);
+        self.note_gone(EventKind::Cleared, &slot.run, EndReason::Failed, None);
         let end = RunEnd {
             error: Some(error),
             ..RunEnd::now(EndReason::Failed, effect)
@@ -176,10 +177,10 @@ impl Actor {
     }
 
     /// Notes what is left of a run that was taken off, and has the memory given back that it freed.
-    fn note_gone(&self, kind: Kind, run: &Run, reason: EndReason, error: Option<String>) {
+    fn note_gone(&self, kind: EventKind, run: &Run, reason: EndReason, error: Option<String>) {
         allocator::note_freed();
-        let gone = Draft::of(kind, &run.tag()).reason(reason).error(error);
-        let ledger = &self.host.ledger;
+        let gone = NewEvent::of(kind, &run.tag()).reason(reason).error(error);
+        let ledger = &self.services.ledger;
         ledger.note(gone.left(&run.last_effect().reading, &*run.probe));
     }
 
@@ -213,7 +214,7 @@ impl Actor {
             session.slots.is_empty() && pending.is_none_or(|pending| pending.id != session.id)
         };
         if let Some(session) = self.session.take_if(is_over) {
-            info!(session = %session.id, held = self.host.census.count(), "Session ended.");
+            info!(session = %session.id, held = self.services.live_guards.count(), "Session ended.");
         }
         self.show();
     }
@@ -226,12 +227,12 @@ impl Actor {
         cause: &Cause,
         grace: Duration,
     ) -> Vec<&'static str> {
-        let ledger = self.host.ledger.clone();
+        let ledger = self.services.ledger.clone();
         let (mut names, mut stops) = (Vec::new(), Vec::new());
         let slots = self.session.iter_mut().flat_map(|s| &mut s.slots);
         for slot in slots.filter(|slot| slot.ending.is_none() && which(slot)) {
             let effect = slot.observe(&ledger);
-            let told = Draft::of(ending_as(cause.reason), &slot.run.tag())
+            let told = NewEvent::of(ending_as(cause.reason), &slot.run.tag())
                 .by(cause.by)
                 .reason(cause.reason)
                 .because(cause.because.clone());
@@ -284,7 +285,7 @@ impl Actor {
         if self.ending(|slot| slot.task.id() == id).is_empty() {
             self.ended_by_itself(end);
         } else {
-            self.gone(id, Kind::Cleared, failure_of(end));
+            self.gone(id, EventKind::Cleared, failure_of(end));
         }
     }
 
@@ -326,12 +327,12 @@ impl Actor {
         }
         for id in lost {
             let error = "did not end and could not be aborted".to_owned();
-            self.gone(id, Kind::Failed, Some(error));
+            self.gone(id, EventKind::Failed, Some(error));
         }
     }
 
     /// A run that was told to end is over; tells whoever waits for it.
-    fn gone(&mut self, id: Id, kind: Kind, error: Option<String>) {
+    fn gone(&mut self, id: Id, kind: EventKind, error: Option<String>) {
         let Some(session) = &mut self.session else {
             return;
         };
@@ -361,14 +362,15 @@ impl Actor {
 }
 
 /// How the ledger calls the beginning of an end.
-fn ending_as(reason: EndReason) -> Kind {
+fn ending_as(reason: EndReason) -> EventKind {
     match reason {
         EndReason::Stopped | EndReason::Aborted | EndReason::LeaseExpired | EndReason::Shutdown => {
-            Kind::Stopping
+            EventKind::Stopping
         }
-        EndReason::Expired => Kind::Expired,
-        EndReason::Replaced => Kind::Replaced,
-        EndReason::Failed => Kind::Failed,
+        EndReason::Expired => EventKind::Expired,
+        EndReason::Replaced => EventKind::Replaced,
+        // The last two end the process too: no run is ended for them.
+        EndReason::Failed | EndReason::Exit | EndReason::Unclean => EventKind::Failed,
     }
 }
 

@@ -14,15 +14,16 @@ use tracing::{info, warn};
 
 use super::ending::{STOP_GRACE, failure_of};
 use super::{Actor, Session, Slot, json};
-use crate::fault::table::Armed;
-use crate::ledger::event::{Asker, Draft, Kind, RunTag};
+use crate::fault::table::ArmedFault;
+use crate::ledger::event::{EventKind, NewEvent};
 use crate::ledger::phase::Phase;
 use crate::manager::abort::AbortWhen;
 use crate::manager::session::{Onsets, Order, PlannedRun, SessionError, StartReply};
 use crate::manager::terms::Terms;
-use crate::manager::timestamp::Timestamp;
 use crate::manager::view::{Detail, LatestRun, Run, StartReport};
-use crate::plugin::{Exit, Plan, Probe, RunContext, Staging};
+use crate::plugin::{Exit, Launch, Plan, Probe, RunContext};
+use crate::run::Timestamp;
+use crate::run::{Initiator, RunTag};
 
 /// How long a scenario may take to start before its start counts as failed.
 const START_LIMIT: Duration = Duration::from_secs(5);
@@ -70,16 +71,22 @@ impl Pending {
     }
 }
 
+/// When a set came up, and after what time all of it ends by itself.
+#[derive(Clone, Copy)]
+struct Began {
+    now: Instant,
+    at: Timestamp,
+    longest: Option<Duration>,
+}
+
 /// A run on its way up.
-struct Launch {
+struct StartingRun {
     tag: RunTag,
     params: Map<String, Value>,
     duration: Option<Duration>,
     is_default_duration: bool,
     task: AbortHandle,
-    stop: CancellationToken,
-    begun: CancellationToken,
-    faults: Staging,
+    launch: Launch,
     ready: oneshot::Receiver<Ready>,
 }
 
@@ -91,7 +98,7 @@ impl Actor {
         &self,
         id: &str,
         runs: Vec<PlannedRun>,
-        by: Option<Asker>,
+        by: Option<Initiator>,
     ) -> Vec<Accepted> {
         let accept = |run: PlannedRun| {
             let mut tag = RunTag {
@@ -99,11 +106,11 @@ impl Actor {
                 run_id: 0,
                 scenario: run.plan.name,
             };
-            let mut draft = Draft::of(Kind::Accepted, &tag)
+            let mut draft = NewEvent::of(EventKind::Accepted, &tag)
                 .by(by)
                 .duration(run.duration);
             draft.event.params = Some(run.plan.params.clone());
-            tag.run_id = self.host.ledger.note(draft);
+            tag.run_id = self.services.ledger.note(draft);
             Accepted { tag, run }
         };
         runs.into_iter().map(accept).collect()
@@ -126,18 +133,7 @@ impl Actor {
         let Some(pending) = self.pending.take() else {
             return;
         };
-        let failed = |Accepted { tag, .. }: &Accepted| {
-            let failed = Draft::of(Kind::Failed, tag).error(Some(reason.to_owned()));
-            self.host.ledger.note(failed);
-            warn!(session = %tag.session_id, scenario = tag.scenario, reason, "Scenario failed to start.");
-            Detail {
-                name: tag.scenario,
-                success: false,
-                error: Some(reason.to_owned()),
-                warning: None,
-                duration_s: None,
-            }
-        };
+        let failed = |run: &Accepted| self.failed_to_start(&run.tag, None, reason.to_owned());
         let details = pending.runs.iter().map(failed).collect();
         self.settle();
         if !self.root.is_cancelled() {
@@ -174,7 +170,7 @@ impl Actor {
     ) -> Result<StartReport, SessionError> {
         let lasting = runs.iter().filter_map(|run| run.run.duration).max();
         let launch = |run| self.launch(run, lasting);
-        let mut launches: Vec<Launch> = runs.into_iter().map(launch).collect();
+        let mut launches: Vec<StartingRun> = runs.into_iter().map(launch).collect();
         let outcomes = self.await_ready(&mut launches).await;
 
         let longest = launches
@@ -184,56 +180,22 @@ impl Actor {
             .filter_map(|(launch, _)| launch.duration)
             .max();
         // One moment for the whole set, so that all of it is shown to end together.
-        let (now, began) = (Instant::now(), Timestamp::now());
+        let began = Began {
+            now: Instant::now(),
+            at: Timestamp::now(),
+            longest,
+        };
         let (mut details, mut slots) = (Vec::new(), Vec::new());
-        for (launch, outcome) in launches.into_iter().zip(outcomes) {
-            let Launch { tag, params, .. } = launch;
-            let name = tag.scenario;
+        for (starting, outcome) in launches.into_iter().zip(outcomes) {
             match outcome {
-                Ok((probe, warning)) => {
-                    info!(session = %id, scenario = name, params = json(&params),
-                        duration_s = longest.map(|d| d.as_secs_f64()), "Scenario started.");
-                    details.push(Detail {
-                        name,
-                        success: true,
-                        error: None,
-                        warning: warning.clone(),
-                        duration_s: longest
-                            .filter(|_| launch.is_default_duration)
-                            .map(|longest| longest.as_secs_f64()),
-                    });
-                    let times = (began, longest);
-                    let mut started = Draft::of(Kind::Started, &tag)
-                        .duration(longest)
-                        .effect(&probe.read(), &*probe);
-                    started.event.warning.clone_from(&warning);
-                    self.host.ledger.note(started);
-                    launch.begun.cancel();
-                    let run = Run::begun(tag, params, times, (probe, warning));
-                    let arm =
-                        |(fault, tally)| Arc::new(Armed::new(fault, tally, launch.stop.clone()));
-                    slots.push(Slot {
-                        run: Arc::new(run),
-                        armed: launch.faults.take().into_iter().map(arm).collect(),
-                        task: launch.task,
-                        stop: launch.stop,
-                        deadline: longest.map(|after| now + after),
-                        phase: Phase::default(),
-                        ending: None,
-                    });
+                Ok(ready) => {
+                    let (detail, slot) = self.up(starting, ready, began);
+                    details.push(detail);
+                    slots.push(slot);
                 }
                 Err(reason) => {
-                    warn!(session = %id, scenario = name, params = json(&params),
-                        reason, "Scenario failed to start.");
-                    let failed = Draft::of(Kind::Failed, &tag).error(Some(reason.clone()));
-                    self.host.ledger.note(failed);
-                    details.push(Detail {
-                        name,
-                        success: false,
-                        error: Some(reason),
-                        warning: None,
-                        duration_s: None,
-                    });
+                    let params = Some(json(&starting.params));
+                    details.push(self.failed_to_start(&starting.tag, params, reason));
                 }
             }
         }
@@ -241,47 +203,86 @@ impl Actor {
         if report.scenarios.is_empty() {
             return Err(SessionError::NothingStarted(report));
         }
-        self.commit(&report, slots, began, terms);
+        self.commit(&report, slots, began.at, terms);
         Ok(report)
     }
 
-    /// Sets one plan going in a task of its own, which is the run from its start to its release; its set
+    /// Records a run that came up; gives its report and its slot in the session.
+    fn up(&self, starting: StartingRun, (probe, warning): Ready, began: Began) -> (Detail, Slot) {
+        let StartingRun {
+            tag,
+            params,
+            launch,
+            ..
+        } = starting;
+        let Began { now, at, longest } = began;
+        let longest_s = longest.map(|longest| longest.as_secs_f64());
+        info!(session = %tag.session_id, scenario = tag.scenario, params = json(&params),
+            duration_s = longest_s, "Scenario started.");
+        let detail = Detail {
+            warning: warning.clone(),
+            duration_s: longest_s.filter(|_| starting.is_default_duration),
+            ..Detail::started(tag.scenario)
+        };
+        let mut started = NewEvent::of(EventKind::Started, &tag)
+            .duration(longest)
+            .effect(&probe.read(), &*probe);
+        started.event.warning.clone_from(&warning);
+        self.services.ledger.note(started);
+        launch.begun.cancel();
+        let arm = |staged| Arc::new(ArmedFault::new(staged, launch.stop.clone()));
+        let slot = Slot {
+            armed: launch.take_staged().into_iter().map(arm).collect(),
+            run: Arc::new(Run::begun(tag, params, (at, longest), (probe, warning))),
+            task: starting.task,
+            stop: launch.stop,
+            deadline: longest.map(|after| now + after),
+            phase: Phase::default(),
+            ending: None,
+        };
+        (detail, slot)
+    }
+
+    /// Records a run that did not come up; gives its report.
+    fn failed_to_start(&self, tag: &RunTag, params: Option<String>, reason: String) -> Detail {
+        warn!(session = %tag.session_id, scenario = tag.scenario, params, reason,
+            "Scenario failed to start.");
+        let failed = NewEvent::of(EventKind::Failed, tag).error(Some(reason.clone()));
+        self.services.ledger.note(failed);
+        Detail::failed(tag.scenario, reason)
+    }
+
+    /// Starts one plan in a task of its own, which is the run from its start to its release; its set
     /// ends by itself after `lasting`.
-    fn launch(&mut self, Accepted { tag, run }: Accepted, lasting: Option<Duration>) -> Launch {
+    fn launch(
+        &mut self,
+        Accepted { tag, run }: Accepted,
+        lasting: Option<Duration>,
+    ) -> StartingRun {
         let PlannedRun {
             plan,
             duration,
             is_default_duration,
         } = run;
-        let (tell, ready) = oneshot::channel();
-        let stop = self.root.child_token();
-        let begun = CancellationToken::new();
-        let faults = Staging::default();
+        let (report, ready) = oneshot::channel();
+        let launch = Launch::new(self.root.child_token());
         let params = plan.params.clone();
-        let cx = RunContext {
-            stop: stop.clone(),
-            faults: faults.clone(),
-            host: Arc::clone(&self.host),
-            tag: tag.clone(),
-            duration: lasting,
-            begun: begun.clone(),
-        };
-        let task = self.tasks.spawn(drive(plan, cx, tell));
-        Launch {
+        let services = Arc::clone(&self.services);
+        let cx = RunContext::new(launch.clone(), services, tag.clone(), lasting);
+        let task = self.tasks.spawn(drive(plan, cx, report));
+        StartingRun {
             tag,
             params,
             duration,
             is_default_duration,
             task,
-            stop,
-            begun,
-            faults,
+            launch,
             ready,
         }
     }
 
     /// Waits until each launch is up or has failed; what failed is released when this returns.
-    async fn await_ready(&mut self, launches: &mut [Launch]) -> Vec<Result<Ready, String>> {
+    async fn await_ready(&mut self, launches: &mut [StartingRun]) -> Vec<Result<Ready, String>> {
         let launched = Instant::now();
         let mut outcomes = Vec::with_capacity(launches.len());
         for launch in launches.iter_mut() {
@@ -305,7 +306,7 @@ impl Actor {
             .iter()
             .zip(&outcomes)
             .filter(|(_, outcome)| outcome.is_err())
-            .map(|(launch, _)| (launch.task.clone(), launch.stop.clone()))
+            .map(|(launch, _)| (launch.task.clone(), launch.launch.stop.clone()))
             .collect();
         let mut ends = self.release(&failed, STOP_GRACE).await;
         outcomes
@@ -336,7 +337,7 @@ impl Actor {
             abort_when: AbortWhen::default(),
             probe_watch: None,
         });
-        session.join(terms, &self.host);
+        session.join(terms, &self.services);
         for detail in &report.details {
             session.details.retain(|known| known.name != detail.name);
             session.details.push(detail.clone());

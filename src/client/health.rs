@@ -1,0 +1,39 @@
+//! Asks a health URL once.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use http::Request;
+use http_body_util::Empty;
+use hyper::body::Bytes;
+
+/// How long the answer may take; Docker's own limit for a check is longer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// `path` on the service listener at `address`; the loopback address where it listens on all.
+pub(crate) fn url_of(address: SocketAddr, path: &str) -> String {
+    let host = match address.ip() {
+        IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        host => host,
+    };
+    format!("http://{}{path}", SocketAddr::new(host, address.port()))
+}
+
+/// Whether `url` answers with a success status in time.
+///
+/// # Errors
+/// Why not, as a sentence.
+pub(crate) async fn check(url: &str) -> Result<(), String> {
+    let request = Request::get(url)
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| format!("{url} is not a URL: {error}"))?;
+    let status = super::ask(request, |response| async move { Ok(response.status()) });
+    let status = tokio::time::timeout(PATIENCE, status).await;
+    let late = format!("{url} did not answer within {} s", PATIENCE.as_secs());
+    let status = status.map_err(|_| late)??;
+    if status.is_success() {
+        return Ok(());
+    }
+    Err(format!("{url} answered {status}"))
+}

@@ -1,0 +1,170 @@
+//! The configuration: defaults < file < `MOCKSERVER_*` variables < flags.
+//!
+//! Every key, range and default is defined once, in `schema.rs`; `sources.rs` merges the sources. Everything that
+//! is wrong is reported in one message.
+
+mod environment;
+mod file;
+mod schema;
+mod sources;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use http::Uri;
+use serde_json::{Map, Value};
+
+use crate::boot::profile::Boot;
+use crate::input::limits::Limits;
+
+pub(crate) use environment::{Env, ProcessEnv};
+
+/// Everything that can be set.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Config {
+    /// The name of the service, in its logs and metrics.
+    pub name: String,
+    /// The version of the service, in its metrics.
+    pub version: String,
+    /// The address of the service listener.
+    pub host: IpAddr,
+    /// The port of the service listener; 0 takes a free one.
+    pub port: u16,
+    /// Where and how logs are written.
+    pub log: Log,
+    /// The listener that no fault touches.
+    pub admin: Admin,
+    /// Who may change anything.
+    pub auth: Auth,
+    /// Where files may be written.
+    pub data_dir: PathBuf,
+    /// Where traces go.
+    pub otel: Otel,
+    /// How a version that is bad from birth behaves.
+    pub boot: Boot,
+    /// What a request may ask for.
+    pub limits: Limits,
+}
+
+/// Where and how logs are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Log {
+    /// Standard output or files.
+    pub mode: LogMode,
+    /// The least severe level that is written.
+    pub level: tracing::Level,
+    /// The folder of the log files.
+    pub path: PathBuf,
+    /// Text or JSON lines.
+    pub format: LogFormat,
+}
+
+/// Where logs go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogMode {
+    /// Standard output.
+    Console,
+    /// One file a day under `Log.Path`.
+    File,
+}
+
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The listener that no fault touches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Admin {
+    /// Its address.
+    pub host: IpAddr,
+    /// Its port; none turns it off.
+    pub port: Option<u16>,
+}
+
+/// Who may change anything. Never printed.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub(crate) struct Auth {
+    /// The bearer token that every change must carry; none leaves the API open.
+    pub token: Option<String>,
+    /// Whether the control API's reads must carry it too.
+    pub protect_reads: bool,
+    /// Names, beside addresses and localhost, by which the browsers of people may know the daemon.
+    pub allowed_hosts: Vec<String>,
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auth")
+            .field("token", &self.token.as_ref().map(|_| "…"))
+            .field("protect_reads", &self.protect_reads)
+            .field("allowed_hosts", &self.allowed_hosts)
+            .finish()
+    }
+}
+
+/// Where traces go.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Otel {
+    /// The URL of an OpenTelemetry collector, below which `/v1/traces` is; none sends no traces.
+    pub endpoint: Option<Uri>,
+}
+
+/// What the command line says; it wins over everything else.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Flags {
+    /// The configuration file; it must exist when it is named.
+    pub file: Option<PathBuf>,
+    /// `Host`.
+    pub host: Option<String>,
+    /// `Port`.
+    pub port: Option<String>,
+    /// `Log.Level`.
+    pub log_level: Option<String>,
+}
+
+/// Everything that is wrong with a configuration, as one message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct ConfigError(String);
+
+/// A good configuration and where it came from.
+#[derive(Debug, Clone)]
+pub(crate) struct Loaded {
+    /// The values.
+    pub config: Config,
+    /// The file that was read; none when the default file is missing.
+    pub file: Option<PathBuf>,
+    /// The values as they would stand in a file, with the token hidden.
+    pub effective: Map<String, Value>,
+    /// Whether the boot profile was to be ignored.
+    pub safe_boot: bool,
+    /// The variables that are named like ours and set nothing, in the order of the alphabet.
+    pub unknown_variables: Vec<String>,
+}
+
+impl Loaded {
+    /// The values as a configuration file.
+    pub(crate) fn as_yaml(&self) -> String {
+        // Texts, numbers and mappings always have a form in YAML.
+        serde_yaml::to_string(&self.effective).unwrap_or_default()
+    }
+}
+
+impl Flags {
+    /// Each flag with the key that it sets and its value, if it is given.
+    pub(crate) fn set(&self) -> [(&'static [&'static str], &'static str, &Option<String>); 3] {
+        [
+            (&["Host"], "--host", &self.host),
+            (&["Port"], "--port", &self.port),
+            (&["Log", "Level"], "--log-level", &self.log_level),
+        ]
+    }
+}

@@ -1,0 +1,207 @@
+//! The only definition of the configuration's keys: name, meaning, range and default of each.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+
+use http::Uri;
+use serde_json::{Map, Value, json};
+
+use super::file::read_bounded;
+use super::{Admin, Auth, Config, Log, LogFormat, LogMode, Otel};
+use crate::boot::profile::Boot;
+use crate::client;
+use crate::input::Fields;
+use crate::input::limits::Limits;
+use crate::plugin::Plugin;
+
+pub(super) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const ADDRESS_RULE: &str = "must be an IP address";
+const TEXT_RULE: &str = "must be a text that is not empty";
+const TOKEN_RULE: &str =
+    "must be visible ASCII characters without spaces, as a header carries them";
+
+impl Config {
+    /// JSON Schema of the whole configuration, with the scenarios of `registry`.
+    pub(crate) fn schema(registry: &'static [&'static dyn Plugin]) -> Value {
+        let mut fields = Fields::new("", Map::new());
+        Self::read(&mut fields, registry);
+        fields.schema()
+    }
+
+    pub(super) fn read(fields: &mut Fields, registry: &'static [&'static dyn Plugin]) -> Self {
+        let about = "The service's name in its logs, metrics and traces.";
+        let default = ("mockserver".to_owned(), "mockserver");
+        let name = fields
+            .field("Name", about)
+            .text(TEXT_RULE, default, not_empty);
+        let about = "The service's version in its metrics and traces; the binary's own without it.";
+        let version = fields
+            .field("Version", about)
+            .optional()
+            .text(TEXT_RULE, not_empty);
+        let host = address(fields, "Address of the service listener.");
+        let port = fields
+            .field("Port", "Port of the service listener; 0 takes a free one.")
+            .integer(0..=u16::MAX, 8888);
+        let log = fields.section("Log", "Where and how logs are written.", Log::read);
+        let admin = fields.section("Admin", "The listener that no fault touches.", Admin::read);
+        let same_host = host == admin.host || host.is_unspecified() || admin.host.is_unspecified();
+        if admin.port == Some(port) && same_host {
+            let detail = "must differ from Port: two listeners cannot share a port";
+            fields.reject_at("/Admin/Port", detail);
+        }
+        let auth = fields.section("Auth", "Who may change anything.", Auth::read);
+        let about = "Folder of the ledger and of what disk faults write; created when missing.";
+        let data_dir =
+            fields
+                .field("DataDir", about)
+                .text("must be a path", ("data".into(), "data"), path);
+        let otel = fields.section("Otel", "Where traces are sent.", Otel::read);
+        let about = "How a version that is bad from birth behaves.";
+        let boot = fields.section("Boot", about, |boot| Boot::read(boot, registry));
+        let names: Vec<_> = registry.iter().map(|plugin| plugin.name()).collect();
+        let about = "The most that a request may ask for.";
+        let limits = fields.section("Limits", about, |limits| Limits::read(limits, &names));
+        Self {
+            name,
+            version: version.unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned()),
+            host,
+            port,
+            log,
+            admin,
+            auth,
+            data_dir,
+            otel,
+            boot,
+            limits,
+        }
+    }
+}
+
+impl Log {
+    fn read(fields: &mut Fields) -> Self {
+        let modes = [("console", LogMode::Console), ("file", LogMode::File)];
+        let levels = [
+            ("info", tracing::Level::INFO),
+            ("debug", tracing::Level::DEBUG),
+            ("warn", tracing::Level::WARN),
+            ("error", tracing::Level::ERROR),
+        ];
+        let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+        Self {
+            mode: fields
+                .field("Mode", "Standard output or one file a day.")
+                .choice(&modes),
+            level: fields
+                .field("Level", "The least severe level that is written.")
+                .choice(&levels),
+            path: fields.field("Path", "Folder of the log files.").text(
+                "must be a path",
+                ("logs".into(), "logs"),
+                path,
+            ),
+            format: fields
+                .field("Format", "Text, or one JSON object a line.")
+                .choice(&formats),
+        }
+    }
+}
+
+impl Admin {
+    fn read(fields: &mut Fields) -> Self {
+        let host = address(fields, "Address of the admin listener.");
+        let port = fields
+            .field("Port", "Port of the admin listener; 0 turns it off.")
+            .integer(0..=u16::MAX, 8889);
+        Self {
+            host,
+            port: (port > 0).then_some(port),
+        }
+    }
+}
+
+impl Auth {
+    fn read(fields: &mut Fields) -> Self {
+        let both = fields.has("Token") && fields.has("TokenFile");
+        let token = fields
+            .field("Token", "The bearer token that every POST must carry.")
+            .secret()
+            .optional()
+            .text(TOKEN_RULE, token_of);
+        let from_file = fields
+            .field(
+                "TokenFile",
+                "A file that holds the token; give one of the two.",
+            )
+            .optional()
+            .text(
+                "must be a readable file that holds nothing but visible ASCII characters",
+                |file| token_of(read_bounded(Path::new(file)).ok()?.trim()),
+            );
+        if both {
+            fields.reject("TokenFile", "give either Token or TokenFile, not both");
+        }
+        let token = token.or(from_file);
+        let about = "Whether reads of the control API, events and metrics need the token too.";
+        let protect_reads = fields.field("ProtectReads", about).flag(false);
+        if protect_reads && token.is_none() {
+            fields.reject("ProtectReads", "needs a Token or a TokenFile");
+        }
+        let about = "Names under which people open the daemon in a browser, beside localhost and addresses.";
+        let allowed_hosts = fields.field("AllowedHosts", about);
+        let host = json!({ "type": "string" });
+        Self {
+            token,
+            protect_reads,
+            allowed_hosts: allowed_hosts.list_of(host, "names of hosts without ports", |name| {
+                let authority: http::uri::Authority = name.parse().ok()?;
+                (authority.host() == name).then(|| name.to_owned())
+            }),
+        }
+    }
+}
+
+impl Otel {
+    fn read(fields: &mut Fields) -> Self {
+        let about =
+            "URL of a collector for traces (OTLP over HTTP); an empty text sends no traces.";
+        let rule = "must be a URL of the form http://host:port, or empty";
+        let endpoint = fields.field("Endpoint", about).optional();
+        Self {
+            endpoint: endpoint.text(rule, collector).flatten(),
+        }
+    }
+}
+
+fn address(fields: &mut Fields, about: &'static str) -> IpAddr {
+    let parse = |text: &str| match text {
+        "localhost" => Some(LOOPBACK),
+        _ => text.parse::<IpAddr>().ok(),
+    };
+    let field = fields.field("Host", about);
+    field.text(ADDRESS_RULE, (LOOPBACK, "127.0.0.1"), parse)
+}
+
+fn not_empty(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn path(text: &str) -> Option<PathBuf> {
+    not_empty(text).map(PathBuf::from)
+}
+
+/// A token that a client can send.
+fn token_of(text: &str) -> Option<String> {
+    let can_be_sent = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    can_be_sent.then(|| text.to_owned())
+}
+
+/// The URL of a collector, or none where the text is empty. A password is refused, because the URL is shown.
+fn collector(text: &str) -> Option<Option<Uri>> {
+    if text.is_empty() {
+        return Some(None);
+    }
+    let uri: Uri = text.parse().ok()?;
+    let is_bare = uri.query().is_none() && !uri.authority()?.as_str().contains('@');
+    (is_bare && client::address_of(&uri).is_some()).then_some(Some(uri))
+}

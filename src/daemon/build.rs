@@ -1,0 +1,125 @@
+//! Builds what the control thread serves, before anything is served.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+
+use super::control::Control;
+use crate::boot::Booting;
+use crate::client::health;
+use crate::fault::arrivals::Arrivals;
+use crate::host::cgroup::Cgroup;
+use crate::http::own_probe::OwnProbe;
+use crate::http::{Api, Parts};
+use crate::ledger::Ledger;
+use crate::lifecycle::readiness::Readiness;
+use crate::lifecycle::shutdown::Shutdown;
+use crate::manager::ScenarioManager;
+use crate::manager::session::{Onsets, SessionManager};
+use crate::metrics::Metrics;
+use crate::metrics::requests::Requests;
+use crate::plugin::guard::LiveGuards;
+use crate::plugin::{BoxFuture, Services};
+
+/// Everything that the control thread serves.
+pub(super) struct Daemon {
+    pub(super) control: Control,
+    pub(super) booting: Booting,
+    pub(super) onsets: Onsets,
+    pub(super) arrivals: Arrivals,
+    pub(super) shutdown: Shutdown,
+    pub(super) readiness: Readiness,
+    pub(super) ledger: Ledger,
+    pub(super) sessions: SessionManager,
+    pub(super) api: Api,
+}
+
+impl Daemon {
+    /// Opens the ledger, starts the session actor and what the boot profile starts at once. `service` is the address
+    /// of the service listener. The task that it returns completes when the session actor has ended.
+    pub(super) async fn build(
+        control: Control,
+        booting: Booting,
+        service: SocketAddr,
+    ) -> (Self, JoinHandle<()>) {
+        let cgroup = Cgroup::system();
+        let ledger = control.open_ledger(&booting, &cgroup);
+        // The first reader finds the boot.
+        ledger.synced().await;
+        let (arrivals, shutdown) = (Arrivals::default(), Shutdown::default());
+        let own_probe = OwnProbe::new();
+        let services = Arc::new(Services {
+            terminate: Box::new(control.terminate),
+            probe_health: probe_health(health::url_of(service, own_probe.path())),
+            cgroup: cgroup.clone(),
+            runtimes: control.runtimes.clone(),
+            data_dir: control.config.data_dir.clone(),
+            live_guards: LiveGuards::default(),
+            ledger: ledger.clone(),
+            arrivals: arrivals.clone(),
+            shutdown: shutdown.clone(),
+        });
+        let (table, root) = (control.table.clone(), control.root.clone());
+        let onsets = booting.onsets(&root);
+        let (sessions, actor) = SessionManager::spawn(services, table, root, onsets.clone());
+        let limits = control.config.limits.clone();
+        let manager = ScenarioManager::new(control.registry, sessions.clone(), limits, cgroup);
+        let readiness = Readiness::default();
+        if booting.is_ready_at_once() {
+            readiness.begin();
+        }
+        booting.start_first(&sessions, control.registry).await;
+        let api = Api::new(parts(
+            &control, manager, &ledger, &arrivals, &readiness, own_probe,
+        ));
+        let daemon = Self {
+            control,
+            booting,
+            onsets,
+            arrivals,
+            shutdown,
+            readiness,
+            ledger,
+            sessions,
+            api,
+        };
+        (daemon, actor)
+    }
+}
+
+fn parts(
+    control: &Control,
+    manager: ScenarioManager,
+    ledger: &Ledger,
+    arrivals: &Arrivals,
+    readiness: &Readiness,
+    own_probe: OwnProbe,
+) -> Parts {
+    let config = &control.config;
+    let service = (config.name.as_str(), config.version.as_str());
+    let requests = Requests::new(arrivals.clone());
+    Parts {
+        metrics: Metrics::new(service, &control.runtimes, manager.clone(), requests),
+        manager,
+        timer: control.timer.clone(),
+        ledger: ledger.clone(),
+        end: control.root.clone(),
+        readiness: readiness.clone(),
+        name: config.name.clone(),
+        version: config.version.clone(),
+        token: config.auth.token.as_deref().map(Arc::from),
+        protect_reads: config.auth.protect_reads,
+        allowed_hosts: config.auth.allowed_hosts.clone(),
+        traced: config.otel.endpoint.is_some(),
+        own_probe,
+    }
+}
+
+/// Asks the service's own health probe at `url`.
+fn probe_health(url: String) -> Box<dyn Fn() -> BoxFuture<bool> + Send + Sync> {
+    Box::new(move || {
+        let url = url.clone();
+        Box::pin(async move { health::check(&url).await.is_ok() })
+    })
+}

@@ -1,0 +1,197 @@
+//! Puts the parts together: two listeners, two runtimes, one shutdown.
+//!
+//! The control runtime has its own thread and runs the admin listener, the session and the signals: it answers
+//! whatever happens to the requests on the service listener. The service runtime runs on the main thread and its
+//! workers and has nothing but the service listener.
+
+mod build;
+mod control;
+mod serve;
+pub(crate) mod startup_checks;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::boot;
+use crate::boot::profile::Boot;
+use crate::config::{Config, Loaded};
+use crate::fault::table::FaultTable;
+use crate::fault::timer::FineTimer;
+use crate::host::allocator;
+use crate::host::cgroup::Cgroup;
+use crate::host::memory_limit_bytes;
+use crate::host::runtimes::{Runtimes, workers};
+use crate::http::{Api, service_router};
+use crate::ledger::event::BootFacts;
+use crate::lifecycle::termination::Termination;
+use crate::listener::budget::{ConnectionBudget, raise_limit};
+use crate::listener::serve;
+use crate::plugin::Plugin;
+use control::Control;
+
+/// How long requests that are cut off may take to notice.
+const CUT_OFF_GRACE: Duration = Duration::from_millis(300);
+
+/// Ends the process at once.
+pub(crate) type TerminateFn = fn(Termination);
+
+/// The scenarios that the daemon serves.
+pub(crate) type Registry = &'static [&'static dyn Plugin];
+
+/// The daemon.
+#[derive(Debug)]
+pub(crate) struct App {
+    loaded: Loaded,
+    registry: Registry,
+}
+
+impl App {
+    /// The daemon that `loaded` describes, with the scenarios of `registry`. It does nothing yet.
+    pub(crate) fn new(loaded: Loaded, registry: Registry) -> Self {
+        Self { loaded, registry }
+    }
+
+    /// Carries out the boot profile, binds the listeners, the admin one first, and serves until SIGTERM or SIGINT;
+    /// then stops every fault, drains and returns.
+    ///
+    /// # Errors
+    /// An address cannot be bound, which the message names; a thread, a runtime or a signal handler is refused, or a
+    /// listener fails.
+    pub(crate) fn run(self, terminate: TerminateFn) -> io::Result<()> {
+        let (profile, safe_boot) = (self.profile().cloned(), self.loaded.safe_boot);
+        introduce(&self.loaded, profile.as_ref());
+        let config = self.loaded.config;
+        if config.boot.hang {
+            boot::hang();
+        }
+        allocator::start()?;
+        let memory = memory_limit_bytes(&Cgroup::system());
+        let connections = ConnectionBudget::of(raise_limit(), memory);
+        let control = Control {
+            root: CancellationToken::new(),
+            drained: CancellationToken::new(),
+            cut_off: CancellationToken::new(),
+            table: FaultTable::default(),
+            timer: FineTimer::start()?,
+            runtimes: Runtimes::default(),
+            terminate,
+            connections,
+            boot_facts: BootFacts {
+                profile,
+                safe_boot,
+                ..BootFacts::default()
+            },
+            registry: self.registry,
+            config,
+        };
+        let (hand_over, ready_to_serve) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("control".to_owned());
+        let of_thread = control.clone();
+        let thread = thread.spawn(move || of_thread.run(&hand_over))?;
+        let Ok((service, api)) = ready_to_serve.recv() else {
+            // It could not begin, or ended before it began.
+            return joined(thread);
+        };
+        let served = serve_requests(&control, service, api);
+        control.root.cancel();
+        control.drained.cancel();
+        served.and(joined(thread))
+    }
+
+    /// The boot profile as the configuration has it; none where the version is good.
+    fn profile(&self) -> Option<&Map<String, Value>> {
+        let profile = self.loaded.effective.get("Boot")?.as_object();
+        profile.filter(|_| self.loaded.config.boot != Boot::default())
+    }
+}
+
+/// The service listener with its runtime, on this thread, until the daemon ends.
+fn serve_requests(control: &Control, service: TcpListener, api: Api) -> io::Result<()> {
+    let runtime = service_runtime(&control.runtimes)?;
+    announce(&control.config, service.local_addr()?, &api);
+    let router = service_router(api, &control.table);
+    let most = control.connections.service;
+    let served = runtime.block_on(async {
+        tokio::select! {
+            served = serve(service, router, most, control.root.clone()) => served,
+            () = control.cut_off.cancelled() => Ok(()),
+        }
+    });
+    if control.cut_off.is_cancelled() {
+        // Drop the runtime before faults are released, so that no delayed request slips through.
+        runtime.shutdown_timeout(CUT_OFF_GRACE);
+    } else {
+        // Nothing is left to wait for: what can be drained is drained.
+        runtime.shutdown_background();
+    }
+    served
+}
+
+fn service_runtime(runtimes: &Runtimes) -> io::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    runtimes.build_serving(builder.worker_threads(workers()).enable_all())
+}
+
+fn joined(control: JoinHandle<io::Result<()>>) -> io::Result<()> {
+    let panicked = |_| Err(io::Error::other("the control thread panicked"));
+    control.join().unwrap_or_else(panicked)
+}
+
+/// The first lines of the log.
+fn introduce(loaded: &Loaded, profile: Option<&Map<String, Value>>) {
+    info!(
+        service = loaded.config.name,
+        version = loaded.config.version,
+        mockserver = env!("CARGO_PKG_VERSION"),
+        "Starting."
+    );
+    match loaded.file.as_deref().map(Path::display) {
+        Some(file) => info!(%file, "Configuration read."),
+        None => info!("No configuration file; the built-in defaults apply."),
+    }
+    if loaded.safe_boot {
+        warn!("Safe boot: a boot profile is ignored.");
+    } else if let Some(profile) = profile {
+        let profile = Value::Object(profile.clone());
+        // Limits are for the API's clients: who writes the configuration may do all.
+        warn!(
+            %profile,
+            "Boot profile: this version is bad by its configuration; Limits do not apply to it."
+        );
+    }
+    for variable in &loaded.unknown_variables {
+        warn!(variable, "Unknown MOCKSERVER_* variable ignored.");
+    }
+}
+
+fn announce(config: &Config, address: SocketAddr, api: &Api) {
+    let limit = Cgroup::system().cpu_limit();
+    let message = match api.readiness.is_ready() {
+        true => "Ready.",
+        false => "Serving, but not ready yet.",
+    };
+    info!(
+        service = config.name,
+        cpu_limit_cores = limit.cores,
+        "{message}"
+    );
+    if let Some(endpoint) = &config.otel.endpoint {
+        info!(%endpoint, "Requests are traced.");
+    }
+    let is_open = |ip: std::net::IpAddr| config.auth.token.is_none() && !ip.is_loopback();
+    if is_open(address.ip()) || (config.admin.port.is_some() && is_open(config.admin.host)) {
+        warn!(
+            "The API is open: it needs no token and listens beyond this machine, so anyone who reaches it \
+             can start faults. Set Auth.TokenFile, or Host to 127.0.0.1."
+        );
+    }
+}

@@ -1,0 +1,84 @@
+//! Whether the system gives the files and the threads that the daemon cannot do without.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+use crate::host::process;
+use crate::host::runtimes::workers;
+use crate::listener::budget::{OWN_FILES, raise_limit};
+
+/// The log's, the timer's, the control thread, the ledger's, and the allocator's where it has one.
+const OWN_THREADS: usize = if cfg!(target_env = "gnu") { 5 } else { 4 };
+/// How long the kernel may take to count a thread no more that has ended.
+const COUNTED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Checks that the process may have as many descriptors as the daemon itself needs: with fewer it may
+/// come up and then have none for a connection.
+///
+/// # Errors
+/// It may not; the message names the limit.
+pub(crate) fn files() -> io::Result<()> {
+    match raise_limit() {
+        most if most < OWN_FILES => Err(io::Error::other(format!(
+            "only {most} files may be open at a time (RLIMIT_NOFILE, `ulimit -n`); \
+             the daemon needs at least {OWN_FILES}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Checks that the process can have all threads of its own, and one that sends traces where that is
+/// wanted: some libraries do not live through having one too few.
+///
+/// # Errors
+/// It cannot; the message tells how many there are and what may bound them.
+pub(crate) fn threads(traces: bool) -> io::Result<()> {
+    let needed = OWN_THREADS + usize::from(traces) + workers();
+    can_have(needed).map_err(|(given, error)| {
+        io::Error::new(
+            error.kind(),
+            format!(
+                "the system gives {given} of the {needed} threads that the daemon itself needs \
+                 (`ulimit -u` and `-v`, the pids limit of a container): {error}"
+            ),
+        )
+    })
+}
+
+/// Has `needed` threads at a time for a moment; otherwise gives how many there were.
+fn can_have(needed: usize) -> Result<(), (usize, io::Error)> {
+    let before = process::threads();
+    let gate = Arc::new(Mutex::new(()));
+    let closed = gate.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut threads: Vec<JoinHandle<()>> = Vec::with_capacity(needed);
+    let mut outcome = Ok(());
+    while threads.len() < needed && outcome.is_ok() {
+        let gate = Arc::clone(&gate);
+        match Builder::new().spawn(move || drop(gate.lock())) {
+            Ok(thread) => threads.push(thread),
+            Err(error) => outcome = Err((threads.len(), error)),
+        }
+    }
+    drop(closed);
+    for thread in threads {
+        // It does nothing that could panic.
+        thread.join().ok();
+    }
+    let ended = Instant::now();
+    while process::threads() > before && ended.elapsed() < COUNTED_WITHIN {
+        sleep(Duration::from_micros(50));
+    }
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_are_had_at_the_same_time_or_counted() {
+        assert!(can_have(20).is_ok());
+    }
+}

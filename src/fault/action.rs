@@ -1,0 +1,54 @@
+//! What a request fault does to one request.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde_json::Value;
+
+/// What a request fault does to one request. A kind that edits bodies, aborts connections or waits for
+/// something becomes another variant, handled by the layer.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Action {
+    /// Leaves the request alone.
+    Pass,
+    /// Waits before anything else; delays of several faults add up.
+    Delay(Duration),
+    /// Answers instead of the route; of several faults, the first reply wins.
+    Reply(Reply),
+}
+
+/// An answer given instead of the route's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Value,
+}
+
+impl Reply {
+    /// An answer with a JSON body.
+    #[must_use]
+    pub fn json(status: StatusCode, body: Value) -> Self {
+        Self {
+            status,
+            headers: HeaderMap::new(),
+            body,
+        }
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
+        self.headers.insert(name, value.into());
+        self
+    }
+}
+
+impl IntoResponse for Reply {
+    fn into_response(self) -> Response {
+        (self.status, self.headers, Json(self.body)).into_response()
+    }
+}

@@ -1,0 +1,50 @@
+//! One bad value of a request or of the configuration.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// One bad value: where it is and what would have been allowed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct FieldError {
+    /// RFC 6901 pointer into the document that was sent, such as `/scenarios/1/params/target_percent`.
+    pub pointer: String,
+    /// What is wrong and what is allowed, as a sentence.
+    pub detail: String,
+    /// What is allowed, where a number was refused: the configuration shows the number as it was written.
+    #[serde(skip)]
+    pub(crate) number_rule: Option<String>,
+}
+
+impl FieldError {
+    /// An error at `pointer`.
+    pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            pointer: pointer.into(),
+            detail: detail.into(),
+            number_rule: None,
+        }
+    }
+}
+
+/// The pointer to the member `name` of the object at `at`, escaped as RFC 6901 requires.
+pub(crate) fn pointer_to(at: &str, name: &str) -> String {
+    format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
+/// Both values, or the errors of either.
+///
+/// # Errors
+/// Those of both.
+pub(crate) fn collect<A, B>(
+    a: Result<A, Vec<FieldError>>,
+    b: Result<B, Vec<FieldError>>,
+) -> Result<(A, B), Vec<FieldError>> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (Err(mut a), Err(b)) => {
+            a.extend(b);
+            Err(a)
+        }
+        (Err(errors), _) | (_, Err(errors)) => Err(errors),
+    }
+}

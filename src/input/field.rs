@@ -1,0 +1,215 @@
+//! One member of an object that is about to be read; the last call says its type.
+
+use std::ops::{RangeBounds, RangeInclusive};
+
+use http::{HeaderName, HeaderValue};
+use serde_json::{Value, json};
+
+use super::Fields;
+use super::ceilings::{Ceiling, Resource};
+use super::rule::{self, Rule, end_of_range, plain, short};
+
+/// A member that has a default. The last call, such as [`Field::integer`], reads it.
+#[derive(Debug)]
+#[must_use = "a field is read by its last call, such as `integer`"]
+pub struct Field<'f> {
+    fields: &'f mut Fields,
+    name: &'static str,
+    about: &'static str,
+    unit: Option<&'static str>,
+    secret: bool,
+    ceiling: Option<Ceiling>,
+}
+
+/// A member without a default: `None` when it is absent. Made by [`Field::optional`].
+#[derive(Debug)]
+#[must_use = "a field is read by its last call, such as `integer`"]
+pub struct OptionalField<'f>(Field<'f>);
+
+impl<'f> Field<'f> {
+    pub(super) fn new(fields: &'f mut Fields, name: &'static str, about: &'static str) -> Self {
+        Self {
+            fields,
+            name,
+            about,
+            unit: None,
+            secret: false,
+            ceiling: None,
+        }
+    }
+
+    /// Names the unit in the schema, such as `ms` or `MiB/s`.
+    pub fn unit(mut self, unit: &'static str) -> Self {
+        self.unit = Some(unit);
+        self
+    }
+
+    /// Keeps the value out of every message and of the effective values.
+    pub(crate) fn secret(mut self) -> Self {
+        self.secret = true;
+        self
+    }
+
+    /// Names the resource that the number asks for: its range and its default end at the operator's limit.
+    pub fn asks_for(mut self, resource: Resource) -> Self {
+        self.ceiling = self.fields.ceiling_of(resource);
+        self
+    }
+
+    /// Gives the member no default: it is `None` when absent.
+    pub fn optional(self) -> OptionalField<'f> {
+        OptionalField(self)
+    }
+
+    /// A whole number within `range`; `80.0` is as good as `80`.
+    pub fn integer<T>(self, range: RangeInclusive<T>, default: T) -> T
+    where
+        T: Copy + Into<i64> + TryFrom<i64>,
+    {
+        match rule::integer(&range, self.ceiling) {
+            Ok(rule) => {
+                let most = end_of_range(default.into() as f64, self.ceiling).0;
+                // The cast saturates.
+                let default = T::try_from(most.floor() as i64).unwrap_or(default);
+                self.read(rule, default, json!(default.into()))
+            }
+            Err(nothing_allowed) => {
+                if !self.fields.has(self.name) {
+                    self.fields.reject(self.name, nothing_allowed.text.as_str());
+                }
+                self.read(nothing_allowed, default, json!(default.into()))
+            }
+        }
+    }
+
+    /// A finite number within `range`.
+    pub fn number(self, range: impl RangeBounds<f64>, default: f64) -> f64 {
+        let default = end_of_range(default, self.ceiling).0;
+        let rule = rule::number(range, self.ceiling);
+        self.read(rule, default, plain(default))
+    }
+
+    /// True or false.
+    pub fn flag(self, default: bool) -> bool {
+        let schema = json!({ "type": "boolean" });
+        let rule = Rule::new(schema, "must be true or false", Value::as_bool);
+        self.read(rule, default, default.into())
+    }
+
+    /// One of the named values; the first is the default.
+    pub fn choice<T: Copy>(self, choices: &[(&'static str, T)]) -> T {
+        let (default_name, default) = choices[0];
+        self.read(rule::choice(choices), default, default_name.into())
+    }
+
+    /// A non-empty list of the named values without repeats; those named in `default` by default.
+    pub fn any_of<T: Copy>(self, choices: &[(&'static str, T)], default: &[&str]) -> Vec<T> {
+        let by_default = choices.iter().filter(|(name, _)| default.contains(name));
+        let by_default = by_default.map(|(_, value)| *value).collect();
+        self.read(rule::any_of(choices), by_default, json!(default))
+    }
+
+    /// A text that `parse` accepts; `rule` says which that is.
+    pub fn text<T>(
+        self,
+        rule: &str,
+        (default, shown): (T, &str),
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> T {
+        self.read(rule::text(rule, parse), default, shown.into())
+    }
+
+    /// A list of texts that `parse` accepts, each as `item` describes it; `what` says what they are. Empty by
+    /// default.
+    pub fn list_of<T>(self, item: Value, what: &str, parse: impl Fn(&str) -> Option<T>) -> Vec<T> {
+        self.read(rule::list_of(item, what, parse), Vec::new(), json!([]))
+    }
+
+    /// Headers by name, each with one value. None by default.
+    pub fn headers(self) -> Vec<(HeaderName, HeaderValue)> {
+        self.read(rule::headers(), Vec::new(), json!({}))
+    }
+
+    fn read<T>(self, rule: Rule<'_, T>, default: T, shown: Value) -> T {
+        self.take(rule, Some(shown)).unwrap_or(default)
+    }
+
+    /// Takes the member out of the object, records its schema and effective value, and parses it.
+    /// A refused value is recorded as an error; reading goes on with the default.
+    fn take<T>(self, rule: Rule<'_, T>, shown_default: Option<Value>) -> Option<T> {
+        let Rule {
+            mut schema,
+            text,
+            parse,
+        } = rule;
+        schema.insert("description".to_owned(), self.about.into());
+        if let Some(unit) = self.unit {
+            schema.insert("unit".to_owned(), unit.into());
+        }
+        if let Some(shown) = &shown_default {
+            schema.insert("default".to_owned(), shown.clone());
+        }
+        let given = self.fields.take(self.name, schema);
+        let Some(given) = given else {
+            if let Some(shown) = shown_default {
+                self.fields.show(self.name, shown);
+            }
+            return None;
+        };
+        if let Some(value) = parse(&given) {
+            let shown = match given.as_f64() {
+                _ if self.secret => "(hidden)".into(),
+                Some(number) => plain(number),
+                None => given,
+            };
+            self.fields.show(self.name, shown);
+            return Some(value);
+        }
+        if self.secret {
+            self.fields.reject(self.name, text);
+        } else {
+            let detail = format!("{text}, not {}", short(&given));
+            let number_rule = given.is_number().then_some(text);
+            self.fields.reject_value(self.name, detail, number_rule);
+        }
+        None
+    }
+}
+
+impl OptionalField<'_> {
+    /// A whole number within `range`.
+    pub fn integer<T>(self, range: RangeInclusive<T>) -> Option<T>
+    where
+        T: Copy + Into<i64> + TryFrom<i64>,
+    {
+        let (Ok(rule) | Err(rule)) = rule::integer(&range, self.0.ceiling);
+        self.0.take(rule, None)
+    }
+
+    /// A finite number within `range`.
+    pub fn number(self, range: impl RangeBounds<f64>) -> Option<f64> {
+        let rule = rule::number(range, self.0.ceiling);
+        self.0.take(rule, None)
+    }
+
+    /// One of the named values.
+    pub fn choice<T: Copy>(self, choices: &[(&'static str, T)]) -> Option<T> {
+        self.0.take(rule::choice(choices), None)
+    }
+
+    /// A non-empty list of the named values without repeats.
+    pub fn any_of<T: Copy>(self, choices: &[(&'static str, T)]) -> Option<Vec<T>> {
+        self.0.take(rule::any_of(choices), None)
+    }
+
+    /// A text that `parse` accepts; `rule` says which that is.
+    pub fn text<T>(self, rule: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        self.0.take(rule::text(rule, parse), None)
+    }
+
+    /// A value that its reader checks itself, as `schema` describes it.
+    pub(crate) fn any(self, schema: Value) -> Option<Value> {
+        self.0
+            .take(Rule::new(schema, "", |value| Some(value.clone())), None)
+    }
+}

@@ -1,0 +1,270 @@
+//! Reads one JSON object from outside into typed, bounded values, and tells all that is wrong with it.
+//!
+//! Whoever takes input (a scenario's parameters, the configuration, a request's envelope) writes one
+//! function that asks a [`Fields`] for its members in turn. That one function yields the validation,
+//! the defaults, the effective values and the JSON Schema, so they cannot disagree. Nothing is ever
+//! defaulted silently: a member that is present is honoured or refused, and one that nobody asked for
+//! is refused too. Every fault is collected; reading goes on with the default so that a caller hears of
+//! all of them at once.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value, json};
+
+use super::ceilings::{Ceiling, Ceilings, Resource};
+use super::rule::short;
+use super::{Field, FieldError, pointer_to};
+
+/// The members of one JSON object while they are being read.
+#[derive(Debug)]
+pub struct Fields {
+    pointer: String,
+    given: Map<String, Value>,
+    effective: Map<String, Value>,
+    properties: Map<String, Value>,
+    /// Pairs of members that stand for the same thing.
+    either: Vec<[&'static str; 2]>,
+    ceilings: Ceilings,
+    errors: Vec<FieldError>,
+}
+
+impl Fields {
+    /// Starts to read `given`, which stands at `pointer` in the document ("" for the whole of it).
+    #[must_use]
+    pub fn new(pointer: impl Into<String>, given: Map<String, Value>) -> Self {
+        Self {
+            pointer: pointer.into(),
+            given,
+            effective: Map::new(),
+            properties: Map::new(),
+            either: Vec::new(),
+            ceilings: Ceilings::default(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// Ends the ranges of members that ask for something at what `ceilings` allow.
+    #[must_use]
+    pub fn below(mut self, ceilings: Ceilings) -> Self {
+        self.ceilings = ceilings;
+        self
+    }
+
+    /// Whether something ends the range of members that ask for `resource`.
+    #[must_use]
+    pub fn is_limited(&self, resource: Resource) -> bool {
+        self.ceilings.of(resource).is_some()
+    }
+
+    /// The next member to read: its name and one sentence on what it does.
+    pub fn field(&mut self, name: &'static str, about: &'static str) -> Field<'_> {
+        Field::new(self, name, about)
+    }
+
+    /// As [`Fields::object`], for a section of a file.
+    pub fn section<T>(
+        &mut self,
+        name: &'static str,
+        about: &'static str,
+        read: impl FnOnce(&mut Fields) -> T,
+    ) -> T {
+        // A YAML section whose every line is a comment reads as null.
+        if self.given.get(name).is_some_and(Value::is_null) {
+            self.given.remove(name);
+        }
+        self.object(name, about, read)
+    }
+
+    /// Reads a nested object with the same rules; an absent one reads as all defaults.
+    pub fn object<T>(
+        &mut self,
+        name: &'static str,
+        about: &'static str,
+        read: impl FnOnce(&mut Fields) -> T,
+    ) -> T {
+        let pointer = self.pointer_to(name);
+        let given = match self.given.remove(name) {
+            None => Map::new(),
+            Some(Value::Object(map)) => map,
+            Some(_) => {
+                // The value is not shown: it may be a secret that lost its key.
+                self.reject(name, "must be an object");
+                Map::new()
+            }
+        };
+        let mut inner = Fields::new(pointer, given);
+        let value = read(&mut inner);
+        inner.refuse_unknown();
+        self.errors.append(&mut inner.errors);
+        self.effective
+            .insert(name.to_owned(), Value::Object(inner.effective));
+        let mut schema = object_schema(inner.properties);
+        schema["description"] = about.into();
+        self.properties.insert(name.to_owned(), schema);
+        value
+    }
+
+    /// The same for an object that may be absent and then means nothing at all.
+    pub fn optional_section<T>(
+        &mut self,
+        name: &'static str,
+        about: &'static str,
+        read: impl FnOnce(&mut Fields) -> T,
+    ) -> Option<T> {
+        let given = self.given.get(name).is_some_and(|value| !value.is_null());
+        let value = self.section(name, about, read);
+        if !given {
+            self.withdraw(name);
+        }
+        given.then_some(value)
+    }
+
+    /// Reads a list, empty by default, item by item: `read` is told where the item stands, and gives its
+    /// value and its effective form.
+    pub fn list<T>(
+        &mut self,
+        name: &'static str,
+        about: &'static str,
+        mut read: impl FnMut(&str, Value) -> Result<(T, Value), Vec<FieldError>>,
+    ) -> Vec<T> {
+        let schema = json!({ "type": "array", "default": [], "description": about });
+        self.properties.insert(name.to_owned(), schema);
+        let (mut values, mut shown) = (Vec::new(), Vec::new());
+        match self.given.remove(name) {
+            None | Some(Value::Null) => {}
+            Some(Value::Array(items)) => {
+                for (i, item) in items.into_iter().enumerate() {
+                    match read(&format!("{}/{i}", self.pointer_to(name)), item) {
+                        Ok((value, effective)) => {
+                            values.push(value);
+                            shown.push(effective);
+                        }
+                        Err(mut errors) => self.errors.append(&mut errors),
+                    }
+                }
+            }
+            Some(other) => self.reject(name, format!("must be a list, not {}", short(&other))),
+        }
+        self.effective.insert(name.to_owned(), shown.into());
+        values
+    }
+
+    /// Whether the caller sent this member; true only until it is read.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.given.contains_key(name)
+    }
+
+    /// Refuses two members that stand for the same thing where both are given. To be called before
+    /// either is read.
+    pub fn either(&mut self, first: &'static str, second: &'static str) {
+        if self.has(first) && self.has(second) {
+            self.reject(second, format!("give either {first} or {second}, not both"));
+        }
+        self.either.push([first, second]);
+    }
+
+    /// Refuses the member `name` for a reason that only the reader knows, such as a clash of two.
+    pub fn reject(&mut self, name: &str, detail: impl Into<String>) {
+        self.errors
+            .push(FieldError::new(self.pointer_to(name), detail));
+    }
+
+    /// The same for a member of a nested object, at `pointer` below this one.
+    pub fn reject_at(&mut self, pointer: &str, detail: impl Into<String>) {
+        let at = format!("{}{pointer}", self.pointer);
+        self.errors.push(FieldError::new(at, detail));
+    }
+
+    /// Takes a default back out of the effective values, where another member makes it void.
+    pub fn withdraw(&mut self, name: &str) {
+        self.effective.remove(name);
+    }
+
+    /// Ends the reading: the effective values, defaults filled in.
+    ///
+    /// # Errors
+    /// Every bad value met, and every member that nobody asked for.
+    pub fn finish(mut self) -> Result<Map<String, Value>, Vec<FieldError>> {
+        self.refuse_unknown();
+        if self.errors.is_empty() {
+            Ok(self.effective)
+        } else {
+            Err(self.errors)
+        }
+    }
+
+    /// The JSON Schema (2020-12) of everything that was asked for.
+    #[must_use]
+    pub fn schema(self) -> Value {
+        let mut schema = object_schema(self.properties);
+        let clashes = self.either.iter();
+        let clashes = clashes.map(|both| json!({ "not": { "required": both } }));
+        match clashes.collect::<Vec<_>>() {
+            none if none.is_empty() => {}
+            clashes => schema["allOf"] = clashes.into(),
+        }
+        schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
+        schema
+    }
+
+    pub(super) fn ceiling_of(&self, resource: Resource) -> Option<Ceiling> {
+        self.ceilings.of(resource)
+    }
+
+    /// Takes the member `name` out of the object and adds `schema` to the description of the whole.
+    pub(super) fn take(&mut self, name: &str, schema: Map<String, Value>) -> Option<Value> {
+        self.properties.insert(name.to_owned(), schema.into());
+        self.given.remove(name)
+    }
+
+    /// Adds `value` to the effective values.
+    pub(super) fn show(&mut self, name: &str, value: Value) {
+        self.effective.insert(name.to_owned(), value);
+    }
+
+    /// Refuses a value; `number_rule` as in [`FieldError`].
+    pub(super) fn reject_value(&mut self, name: &str, detail: String, number_rule: Option<String>) {
+        self.errors.push(FieldError {
+            number_rule,
+            ..FieldError::new(self.pointer_to(name), detail)
+        });
+    }
+
+    fn refuse_unknown(&mut self) {
+        let known: Vec<&str> = self.properties.keys().map(String::as_str).collect();
+        let detail = if known.is_empty() {
+            "unknown key; no key is allowed here".to_owned()
+        } else {
+            format!("unknown key; allowed here: {}", known.join(", "))
+        };
+        let unknown: Vec<String> = self
+            .given
+            .keys()
+            .map(|name| self.pointer_to(&cut(name)))
+            .collect();
+        self.errors.extend(
+            unknown
+                .into_iter()
+                .map(|at| FieldError::new(at, detail.clone())),
+        );
+        self.given.clear();
+    }
+
+    fn pointer_to(&self, name: &str) -> String {
+        pointer_to(&self.pointer, name)
+    }
+}
+
+fn object_schema(properties: Map<String, Value>) -> Value {
+    json!({ "type": "object", "properties": properties, "additionalProperties": false })
+}
+
+/// An unknown name, as far as a message needs it.
+fn cut(name: &str) -> Cow<'_, str> {
+    const LONGEST: usize = 100;
+    match name.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &name[..end]).into(),
+        None => name.into(),
+    }
+}

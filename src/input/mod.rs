@@ -1,0 +1,21 @@
+//! Everything that comes from outside is read here: typed, bounded, and refused with a reason.
+//!
+//! [`Fields`] reads one JSON object; [`json`] parses strictly; [`limits`] says how much of a resource may be
+//! asked for, as [`ceilings`].
+
+pub(crate) mod ceilings;
+mod error;
+mod field;
+mod fields;
+pub(crate) mod json;
+pub(crate) mod limits;
+mod rule;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use ceilings::Resource;
+pub use error::FieldError;
+pub(crate) use error::{collect, pointer_to};
+pub use field::{Field, OptionalField};
+pub use fields::Fields;
+pub use rule::above;

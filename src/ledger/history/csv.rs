@@ -1,0 +1,66 @@
+//! Past sessions as a table for data sets: one row for each measured interval.
+
+use super::{Interval, PastRun, PastSession};
+use crate::run::EndReason;
+
+/// The head of [`csv`].
+pub(super) const HEAD: &str = "session_id,boot_id,run_id,scenario,params,by,planned_from,planned_to,started_at,\
+    measured_from,measured_to,target_reached_at,ended_at,ended_before,end,because,error,asked,achieved,target,\
+    unit\n";
+
+/// The same as a table (RFC 4180, lines ending in LF): one row for each measured interval, and one for
+/// each run that has none.
+pub(crate) fn csv(sessions: &[PastSession]) -> String {
+    let mut table = HEAD.to_owned();
+    for session in sessions {
+        for run in &session.runs {
+            let nothing = [Interval::default()];
+            let measured = if run.measured.is_empty() {
+                &nothing[..]
+            } else {
+                &run.measured
+            };
+            for interval in measured {
+                row(&mut table, session, run, *interval);
+            }
+        }
+    }
+    table
+}
+
+fn row(table: &mut String, session: &PastSession, run: &PastRun, measured: Interval) {
+    let cells = [
+        cell(Some(&session.session_id)),
+        cell(Some(&session.boot_id)),
+        cell(Some(&run.run_id)),
+        cell(Some(&run.scenario)),
+        cell(serde_json::to_string(&run.params).ok()),
+        cell(run.by),
+        cell(run.planned.from),
+        cell(run.planned.to),
+        cell(run.started_at),
+        cell(measured.from),
+        cell(measured.to),
+        cell(run.target_reached_at),
+        cell(run.ended_at),
+        cell(run.ended_before),
+        cell(run.end.map(EndReason::name)),
+        cell(run.because.as_ref()),
+        cell(run.error.as_ref()),
+        cell(run.asked),
+        cell(run.achieved),
+        cell(run.target),
+        cell(run.unit.as_ref()),
+    ];
+    table.push_str(&cells.join(","));
+    table.push('\n');
+}
+
+/// One value, quoted where it must be; nothing when there is none.
+fn cell(value: Option<impl ToString>) -> String {
+    let text = value.map(|value| value.to_string()).unwrap_or_default();
+    if text.contains([',', '"', '\n', '\r']) {
+        return format!("\"{}\"", text.replace('"', "\"\""));
+    }
+    text
+}

@@ -1,0 +1,182 @@
+//! How the process before this one ended, as far as its last events tell.
+
+use std::collections::BTreeMap;
+
+use super::event::{BootFacts, Event, EventKind, LastEnd, Previous};
+use crate::run::{Initiator, MEMORY_UNIT};
+
+const MIB: f64 = 1024.0 * 1024.0;
+/// A leak whose target is at least this share of the memory limit may well have met it.
+const NEAR_THE_LIMIT: f64 = 0.8;
+
+/// Tells it from the events of earlier lives; none when there are none. `oom_kills` is what the
+/// control group counts now.
+pub(super) fn infer(events: &[(Event, usize)], oom_kills: Option<u64>) -> Option<Previous> {
+    let (last, _) = events.last()?;
+    let life: Vec<&Event> = events
+        .iter()
+        .rev()
+        .map(|(event, _)| event)
+        .take_while(|event| event.boot_id == last.boot_id)
+        .collect();
+    let find = |kind| life.iter().find(|event| event.kind == kind);
+    let (end, because) = if find(EventKind::Shutdown).is_some() {
+        (LastEnd::Graceful, None)
+    } else if let Some(intent) = intended(&life) {
+        let other = match intent.by {
+            Some(Initiator::Signal) => "a second signal",
+            _ => "the boot profile",
+        };
+        let name = intent.scenario.as_deref().unwrap_or(other);
+        let code = intent.exit_code.unwrap_or_default();
+        (
+            LastEnd::Planned,
+            Some(format!("{name} was to exit with {code}")),
+        )
+    } else {
+        match suspicion(&life, oom_kills) {
+            Some(because) => (LastEnd::SuspectedOutOfMemory, Some(because)),
+            None => (LastEnd::Unclean, None),
+        }
+    };
+    Some(Previous {
+        boot_id: last.boot_id.clone().into_owned(),
+        end,
+        because,
+        last_seq: last.seq,
+    })
+}
+
+/// The exit that was meant, unless its run was stopped before.
+fn intended<'e>(life: &[&'e Event]) -> Option<&'e Event> {
+    let at = life.iter().position(|e| e.kind == EventKind::ExitIntent)?;
+    let (later, intent) = (&life[..at], life[at]);
+    let over = |event: &&Event| event.kind == EventKind::Cleared && event.run_id == intent.run_id;
+    (intent.run_id.is_none() || !later.iter().any(over)).then_some(intent)
+}
+
+/// Why a process that vanished may have been out of memory; its events come newest first.
+fn suspicion(life: &[&Event], oom_kills: Option<u64>) -> Option<String> {
+    let facts = life.iter().find_map(|event| event.boot.as_deref());
+    let before = facts.and_then(|facts| facts.oom_kills);
+    if let Some((before, now)) = before.zip(oom_kills).filter(|(before, now)| now > before) {
+        return Some(format!(
+            "the control group's count of out-of-memory kills went from {before} to {now}"
+        ));
+    }
+    let limit_mb = facts.map_or(0.0, |facts: &BootFacts| {
+        facts.memory_limit_bytes as f64 / MIB
+    });
+    let mut live: BTreeMap<u64, &Event> = BTreeMap::new();
+    for event in life.iter().rev() {
+        let Some(run) = event.run_id else { continue };
+        match event.kind {
+            EventKind::Started if event.unit.as_deref() == Some(MEMORY_UNIT) => {
+                live.insert(run, event);
+            }
+            EventKind::Cleared | EventKind::Failed => {
+                live.remove(&run);
+            }
+            _ => {}
+        }
+    }
+    live.into_values().find_map(|started| {
+        let target = started.target.or(started.asked)?;
+        let near = limit_mb > 0.0 && target >= limit_mb * NEAR_THE_LIMIT;
+        let name = started.scenario.as_deref().unwrap_or("a run");
+        match &started.warning {
+            Some(warning) => Some(format!("{name} was running with the warning: {warning}")),
+            None => near.then(|| {
+                format!("{name} was on its way to {target:.0} MiB of a limit of {limit_mb:.0} MiB")
+            }),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::event::NewEvent;
+    use super::*;
+
+    fn boot(limit_mb: u64, oom_kills: u64) -> Event {
+        let mut event = NewEvent::new(EventKind::Boot).event;
+        event.boot = Some(Box::new(BootFacts {
+            memory_limit_bytes: limit_mb << 20,
+            oom_kills: Some(oom_kills),
+            ..BootFacts::default()
+        }));
+        event
+    }
+
+    fn leak(kind: EventKind, target_mb: f64) -> Event {
+        let mut event = NewEvent::new(kind).event;
+        event.run_id = Some(7);
+        event.unit = Some(MEMORY_UNIT.into());
+        event.target = Some(target_mb);
+        event
+    }
+
+    fn end(events: Vec<Event>, oom_kills: u64) -> LastEnd {
+        let events: Vec<_> = events.into_iter().map(|event| (event, 0)).collect();
+        infer(&events, Some(oom_kills))
+            .expect("there was a process")
+            .end
+    }
+
+    #[test]
+    fn the_end_is_told_from_the_last_life_alone() {
+        let of = |kind| NewEvent::new(kind).event;
+        assert_eq!(infer(&[], Some(1)), None);
+        assert_eq!(
+            end(vec![boot(100, 0), of(EventKind::Shutdown)], 0),
+            LastEnd::Graceful
+        );
+        let events = vec![
+            boot(100, 0),
+            of(EventKind::ExitIntent),
+            of(EventKind::Effective),
+        ];
+        assert_eq!(end(events, 0), LastEnd::Planned);
+        let run = |kind| {
+            let mut event = of(kind);
+            event.run_id = Some(7);
+            event
+        };
+        let called_off = vec![
+            boot(100, 0),
+            run(EventKind::ExitIntent),
+            run(EventKind::Cleared),
+        ];
+        assert_eq!(end(called_off, 0), LastEnd::Unclean);
+        let mut later = boot(100, 0);
+        later.boot_id = "another".into();
+        assert_eq!(
+            end(vec![of(EventKind::Shutdown), later], 0),
+            LastEnd::Unclean
+        );
+    }
+
+    #[test]
+    fn only_what_is_known_makes_a_suspicion() {
+        let suspected = LastEnd::SuspectedOutOfMemory;
+        assert_eq!(end(vec![boot(100, 3)], 4), suspected);
+        assert_eq!(end(vec![boot(100, 3)], 3), LastEnd::Unclean);
+        assert_eq!(
+            end(vec![boot(100, 0), leak(EventKind::Started, 90.0)], 0),
+            suspected
+        );
+        assert_eq!(
+            end(vec![boot(100, 0), leak(EventKind::Started, 50.0)], 0),
+            LastEnd::Unclean
+        );
+        let mut warned = leak(EventKind::Started, 50.0);
+        warned.warning = Some("too much".to_owned());
+        assert_eq!(end(vec![boot(100, 0), warned], 0), suspected);
+        let over = vec![
+            boot(100, 0),
+            leak(EventKind::Started, 90.0),
+            leak(EventKind::Cleared, 90.0),
+        ];
+        assert_eq!(end(over, 0), LastEnd::Unclean);
+    }
+}

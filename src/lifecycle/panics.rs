@@ -1,0 +1,96 @@
+//! Panics: wherever one happens, it is a line of the log and counts in `mockserver_panics_total`. The one
+//! that a `crash` asks for is told before it, when the log still takes lines.
+//!
+//! Who is concerned hears of it elsewhere: a client by its answer, a run by the reason of its failure.
+//! Here it is told for threads and tasks that answer nobody.
+
+use std::any::Any;
+use std::panic::PanicHookInfo;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use tracing::error;
+
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
+/// How many panics there were since [`tell_all`].
+pub(crate) fn count() -> u64 {
+    COUNT.load(Ordering::Relaxed)
+}
+
+/// Has every panic of the process counted and logged, before it is told on standard error as ever.
+pub(crate) fn tell_all() {
+    let on_standard_error = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        log(panic);
+        on_standard_error(panic);
+    }));
+}
+
+/// The text of a caught panic, if it has one.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
+
+fn log(panic: &PanicHookInfo<'_>) {
+    error!(
+        thread = thread::current().name(),
+        location = panic.location().map(tracing::field::display),
+        panic = panic_text(panic.payload()),
+        "Panicked."
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::panic::catch_unwind;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no panic here").write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_panic_is_counted_and_logged_with_its_thread_and_place() {
+        tell_all();
+        let (lines, before) = (Lines::default(), count());
+        let writer = lines.clone();
+        let log = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        let panics = || catch_unwind(|| panic!("a defect: {}", 7)).expect_err("a panic");
+        let thread = thread::Builder::new().name("background".to_owned());
+        let thread = thread.spawn(move || drop(tracing::subscriber::with_default(log, panics)));
+        thread.expect("a thread").join().expect("it is caught");
+        assert!(count() > before);
+        let text = String::from_utf8(lines.0.lock().expect("no panic here").clone());
+        let text = text.expect("a text");
+        for part in [
+            "ERROR",
+            "Panicked.",
+            "panic=\"a defect: 7\"",
+            "thread=\"background\"",
+            "location=src/lifecycle/panics.rs:",
+        ] {
+            assert!(text.contains(part), "{part} is missing in {text}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! How the daemon takes the signals that end it, and how a fault may change that.
+//!
+//! SIGTERM and SIGINT shut it down: readiness ends, every fault stops, requests under way are drained. A run may hook
+//! SIGTERM; when that run ends, the signal that it held is obeyed at once, unless another run has set a hook.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::readiness::Readiness;
+
+/// SIGTERM and SIGINT. Handlers are installed even as PID 1, where the kernel has no default for them.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Handles the signals from now on.
+    ///
+    /// # Errors
+    /// The system does not allow it.
+    pub(crate) fn new() -> io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self {
+            terminate,
+            interrupt,
+        })
+    }
+
+    /// The number of the next signal.
+    ///
+    /// # Cancel safety
+    /// A signal is never lost by dropping the future.
+    pub(crate) async fn next(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
+            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
+        }
+    }
+}
+
+/// Whether `number` is SIGTERM.
+pub(crate) fn is_sigterm(number: i32) -> bool {
+    number == SignalKind::terminate().as_raw_value()
+}
+
+/// How the daemon ends now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ShutdownAction {
+    /// Drain the requests under way, then end.
+    Drain,
+    /// Cut off the requests under way, then end.
+    CutOff,
+    /// Exit at once, because of this signal.
+    ExitNow(i32),
+}
+
+/// A future that borrows from its arguments.
+pub(crate) type Deciding<'a> = Pin<Box<dyn Future<Output = ShutdownAction> + Send + 'a>>;
+
+/// A fault that changes what SIGTERM does.
+pub(crate) trait ShutdownHook: fmt::Debug + Send + Sync {
+    /// Called for the first SIGTERM; decides, at any time, how the daemon ends. `signals` has the signals after it.
+    ///
+    /// # Cancel safety
+    /// The future is dropped when the run of the hook ends.
+    fn on_sigterm<'a>(&'a self, signals: &'a mut Signals, readiness: &'a Readiness)
+    -> Deciding<'a>;
+}
+
+#[derive(Debug, Clone)]
+struct Hooked {
+    hook: Arc<dyn ShutdownHook>,
+    /// Cancelled when the run of the hook ends.
+    over: CancellationToken,
+}
+
+/// A handle to the hook on the shutdown, if there is one; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shutdown(
+    // A std mutex: held to look or to replace, never over an await.
+    Arc<Mutex<Option<Hooked>>>,
+);
+
+impl Shutdown {
+    /// Puts `hook` into effect until the guard is dropped.
+    pub(crate) fn hook(&self, hook: Arc<dyn ShutdownHook>) -> HookGuard {
+        let over = CancellationToken::new();
+        *self.lock() = Some(Hooked {
+            hook,
+            over: over.clone(),
+        });
+        HookGuard {
+            shutdown: self.clone(),
+            over,
+        }
+    }
+
+    /// Waits for a signal and decides how the daemon ends. `settled` waits until a start under way is done: a run
+    /// that replaces the one that held a signal goes on holding it.
+    pub(crate) async fn decide(
+        &self,
+        signals: &mut Signals,
+        readiness: &Readiness,
+        settled: impl AsyncFn(),
+    ) -> ShutdownAction {
+        let number = signals.next().await;
+        let mut held_by = self.current().filter(|_| is_sigterm(number));
+        while let Some(Hooked { hook, over }) = held_by {
+            tokio::select! {
+                biased;
+                action = hook.on_sigterm(signals, readiness) => return action,
+                () = over.cancelled() => {}
+            }
+            settled().await;
+            held_by = self.current();
+        }
+        info!(number, "Signal received: shutting down.");
+        ShutdownAction::Drain
+    }
+
+    fn current(&self) -> Option<Hooked> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Hooked>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps a hook in effect.
+#[derive(Debug)]
+pub(crate) struct HookGuard {
+    shutdown: Shutdown,
+    over: CancellationToken,
+}
+
+impl Drop for HookGuard {
+    fn drop(&mut self) {
+        *self.shutdown.lock() = None;
+        self.over.cancel();
+    }
+}

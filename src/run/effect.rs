@@ -1,0 +1,57 @@
+//! What is measured of a run: what was asked, what is achieved, and why it may be less.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The unit of readings that measure memory held by the process. A boot looks for runs with this unit when it
+/// infers whether the process before it ran out of memory.
+pub const MEMORY_UNIT: &str = "MiB";
+
+/// Tells what a run does, from numbers that the run keeps up to date; never measures in the call.
+pub trait Probe: Send + Sync {
+    /// The state right now.
+    fn read(&self) -> Reading;
+
+    /// Where the effect goes in the end, in the reading's unit, where that is not what is asked now;
+    /// such as the full size of a leak that grows.
+    fn target(&self) -> Option<f64> {
+        None
+    }
+
+    /// What is left of the effect once the run is over, in the reading's unit; none where nothing is
+    /// there to be measured.
+    fn left(&self) -> Option<f64> {
+        None
+    }
+}
+
+/// What was asked of a run and what is achieved, in one unit.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+pub struct Reading {
+    /// What the effect should measure now.
+    pub asked: f64,
+    /// What it measures now; null when nothing could be measured yet.
+    pub achieved: Option<f64>,
+    /// The unit of both, such as `percent of limit` or `MiB`.
+    pub unit: &'static str,
+    /// Why less is achieved than was asked; null when nothing is amiss.
+    pub shortfall: Option<Shortfall>,
+    /// The scenario's own figures, such as `current_mb`.
+    #[serde(skip)]
+    pub metrics: Map<String, Value>,
+}
+
+/// Why less is achieved than was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Shortfall {
+    /// The container's CPU quota held the process back.
+    Throttled,
+    /// The machine gave less than was asked: others use it, or it is too slow.
+    Contended,
+    /// No request has come that the fault could touch.
+    NoTraffic,
+    /// The system refused what the fault needs.
+    Refused,
+}

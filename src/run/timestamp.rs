@@ -1,0 +1,143 @@
+//! Wall-clock time as the API, the ledger and the metrics write it.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// A moment in UTC, in microseconds since 1970; written as RFC 3339 with six digits of a second.
+///
+/// For output only: a deadline is never measured with it, because the wall clock may step.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
+#[schemars(transparent, extend("format" = "date-time"))]
+pub struct Timestamp(#[schemars(with = "String")] i64);
+
+const MICROS_PER_SECOND: i64 = 1_000_000;
+/// The end of the year 9999, the latest time that RFC 3339 can write.
+const LATEST: i64 = 253_402_300_799_999_999;
+
+impl Timestamp {
+    /// The wall clock's time now.
+    #[must_use]
+    pub fn now() -> Self {
+        Self::from(OffsetDateTime::now_utc())
+    }
+
+    /// This moment plus `duration`, at most the end of the year 9999.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        self.plus_seconds(duration.as_secs_f64())
+    }
+
+    /// This moment plus `seconds`, within the years 1970 to 9999.
+    #[must_use]
+    pub fn plus_seconds(self, seconds: f64) -> Self {
+        // The cast saturates. A duration of a request is bounded, one in a ledger file is not.
+        let later = self
+            .0
+            .saturating_add((seconds * MICROS_PER_SECOND as f64) as i64);
+        Self(later.clamp(0, LATEST))
+    }
+}
+
+impl From<OffsetDateTime> for Timestamp {
+    fn from(time: OffsetDateTime) -> Self {
+        // Microseconds in an i64 cover 290,000 years, more than the clock's type does.
+        Self(i64::try_from(time.unix_timestamp_nanos() / 1000).unwrap_or_default())
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, micros) = (
+            self.0.div_euclid(MICROS_PER_SECOND),
+            self.0.rem_euclid(MICROS_PER_SECOND),
+        );
+        let time = OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| fmt::Error)?;
+        let (date, (h, m, s)) = (time.date(), time.time().as_hms());
+        write!(f, "{date}T{h:02}:{m:02}:{s:02}.{micros:06}Z")
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        OffsetDateTime::parse(&text, &Rfc3339)
+            .map(Self::from)
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_timestamp_that_can_be_written_is_read_back(micros in 0..=LATEST, seconds: f64) {
+            for time in [Timestamp(micros), Timestamp(micros).plus_seconds(seconds)] {
+                let text = serde_json::to_string(&time).expect("a timestamp is a JSON string");
+                let again: Timestamp = serde_json::from_str(&text).expect("RFC 3339");
+                prop_assert_eq!(again, time);
+            }
+        }
+
+        #[test]
+        fn any_text_is_a_timestamp_or_an_error(text in "[-+0-9TZ:. ]{0,30}|.{0,10}") {
+            if let Ok(time) = serde_json::from_value::<Timestamp>(text.into()) {
+                prop_assert!(serde_json::to_string(&time).is_ok());
+            }
+        }
+    }
+
+    #[test]
+    fn a_timestamp_is_written_with_six_digits_and_read_with_any_number() {
+        for (given, micros, written) in [
+            (
+                "2024-10-25T08:30:00Z",
+                1_729_845_000_000_000,
+                "2024-10-25T08:30:00.000000Z",
+            ),
+            (
+                "2024-10-25T08:30:00.25Z",
+                1_729_845_000_250_000,
+                "2024-10-25T08:30:00.250000Z",
+            ),
+            (
+                "2024-10-25T10:30:00.000001999+02:00",
+                1_729_845_000_000_001,
+                "2024-10-25T08:30:00.000001Z",
+            ),
+            (
+                "1969-12-31T23:59:59.999999Z",
+                -1,
+                "1969-12-31T23:59:59.999999Z",
+            ),
+        ] {
+            let time: Timestamp = serde_json::from_value(given.into()).expect("RFC 3339");
+            assert_eq!(
+                (time, time.to_string().as_str()),
+                (Timestamp(micros), written)
+            );
+        }
+    }
+
+    #[test]
+    fn a_time_beyond_the_year_9999_is_its_end() {
+        assert_eq!(Timestamp(0).plus_seconds(1.5), Timestamp(1_500_000));
+        let end = Timestamp::now().plus(Duration::MAX);
+        assert_eq!(end.to_string(), "9999-12-31T23:59:59.999999Z");
+    }
+}
