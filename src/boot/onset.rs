@@ -29,7 +29,7 @@ impl Onset {
     /// The keys that say it.
     pub(super) const KEYS: [&'static str; 3] = ["after", "after_requests", "when_ready"];
 
-    pub(super) fn read(fields: &mut Fields) -> Self {
+    pub(crate) fn read(fields: &mut Fields) -> Self {
         let about = "Starts so long after the process's begin, or after it turned ready if that is \
                      waited for too.";
         let after = fields.field("after", about).unit("s");

@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 use crate::boot::profile::Boot;
 use crate::input::limits::Limits;
 
-pub(crate) use environment::{Env, ProcessEnv};
+pub(crate) use environment::{Env, ProcessEnv, settings_of};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq)]

@@ -39,6 +39,21 @@ pub(super) enum Command {
         #[arg(long)]
         url: Option<String>,
     },
+    /// Print the reference of scenarios, configuration and API
+    Docs {
+        /// The form of the reference
+        #[arg(long, value_enum, default_value_t = DocsFormat::Markdown)]
+        format: DocsFormat,
+    },
+}
+
+/// The forms of the reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum DocsFormat {
+    /// For people
+    Markdown,
+    /// The API alone, as OpenAPI 3.1 in JSON
+    Openapi,
 }
 
 impl Cli {

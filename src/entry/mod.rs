@@ -3,6 +3,7 @@
 mod cli;
 mod healthcheck;
 mod logging;
+mod reference;
 
 use std::fmt::Display;
 use std::io;
@@ -12,10 +13,11 @@ use clap::Parser;
 
 use crate::config::{Config, Loaded, ProcessEnv};
 use crate::daemon::{App, startup_checks};
+use crate::http;
 use crate::lifecycle::termination::Termination;
 use crate::scenarios;
 use crate::traces::Traces;
-use cli::{Cli, Command};
+use cli::{Cli, Command, DocsFormat};
 
 /// The exit code of a bad command line or configuration, EX_USAGE of sysexits.h.
 const BAD_USAGE: u8 = 64;
@@ -31,6 +33,13 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if help_was_asked_for { 0 } else { BAD_USAGE });
         }
     };
+    if let Some(Command::Docs { format }) = cli.command {
+        match format {
+            DocsFormat::Markdown => print!("{}", reference::markdown(scenarios::ALL)),
+            DocsFormat::Openapi => println!("{:#}", http::openapi(scenarios::ALL)),
+        }
+        return ExitCode::SUCCESS;
+    }
     let loaded = match Config::load(&cli.flags(), &ProcessEnv, scenarios::ALL) {
         Ok(loaded) => loaded,
         Err(error) => return fail(&error, BAD_USAGE),

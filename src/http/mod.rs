@@ -2,39 +2,33 @@
 //!
 //! Both listeners serve the same routes; the service listener's have the faults before them.
 
-mod auth;
-mod body;
-mod browser;
-pub(crate) mod caller;
-mod composite;
-mod docs;
-mod events;
-mod halt;
-mod metrics;
-mod openapi;
+mod describe;
+mod extract;
+mod guard;
+mod handlers;
 pub(crate) mod own_probe;
-mod probes;
 pub(crate) mod problem;
-mod query;
 mod request_log;
 mod route;
 mod routes;
-mod scenarios;
-mod testing;
-mod version;
 
-use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
+use axum::body::Bytes;
+use axum::extract::FromRef;
 use axum::middleware::from_fn_with_state;
+use axum::routing::MethodRouter;
+use http::Method;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use self::body::LargeBodies;
+use self::extract::LargeBodies;
+use self::guard::{auth, browser};
 use self::own_probe::OwnProbe;
-use self::route::Access;
+use self::request_log::RequestLogLayer;
+use self::route::{Access, Route};
 use crate::fault::Surface;
 use crate::fault::layer::FaultLayer;
 use crate::fault::table::FaultTable;
@@ -47,61 +41,68 @@ use crate::metrics::measure::MeasureLayer;
 use crate::metrics::requests::{CallMeter, Requests, RouteMeter};
 use crate::traces::layer::TraceLayer;
 
-/// What the handlers work with. Every request clones it, so it is two pointers.
-#[derive(Debug, Clone)]
-pub(crate) struct Api {
-    parts: Arc<Parts>,
-    /// Each listener has its own.
-    large_bodies: LargeBodies,
+pub(crate) use self::extract::Client;
+
+/// Every route for the reference: method, path and summary.
+pub(crate) fn routes() -> Vec<(Method, &'static str, &'static str)> {
+    let routes = routes::sections().into_iter().flat_map(|s| s.routes);
+    let listed = routes.map(|route| (route.method, route.path, route.summary));
+    listed.collect()
 }
 
-impl Api {
-    /// Puts `parts` into reach of the handlers.
-    pub(crate) fn new(parts: Parts) -> Self {
-        Self {
-            parts: Arc::new(parts),
-            large_bodies: LargeBodies::default(),
-        }
-    }
-}
+/// The API description as JSON text.
+pub(crate) use self::describe::openapi::describe as openapi;
+pub(crate) use self::problem::kinds as problem_kinds;
 
-impl Deref for Api {
-    type Target = Parts;
-
-    fn deref(&self) -> &Parts {
-        &self.parts
-    }
-}
+/// What the handlers work with.
+pub(crate) type Api = Arc<Parts>;
 
 /// The parts of an [`Api`].
 #[derive(Debug)]
 pub(crate) struct Parts {
-    /// Scenarios and the session.
-    pub manager: ScenarioManager,
-    /// The metrics of the process.
-    pub metrics: Metrics,
+    pub(crate) manager: ScenarioManager,
+    pub(crate) metrics: Metrics,
     /// The timer of the test routes.
-    pub timer: FineTimer,
-    /// What happened.
-    pub ledger: Ledger,
+    pub(crate) timer: FineTimer,
+    pub(crate) ledger: Ledger,
     /// Cancelled when the daemon ends, so that streams end too.
-    pub end: CancellationToken,
-    /// The service's name.
-    pub name: String,
-    /// The service's version.
-    pub version: String,
-    /// Whether the service may get traffic.
-    pub readiness: Readiness,
+    pub(crate) end: CancellationToken,
+    /// The service's name and version.
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) readiness: Readiness,
     /// The token that every change must carry; none leaves the API open.
-    pub token: Option<Arc<str>>,
+    pub(crate) token: Option<Arc<str>>,
     /// Whether the control API's reads must carry it too.
-    pub protect_reads: bool,
-    /// Names by which the browsers of people may know the daemon, beside addresses and localhost.
-    pub allowed_hosts: Vec<String>,
+    pub(crate) protect_reads: bool,
+    /// Names under which people's browsers may know the daemon, beside addresses and localhost.
+    pub(crate) allowed_hosts: Vec<String>,
     /// Whether requests to the service are traced.
-    pub traced: bool,
-    /// Where the daemon asks after its own health.
-    pub own_probe: OwnProbe,
+    pub(crate) traced: bool,
+    /// Where the daemon asks for its own health.
+    pub(crate) own_probe: OwnProbe,
+    /// The API description, made at the first request for it.
+    pub(crate) openapi: OnceLock<Bytes>,
+}
+
+/// The state of one listener's router.
+#[derive(Debug, Clone)]
+struct Served {
+    api: Api,
+    /// Each listener has its own room.
+    large_bodies: LargeBodies,
+}
+
+impl FromRef<Served> for Api {
+    fn from_ref(served: &Served) -> Self {
+        Self::clone(&served.api)
+    }
+}
+
+impl FromRef<Served> for LargeBodies {
+    fn from_ref(served: &Served) -> Self {
+        served.large_bodies.clone()
+    }
 }
 
 /// The routes of the admin listener: no fault ever applies.
@@ -120,7 +121,7 @@ pub(crate) fn service_router(api: Api, table: &FaultTable) -> Router {
     router(api, Some(&front))
 }
 
-/// What stands before the routes of the service listener only.
+/// The layers of the service listener alone.
 struct Front {
     table: FaultTable,
     timer: FineTimer,
@@ -156,56 +157,61 @@ impl Front {
 
 /// All routes, each with what `front` puts before its surface.
 fn router(api: Api, front: Option<&Front>) -> Router {
-    let api = Api {
+    let served = Served {
+        api: Arc::clone(&api),
         large_bodies: LargeBodies::default(),
-        ..api
-    };
-    let behind_layers = |routes: Router<Api>, surface: Option<Surface>, path, counts_as| {
-        // One stack and not a layer after the other: each `layer` call would box every request anew.
-        // Outermost first: the log and the metrics see what a caught panic was answered with, and they
-        // see what a fault does as any service would.
-        let layers = ServiceBuilder::new()
-            .layer(request_log::RequestLogLayer)
-            .option_layer(front.and_then(|front| front.traced(path, counts_as)))
-            .option_layer(front.map(|front| front.measured(counts_as)))
-            .layer(CatchPanicLayer::custom(problem::panicked))
-            .option_layer(front.and_then(|front| Some(front.faults(surface?))));
-        routes
-            .method_not_allowed_fallback(problem::method_not_allowed)
-            .layer(layers)
     };
     let no_route = Router::new().fallback(problem::not_found);
-    let mut router = behind_layers(no_route, Some(Surface::Traffic), "", "other");
+    let mut router = with_layers(no_route, front, Some(Surface::Traffic), ("", "other"));
     if let Some(front) = front {
         router = router.merge(own_probe::route(&api, &front.table));
     }
     for route in routes::sections().into_iter().flat_map(|s| s.routes) {
-        let mut handler = match route.on_admin {
-            Some(handler) if front.is_none() => handler,
-            _ => route.handler,
-        };
-        if route.access == Access::Change || route.access == Access::Read && api.protect_reads {
-            let token = from_fn_with_state(api.clone(), auth::require_token);
-            handler = handler.route_layer(token);
-        }
-        if route.access != Access::Open {
-            let no_page = from_fn_with_state(api.clone(), browser::refuse_foreign_pages);
-            handler = handler.route_layer(no_page);
-        }
-        if route.calls_dependency {
-            // Not before the refusal of another method: then nothing is called.
-            let call = ServiceBuilder::new()
-                .option_layer(front.and_then(Front::traced_call))
-                .option_layer(front.map(Front::call));
-            handler = handler.route_layer(call);
-        }
-        let alone = Router::new().route(route.path, handler);
-        router = router.merge(behind_layers(
-            alone,
-            route.surface,
-            route.path,
-            route.counts_as,
-        ));
+        let (surface, names) = (route.surface, (route.path, route.counts_as));
+        let alone = Router::new().route(route.path, handler_of(route, &api, front));
+        router = router.merge(with_layers(alone, front, surface, names));
     }
-    router.with_state(api)
+    router.with_state(served)
+}
+
+/// The handler of `route` with what applies to its own method only.
+fn handler_of(route: Route, api: &Api, front: Option<&Front>) -> MethodRouter<Served> {
+    let mut handler = match route.on_admin {
+        Some(handler) if front.is_none() => handler,
+        _ => route.handler,
+    };
+    if route.access == Access::Change || route.access == Access::Read && api.protect_reads {
+        let token = from_fn_with_state(Arc::clone(api), auth::require_token);
+        handler = handler.route_layer(token);
+    }
+    if route.access != Access::Open {
+        let no_page = from_fn_with_state(Arc::clone(api), browser::refuse_foreign_pages);
+        handler = handler.route_layer(no_page);
+    }
+    if route.calls_dependency {
+        let call = ServiceBuilder::new()
+            .option_layer(front.and_then(Front::traced_call))
+            .option_layer(front.map(Front::call));
+        handler = handler.route_layer(call);
+    }
+    handler
+}
+
+/// One stack and not a layer after the other: each `layer` call would box every request anew. Outermost first: the log
+/// and the metrics see what a caught panic was answered with, and what a fault does as any service would.
+fn with_layers(
+    routes: Router<Served>,
+    front: Option<&Front>,
+    surface: Option<Surface>,
+    (path, counts_as): (&'static str, &str),
+) -> Router<Served> {
+    let layers = ServiceBuilder::new()
+        .layer(RequestLogLayer)
+        .option_layer(front.and_then(|front| front.traced(path, counts_as)))
+        .option_layer(front.map(|front| front.measured(counts_as)))
+        .layer(CatchPanicLayer::custom(problem::panicked))
+        .option_layer(front.and_then(|front| Some(front.faults(surface?))));
+    routes
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(layers)
 }

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::get;
 
-use super::{Api, probes};
+use super::handlers::probes;
+use super::{Parts, Served};
 use crate::fault::Surface;
 use crate::fault::layer::FaultLayer;
 use crate::fault::table::FaultTable;
@@ -44,7 +45,7 @@ impl fmt::Debug for OwnProbe {
 }
 
 /// The route, behind the faults of `table` that `/health` meets.
-pub(super) fn route(api: &Api, table: &FaultTable) -> Router<Api> {
+pub(super) fn route(api: &Parts, table: &FaultTable) -> Router<Served> {
     let faults = FaultLayer::new(table.clone(), api.timer.clone(), Surface::Health);
     Router::new()
         .route(api.own_probe.path(), get(probes::healthy))

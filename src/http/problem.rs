@@ -61,102 +61,154 @@ pub(crate) enum ProblemKind {
     ShuttingDown,
 }
 
+use ProblemKind as Kind;
+
+/// Each kind with its HTTP status, the end of its type, and its title.
+const KINDS: [(Kind, u16, &str, &str); 21] = [
+    (
+        Kind::MalformedBody,
+        400,
+        "malformed-body",
+        "The body is not valid JSON.",
+    ),
+    (
+        Kind::MalformedRequest,
+        400,
+        "malformed-request",
+        "The request is not valid HTTP/1.1.",
+    ),
+    (
+        Kind::HeadTooLarge,
+        431,
+        "head-too-large",
+        "The request head is too large.",
+    ),
+    (
+        Kind::MalformedPath,
+        400,
+        "malformed-path",
+        "The path cannot be decoded.",
+    ),
+    (Kind::NoToken, 401, "no-token", "A token is required."),
+    (
+        Kind::RefusedOrigin,
+        403,
+        "refused-origin",
+        "Requests from other sites are refused.",
+    ),
+    (
+        Kind::ScenarioNotAllowed,
+        403,
+        "scenario-not-allowed",
+        "The scenario is not allowed.",
+    ),
+    (
+        Kind::UnknownScenario,
+        404,
+        "unknown-scenario",
+        "No such scenario.",
+    ),
+    (
+        Kind::UnknownSession,
+        404,
+        "unknown-session",
+        "No such session.",
+    ),
+    (Kind::UnknownRoute, 404, "unknown-route", "No such route."),
+    (
+        Kind::MethodNotAllowed,
+        405,
+        "method-not-allowed",
+        "The route does not support this method.",
+    ),
+    (
+        Kind::BodyTooSlow,
+        408,
+        "body-too-slow",
+        "The body took too long to arrive.",
+    ),
+    (
+        Kind::BodyTooLarge,
+        413,
+        "body-too-large",
+        "The body is too large.",
+    ),
+    (
+        Kind::InvalidParams,
+        422,
+        "invalid-params",
+        "One or more values are invalid.",
+    ),
+    (
+        Kind::TooManyScenarios,
+        409,
+        "too-many-scenarios",
+        "Too many scenarios at once.",
+    ),
+    (
+        Kind::Halted,
+        409,
+        "halted",
+        "Starts are refused while halted.",
+    ),
+    (
+        Kind::NoLease,
+        409,
+        "no-lease",
+        "There is no lease to renew.",
+    ),
+    (
+        Kind::StartFailed,
+        500,
+        "start-failed",
+        "No scenario could start.",
+    ),
+    (Kind::Internal, 500, "internal", "Internal error."),
+    (
+        Kind::TooManyBodies,
+        503,
+        "too-many-bodies",
+        "Too many large bodies at once.",
+    ),
+    (
+        Kind::ShuttingDown,
+        503,
+        "shutting-down",
+        "The daemon is shutting down.",
+    ),
+];
+
+/// Each kind for the reference: status, the end of its type, title.
+pub(crate) fn kinds() -> Vec<(u16, &'static str, &'static str)> {
+    let kinds = KINDS.into_iter();
+    let mut kinds: Vec<_> = kinds
+        .map(|(_, status, name, title)| (status, name, title))
+        .collect();
+    kinds.sort_unstable();
+    kinds
+}
+
 impl ProblemKind {
-    /// Its HTTP status, the end of its type, and its title.
     fn row(self) -> (StatusCode, &'static str, &'static str) {
-        use StatusCode as S;
-        match self {
-            Self::MalformedBody => (
-                S::BAD_REQUEST,
-                "malformed-body",
-                "The body is not valid JSON.",
-            ),
-            Self::MalformedRequest => (
-                S::BAD_REQUEST,
-                "malformed-request",
-                "The request is not valid HTTP.",
-            ),
-            Self::HeadTooLarge => (
-                S::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "head-too-large",
-                "The head of the request is too large.",
-            ),
-            Self::MalformedPath => (S::BAD_REQUEST, "malformed-path", "The path cannot be read."),
-            Self::NoToken => (S::UNAUTHORIZED, "no-token", "A token is needed."),
-            Self::RefusedOrigin => (
-                S::FORBIDDEN,
-                "refused-origin",
-                "Pages of other sites are refused.",
-            ),
-            Self::ScenarioNotAllowed => (
-                S::FORBIDDEN,
-                "scenario-not-allowed",
-                "The scenario is not allowed here.",
-            ),
-            Self::UnknownScenario => (
-                S::NOT_FOUND,
-                "unknown-scenario",
-                "There is no such scenario.",
-            ),
-            Self::UnknownSession => (S::NOT_FOUND, "unknown-session", "There is no such session."),
-            Self::UnknownRoute => (S::NOT_FOUND, "unknown-route", "There is no such route."),
-            Self::MethodNotAllowed => (
-                S::METHOD_NOT_ALLOWED,
-                "method-not-allowed",
-                "The route does not take this method.",
-            ),
-            Self::BodyTooSlow => (
-                S::REQUEST_TIMEOUT,
-                "body-too-slow",
-                "The body comes too slowly.",
-            ),
-            Self::BodyTooLarge => (
-                S::PAYLOAD_TOO_LARGE,
-                "body-too-large",
-                "The body is too large.",
-            ),
-            Self::InvalidParams => (
-                S::UNPROCESSABLE_ENTITY,
-                "invalid-params",
-                "The request has bad values.",
-            ),
-            Self::TooManyScenarios => (
-                S::CONFLICT,
-                "too-many-scenarios",
-                "No more scenarios may run at once.",
-            ),
-            Self::Halted => (S::CONFLICT, "halted", "No start is taken now."),
-            Self::NoLease => (S::CONFLICT, "no-lease", "There is no lease to renew."),
-            Self::StartFailed => (
-                S::INTERNAL_SERVER_ERROR,
-                "start-failed",
-                "No scenario could start.",
-            ),
-            Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Internal error."),
-            Self::TooManyBodies => (
-                S::SERVICE_UNAVAILABLE,
-                "too-many-bodies",
-                "Too many bodies come in at once.",
-            ),
-            Self::ShuttingDown => (
-                S::SERVICE_UNAVAILABLE,
-                "shutting-down",
-                "The daemon is shutting down.",
-            ),
-        }
+        let row = KINDS.iter().find(|row| row.0 == self);
+        let (_, status, uri, title) = row.copied().unwrap_or(KINDS[KINDS.len() - 1]);
+        let status = StatusCode::from_u16(status);
+        (
+            status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            uri,
+            title,
+        )
     }
 
-    /// The HTTP status.
     pub(crate) fn status(self) -> StatusCode {
         self.row().0
     }
 
-    /// The kind in words.
     pub(crate) fn title(self) -> &'static str {
         self.row().2
     }
 
-    /// Names the kind for machines.
+    /// The kind for machines.
     pub(crate) fn uri(self) -> String {
         format!("urn:mockserver:problem:{}", self.row().1)
     }

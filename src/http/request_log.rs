@@ -1,4 +1,7 @@
-//! Logs every request at debug level, and costs a comparison where that level is off.
+//! One line of the log for each request, at level `debug`.
+//!
+//! Not `tower_http::trace::TraceLayer`: it opens a span for each request and wraps each body, at level `info` too, and
+//! its line could name method and path only through a span, which the log's format does not have.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -53,7 +56,7 @@ where
         Either::Right(Box::pin(async move {
             let response = inner.await?;
             let status = response.status().as_u16();
-            // A number in JSON too: a wider one than 64 bits is written as a text.
+            // JSON has no number wider than 64 bits.
             let took_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
             debug!(%method, path, status, took_us, "Request served.");
             Ok(response)

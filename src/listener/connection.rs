@@ -27,7 +27,7 @@ use super::connections::{Connections, Order, Phase, Watch};
 use super::late_end::LateEnd;
 use super::rejection;
 use super::unread::Unread;
-use crate::http::caller::Client;
+use crate::http::Client;
 
 /// The most bytes of a request's line and headers together.
 const LARGEST_HEAD: usize = 16 * 1024;

@@ -97,6 +97,11 @@ impl ScenarioManager {
         }
     }
 
+    /// Every scenario.
+    pub(crate) fn registry(&self) -> &'static [&'static dyn Plugin] {
+        self.registry
+    }
+
     /// All scenarios, in the registry's order.
     pub(crate) fn list(&self) -> Vec<ScenarioSummary> {
         // One view for all rows: a switch between two of them would show a mix of two sets.

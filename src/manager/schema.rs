@@ -63,6 +63,13 @@ pub(crate) fn of_set(registry: &[&dyn Plugin], params: impl Fn(&dyn Plugin) -> V
     })
 }
 
+/// The schema of what every start takes beside the parameters of its scenarios.
+pub(crate) fn of_envelope(registry: &[&dyn Plugin]) -> Value {
+    let mut properties = Map::from_iter([("duration".to_owned(), of_duration())]);
+    properties.extend(envelope(registry));
+    json!({ "type": "object", "properties": properties })
+}
+
 /// The members of a start beside what shall run.
 fn envelope(registry: &[&dyn Plugin]) -> Map<String, Value> {
     let names: Vec<_> = registry.iter().map(|plugin| plugin.name()).collect();

@@ -48,6 +48,9 @@ mod rails;
 /// The documents: their commands run, their links lead somewhere, both READMEs say the same.
 mod readme;
 
+/// The generated reference is the one in the repository.
+mod reference;
+
 /// What a stop gives back: threads, files, memory, the way in.
 mod release;
 

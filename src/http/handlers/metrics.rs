@@ -4,15 +4,15 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, header};
 
-use super::Api;
-use super::problem::{Problem, ProblemKind};
-use super::route::{Answer, Operation, Output};
+use crate::http::Api;
+use crate::http::describe::{Answer, Describe, Operation};
+use crate::http::problem::{Problem, ProblemKind};
 use crate::metrics::Page;
 use crate::metrics::page::Format;
 
 /// A page in one of the two formats.
 #[derive(Debug)]
-pub(super) struct Written {
+pub(in crate::http) struct Written {
     text: String,
     format: Format,
 }
@@ -24,7 +24,7 @@ impl IntoResponse for Written {
     }
 }
 
-impl Output for Written {
+impl Describe for Written {
     fn describe(operation: &mut Operation) {
         let about =
             "Everything that is measured; a fault's own figures on the admin listener only.";
@@ -36,7 +36,7 @@ impl Output for Written {
 }
 
 /// The service listener's page.
-pub(super) async fn service(
+pub(in crate::http) async fn service(
     State(api): State<Api>,
     headers: HeaderMap,
 ) -> Result<Written, Problem> {
@@ -44,7 +44,10 @@ pub(super) async fn service(
 }
 
 /// The admin listener's page.
-pub(super) async fn admin(State(api): State<Api>, headers: HeaderMap) -> Result<Written, Problem> {
+pub(in crate::http) async fn admin(
+    State(api): State<Api>,
+    headers: HeaderMap,
+) -> Result<Written, Problem> {
     page(&api, Page::Admin, &headers)
 }
 

@@ -17,14 +17,12 @@ use serde::Serialize;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::Api;
-use super::body::Name;
-use super::problem::{Problem, ProblemKind};
-use super::query::{Parameters, Query};
-use super::route::{Answer, Either, Input, Operation, Output};
+use crate::http::Api;
+use crate::http::describe::{Answer, Describe, Form, Operation};
+use crate::http::extract::{Parameters, Query};
+use crate::http::problem::{Problem, ProblemKind};
 use crate::input::{FieldError, Fields};
 use crate::ledger::event::Event;
-use crate::ledger::history::{self, PastSession};
 use crate::ledger::{Ledger, Page};
 use crate::scenarios;
 
@@ -39,11 +37,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const LAST_EVENTS: Duration = Duration::from_millis(500);
 
 const NDJSON: &str = "application/x-ndjson";
-const CSV: &str = "text/csv; charset=utf-8; header=present";
 
 /// A page of events.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct EventPage {
+pub(in crate::http) struct EventPage {
     /// Oldest first.
     events: Vec<Arc<Event>>,
     /// The `since` of the next page.
@@ -58,7 +55,7 @@ pub(super) struct EventPage {
 
 /// Some of the events.
 #[derive(Debug)]
-pub(super) struct Wanted {
+pub(in crate::http) struct Wanted {
     /// None where the query does not say it.
     since: Option<u64>,
     scenario: Option<&'static str>,
@@ -95,7 +92,7 @@ impl Wanted {
 
 /// A page of the wanted events.
 #[derive(Debug)]
-pub(super) struct WantedPage {
+pub(in crate::http) struct WantedPage {
     events: Wanted,
     limit: usize,
 }
@@ -115,18 +112,18 @@ impl Parameters for WantedPage {
 }
 
 /// `GET /api/v1/events`
-pub(super) async fn list(
+pub(in crate::http) async fn list(
     State(api): State<Api>,
     Query(wanted): Query<WantedPage>,
     headers: HeaderMap,
-) -> Either<Json<EventPage>, Ndjson> {
+) -> Form<Json<EventPage>, Ndjson> {
     let since = wanted.events.since.unwrap_or_default();
     let page = api.ledger.page(since, wanted.limit, wanted.events.filter());
     if wants(&headers, NDJSON) {
-        return Either::Other(Ndjson::of(&page));
+        return Form::Other(Ndjson::of(&page));
     }
     let not_durable_because = api.ledger.not_durable();
-    Either::Usual(Json(EventPage {
+    Form::Usual(Json(EventPage {
         gap: page.since != since,
         events: page.events,
         next: page.next,
@@ -136,7 +133,7 @@ pub(super) async fn list(
 }
 
 /// `GET /api/v1/events/stream`
-pub(super) async fn stream(
+pub(in crate::http) async fn stream(
     State(api): State<Api>,
     Query(wanted): Query<Wanted>,
     LastEventId(last): LastEventId,
@@ -155,62 +152,6 @@ pub(super) async fn stream(
         Some((Ok(event), reader))
     });
     Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
-}
-
-/// The form of an answer.
-#[derive(Debug)]
-pub(super) struct Form {
-    as_csv: bool,
-}
-
-impl Parameters for Form {
-    fn read(fields: &mut Fields) -> Self {
-        let format = fields.field("format", "The form of the answer.");
-        Self {
-            as_csv: format.choice(&[("json", false), ("csv", true)]),
-        }
-    }
-}
-
-/// The sessions that the ledger still tells of.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct PastSessions {
-    /// Oldest first.
-    sessions: Vec<PastSession>,
-}
-
-/// `GET /api/v1/sessions`
-pub(super) async fn sessions(
-    State(api): State<Api>,
-    Query(form): Query<Form>,
-) -> Either<Json<PastSessions>, Csv> {
-    let sessions = history::derived(&api.ledger.all());
-    if form.as_csv {
-        Either::Other(Csv(history::csv(&sessions)))
-    } else {
-        Either::Usual(Json(PastSessions { sessions }))
-    }
-}
-
-/// `GET /api/v1/sessions/{id}`
-pub(super) async fn session(
-    State(api): State<Api>,
-    Name(id): Name,
-    Query(form): Query<Form>,
-) -> Result<Either<Json<PastSession>, Csv>, Problem> {
-    let mut sessions = history::derived(&api.ledger.all());
-    sessions.retain(|session| session.session_id == id);
-    if form.as_csv && !sessions.is_empty() {
-        return Ok(Either::Other(Csv(history::csv(&sessions))));
-    }
-    match sessions.pop() {
-        Some(session) => Ok(Either::Usual(Json(session))),
-        None => {
-            let detail =
-                format!("{id:?} is not in the ledger; GET /api/v1/sessions lists what is.");
-            Err(Problem::new(ProblemKind::UnknownSession, detail))
-        }
-    }
 }
 
 /// One reader of the stream. It fetches when its client has taken what there was, so a slow client
@@ -274,7 +215,7 @@ fn gap(asked: u64, since: u64) -> sse::Event {
 
 /// The header by which a client that comes back says what it has seen.
 #[derive(Debug)]
-pub(super) struct LastEventId(Option<u64>);
+pub(in crate::http) struct LastEventId(Option<u64>);
 
 const LAST_EVENT_ID: &str = "Last-Event-ID";
 
@@ -296,7 +237,7 @@ impl<S: Sync> FromRequestParts<S> for LastEventId {
     }
 }
 
-impl Input for LastEventId {
+impl Describe for LastEventId {
     fn describe(operation: &mut Operation) {
         let about = "Only events after this one; goes before `since`.";
         let number = json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX });
@@ -316,7 +257,7 @@ fn wants(headers: &HeaderMap, media_type: &str) -> bool {
 
 /// Events, one a line.
 #[derive(Debug)]
-pub(super) struct Ndjson(Vec<u8>);
+pub(in crate::http) struct Ndjson(Vec<u8>);
 
 impl Ndjson {
     fn of(page: &Page) -> Self {
@@ -336,29 +277,11 @@ impl IntoResponse for Ndjson {
     }
 }
 
-impl Output for Ndjson {
+impl Describe for Ndjson {
     fn describe(operation: &mut Operation) {
         operation
             .answers
             .push(Answer::text(NDJSON, "The same, one event a line."));
-    }
-}
-
-/// Sessions as a table.
-#[derive(Debug)]
-pub(super) struct Csv(String);
-
-impl IntoResponse for Csv {
-    fn into_response(self) -> Response {
-        ([(header::CONTENT_TYPE, CSV)], self.0).into_response()
-    }
-}
-
-impl Output for Csv {
-    fn describe(operation: &mut Operation) {
-        operation
-            .answers
-            .push(Answer::text(CSV, "The same as a table."));
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
-use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{FromRef, FromRequest, FromRequestParts, Path, Request};
 use http::header::EXPECT;
 use http::request::Parts;
 use http_body_util::BodyExt;
@@ -12,8 +12,7 @@ use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::Api;
-use super::problem::{Problem, ProblemKind};
+use crate::http::problem::{Problem, ProblemKind};
 use crate::input::json::StrictValue;
 use crate::input::{FieldError, Fields};
 
@@ -33,7 +32,7 @@ const SWALLOW_FOR: Duration = Duration::from_secs(2);
 
 /// The room for large bodies of one listener.
 #[derive(Debug, Clone)]
-pub(super) struct LargeBodies(Arc<Semaphore>);
+pub(in crate::http) struct LargeBodies(Arc<Semaphore>);
 
 impl Default for LargeBodies {
     fn default() -> Self {
@@ -43,17 +42,21 @@ impl Default for LargeBodies {
 
 /// A JSON object, whatever the Content-Type says; an empty body is an empty object.
 #[derive(Debug)]
-pub(super) struct JsonObject(pub(super) Map<String, Value>);
+pub(in crate::http) struct JsonObject(pub(in crate::http) Map<String, Value>);
 
 /// A body that says nothing: none, or an empty object.
 #[derive(Debug)]
-pub(super) struct NoParameters;
+pub(in crate::http) struct NoParameters;
 
-impl FromRequest<Api> for NoParameters {
+impl<S> FromRequest<S> for NoParameters
+where
+    LargeBodies: FromRef<S>,
+    S: Send + Sync,
+{
     type Rejection = Problem;
 
-    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
-        let JsonObject(object) = JsonObject::from_request(request, api).await?;
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let JsonObject(object) = JsonObject::from_request(request, state).await?;
         Fields::new("", object)
             .finish()
             .map(|_| Self)
@@ -61,10 +64,15 @@ impl FromRequest<Api> for NoParameters {
     }
 }
 
-impl FromRequest<Api> for JsonObject {
+impl<S> FromRequest<S> for JsonObject
+where
+    LargeBodies: FromRef<S>,
+    S: Send + Sync,
+{
     type Rejection = Problem;
 
-    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let large_bodies = LargeBodies::from_ref(state);
         let refusal = if request.uri().query().is_some_and(|query| !query.is_empty()) {
             // Whoever asks for a dry run there must not get a real one.
             let detail = "parameters belong into the body; a query is not read";
@@ -75,13 +83,13 @@ impl FromRequest<Api> for JsonObject {
         if let Some(refusal) = refusal {
             // Who asked whether to send it at all has sent none of it yet.
             if !request.headers().contains_key(EXPECT)
-                && let Ok(_permit) = api.large_bodies.0.try_acquire()
+                && let Ok(_permit) = large_bodies.0.try_acquire()
             {
                 swallow(request.into_body()).await;
             }
             return Err(refusal);
         }
-        let bytes = timeout(WITHIN, read(request.into_body(), &api.large_bodies)).await;
+        let bytes = timeout(WITHIN, read(request.into_body(), &large_bodies)).await;
         let bytes = bytes.unwrap_or_else(|_| {
             let detail = format!("The body did not come whole within {} s.", WITHIN.as_secs());
             Err(Problem::new(ProblemKind::BodyTooSlow, detail))
@@ -157,7 +165,7 @@ async fn swallow(mut body: Body) {
 
 /// The `{name}` of the path.
 #[derive(Debug)]
-pub(super) struct Name(pub(super) String);
+pub(in crate::http) struct Name(pub(in crate::http) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Name {
     type Rejection = Problem;

@@ -9,14 +9,14 @@ use axum::response::{IntoResponse, Response};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::Api;
-use super::problem::{Problem, ProblemKind};
+use crate::http::Api;
+use crate::http::problem::{Problem, ProblemKind};
 
 /// By whom a page made a browser send a request: <https://www.w3.org/TR/fetch-metadata/>.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Lets a request pass that no page of another site can have sent.
-pub(super) async fn refuse_foreign_pages(
+pub(in crate::http) async fn refuse_foreign_pages(
     State(api): State<Api>,
     request: Request,
     next: Next,

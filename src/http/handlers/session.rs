@@ -1,22 +1,21 @@
-//! The routes of the set that runs as one session.
+//! The routes of the set that runs as one session, and the emergency stop.
 
 use axum::Json;
 use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Api;
-use super::body::{JsonObject, NoParameters};
-use super::caller::Caller;
-use super::problem::Problem;
+use crate::http::Api;
+use crate::http::extract::{Caller, JsonObject, NoParameters};
+use crate::http::problem::Problem;
 use crate::manager::Started;
-use crate::manager::session::Renewed;
+use crate::manager::session::{self, Renewed};
 use crate::manager::view::{Detail, SessionStatus};
 use crate::run::Timestamp;
 
 /// The answer to a stop of everything.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct AllStopped {
+pub(in crate::http) struct AllStopped {
     status: &'static str,
     /// The scenarios that ran.
     stopped: Vec<&'static str>,
@@ -25,7 +24,7 @@ pub(super) struct AllStopped {
 /// What runs now.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
-pub(super) enum Session {
+pub(in crate::http) enum Session {
     /// The session.
     Live(SessionStatus),
     /// Nothing runs.
@@ -34,7 +33,7 @@ pub(super) enum Session {
 
 /// The answer where nothing runs: the keys of a session without its values.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct NoSession {
+pub(in crate::http) struct NoSession {
     /// Empty.
     session_id: &'static str,
     /// Empty.
@@ -49,7 +48,7 @@ pub(super) struct NoSession {
 }
 
 /// `POST /api/v1/composite/start`
-pub(super) async fn start(
+pub(in crate::http) async fn start(
     State(api): State<Api>,
     Caller(by): Caller,
     JsonObject(body): JsonObject,
@@ -58,7 +57,7 @@ pub(super) async fn start(
 }
 
 /// `POST /api/v1/composite/stop`
-pub(super) async fn stop(
+pub(in crate::http) async fn stop(
     State(api): State<Api>,
     Caller(by): Caller,
     NoParameters: NoParameters,
@@ -71,7 +70,7 @@ pub(super) async fn stop(
 }
 
 /// `POST /api/v1/composite/renew`
-pub(super) async fn renew(
+pub(in crate::http) async fn renew(
     State(api): State<Api>,
     NoParameters: NoParameters,
 ) -> Result<Json<Renewed>, Problem> {
@@ -79,7 +78,7 @@ pub(super) async fn renew(
 }
 
 /// `GET /api/v1/composite/status`
-pub(super) async fn status(State(api): State<Api>) -> Json<Session> {
+pub(in crate::http) async fn status(State(api): State<Api>) -> Json<Session> {
     Json(match api.manager.session() {
         Some(session) => Session::Live(session),
         None => Session::None(NoSession {
@@ -90,4 +89,44 @@ pub(super) async fn status(State(api): State<Api>) -> Json<Session> {
             halted_since: api.manager.view().halted_since,
         }),
     })
+}
+
+/// The answer to a halt: everything is off.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in crate::http) struct Halted {
+    status: &'static str,
+    /// Since when no start is taken; a second halt changes nothing.
+    halted_since: Timestamp,
+    /// The scenarios that ran.
+    stopped: Vec<&'static str>,
+}
+
+/// The answer to a rearm: starts are taken.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in crate::http) struct Rearmed {
+    status: &'static str,
+}
+
+/// `POST /api/v1/halt`
+pub(in crate::http) async fn halt(
+    State(api): State<Api>,
+    Caller(by): Caller,
+    NoParameters: NoParameters,
+) -> Result<Json<Halted>, Problem> {
+    let session::Halted { since, stopped } = api.manager.halt(by).await?;
+    Ok(Json(Halted {
+        status: "halted",
+        halted_since: since,
+        stopped,
+    }))
+}
+
+/// `POST /api/v1/rearm`
+pub(in crate::http) async fn rearm(
+    State(api): State<Api>,
+    Caller(by): Caller,
+    NoParameters: NoParameters,
+) -> Result<Json<Rearmed>, Problem> {
+    api.manager.rearm(by).await?;
+    Ok(Json(Rearmed { status: "armed" }))
 }

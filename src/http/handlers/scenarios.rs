@@ -5,28 +5,27 @@ use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Api;
-use super::body::{JsonObject, Name, NoParameters};
-use super::caller::Caller;
-use super::problem::Problem;
+use crate::http::Api;
+use crate::http::extract::{Caller, JsonObject, Name, NoParameters};
+use crate::http::problem::Problem;
 use crate::manager::view::ScenarioStatus;
 use crate::manager::{ScenarioSummary, Started};
 
 /// All scenarios.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct ScenarioList {
+pub(in crate::http) struct ScenarioList {
     /// Always in the same order.
     scenarios: Vec<ScenarioSummary>,
 }
 
 /// `GET /api/v1/scenarios`
-pub(super) async fn list(State(api): State<Api>) -> Json<ScenarioList> {
+pub(in crate::http) async fn list(State(api): State<Api>) -> Json<ScenarioList> {
     let scenarios = api.manager.list();
     Json(ScenarioList { scenarios })
 }
 
 /// `GET /api/v1/scenarios/{name}`
-pub(super) async fn describe(
+pub(in crate::http) async fn describe(
     State(api): State<Api>,
     Name(name): Name,
 ) -> Result<Json<ScenarioSummary>, Problem> {
@@ -34,7 +33,7 @@ pub(super) async fn describe(
 }
 
 /// `GET /api/v1/scenarios/{name}/status`
-pub(super) async fn status(
+pub(in crate::http) async fn status(
     State(api): State<Api>,
     Name(name): Name,
 ) -> Result<Json<ScenarioStatus>, Problem> {
@@ -42,7 +41,7 @@ pub(super) async fn status(
 }
 
 /// `POST /api/v1/scenarios/{name}/start`
-pub(super) async fn start(
+pub(in crate::http) async fn start(
     State(api): State<Api>,
     Name(name): Name,
     Caller(by): Caller,
@@ -52,7 +51,7 @@ pub(super) async fn start(
 }
 
 /// `POST /api/v1/scenarios/{name}/stop`
-pub(super) async fn stop(
+pub(in crate::http) async fn stop(
     State(api): State<Api>,
     Name(name): Name,
     Caller(by): Caller,

@@ -11,12 +11,12 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Api;
-use super::route::{Either, Operation, Output};
+use crate::http::Api;
+use crate::http::describe::{Describe, Form, Operation};
 
 /// The body of a probe's answer.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Health {
+pub(in crate::http) struct Health {
     /// `healthy`, or what a fault says.
     status: &'static str,
 }
@@ -24,7 +24,7 @@ pub(super) struct Health {
 /// The answer of a service that may not get traffic. It looks like that of the health_check fault, which
 /// is what the description tells of.
 #[derive(Debug)]
-pub(super) struct Unready;
+pub(in crate::http) struct Unready;
 
 impl IntoResponse for Unready {
     fn into_response(self) -> Response {
@@ -35,21 +35,21 @@ impl IntoResponse for Unready {
     }
 }
 
-impl Output for Unready {
+impl Describe for Unready {
     fn describe(_: &mut Operation) {}
 }
 
 /// `GET /health`, `GET /startup` and their other names; `GET /ready` on the admin listener too, which
 /// neither a fault nor the boot profile touches.
-pub(super) async fn healthy() -> Json<Health> {
+pub(in crate::http) async fn healthy() -> Json<Health> {
     Json(Health { status: "healthy" })
 }
 
 /// `GET /ready` and its other name: not before the boot profile allows it, nor after a signal to end.
-pub(super) async fn ready(State(api): State<Api>) -> Either<Json<Health>, Unready> {
+pub(in crate::http) async fn ready(State(api): State<Api>) -> Form<Json<Health>, Unready> {
     if api.readiness.is_ready() {
-        Either::Usual(healthy().await)
+        Form::Usual(healthy().await)
     } else {
-        Either::Other(Unready)
+        Form::Other(Unready)
     }
 }

@@ -22,7 +22,7 @@ impl Client {
 
 /// The client, as one who asks for something; none where the router serves no socket.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Caller(pub(super) Option<Initiator>);
+pub(in crate::http) struct Caller(pub(in crate::http) Option<Initiator>);
 
 impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;

@@ -5,21 +5,22 @@
 //! from the code that reads them, problems from the one table of their kinds.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
 
 use axum::body::Bytes;
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::problem::{Problem, ProblemKind};
-use super::route::{Access, Answer, Body, Operation, Output, Route};
-use super::routes;
+use super::{Answer, Body, Describe, Operation};
+use crate::http::Api;
+use crate::http::problem::{Problem, ProblemKind};
+use crate::http::route::{Access, Route};
+use crate::http::routes;
 use crate::manager::schema;
 use crate::plugin::Plugin;
-use crate::scenarios;
 
 const ABOUT: &str = "An HTTP service that goes wrong on command, and stops when told.
 
@@ -38,12 +39,12 @@ const PROBLEM: &str = "application/problem+json";
 
 /// The document, ready to be sent.
 #[derive(Debug)]
-pub(super) struct Document(Bytes);
+pub(in crate::http) struct Document(Bytes);
 
 /// `GET /openapi.json`
-pub(super) async fn document() -> Document {
-    static WRITTEN: LazyLock<Bytes> = LazyLock::new(|| describe(scenarios::ALL).to_string().into());
-    Document(WRITTEN.clone())
+pub(in crate::http) async fn document(State(api): State<Api>) -> Document {
+    let written = || describe(api.manager.registry()).to_string().into();
+    Document(api.openapi.get_or_init(written).clone())
 }
 
 impl IntoResponse for Document {
@@ -52,7 +53,7 @@ impl IntoResponse for Document {
     }
 }
 
-impl Output for Document {
+impl Describe for Document {
     fn describe(operation: &mut Operation) {
         operation.answers.push(Answer {
             schema: |_| json!({ "type": "object", "required": ["openapi", "info", "paths"] }),
@@ -61,8 +62,13 @@ impl Output for Document {
     }
 }
 
+/// Examples of answers by operation and status, as the file has them.
+fn examples() -> Value {
+    serde_json::from_str(include_str!("examples.json")).unwrap_or_default()
+}
+
 /// The whole document.
-fn describe(registry: &[&dyn Plugin]) -> Value {
+pub(crate) fn describe(registry: &[&dyn Plugin]) -> Value {
     let mut writer = Writer {
         registry,
         generator: SchemaSettings::draft2020_12()
@@ -70,6 +76,7 @@ fn describe(registry: &[&dyn Plugin]) -> Value {
             .for_serialize()
             .into_generator(),
         shared: Map::new(),
+        examples: examples(),
     };
     let mut paths = Map::new();
     let mut tags = Vec::new();
@@ -117,6 +124,8 @@ struct Writer<'r> {
     generator: SchemaGenerator,
     /// Responses that operations share.
     shared: Map<String, Value>,
+    /// Examples of answers by operation and status.
+    examples: Value,
 }
 
 impl Writer<'_> {
@@ -142,7 +151,7 @@ impl Writer<'_> {
             "operationId": route.id,
             "tags": [tag],
             "summary": route.summary,
-            "responses": self.responses(&route.operation, only),
+            "responses": self.responses(route.id, &route.operation, only),
         });
         if let Some(plugin) = only {
             operation["operationId"] = format!("{}_{}", route.id, plugin.name()).into();
@@ -216,11 +225,12 @@ impl Writer<'_> {
         })
     }
 
-    fn responses(&mut self, operation: &Operation, only: Option<&dyn Plugin>) -> Value {
+    fn responses(&mut self, id: &str, operation: &Operation, only: Option<&dyn Plugin>) -> Value {
         let mut responses: BTreeMap<&str, Value> = BTreeMap::new();
         for answer in &operation.answers {
             let mut content = json!({ "schema": (answer.schema)(&mut self.generator) });
-            if let Some(example) = &answer.example {
+            let example = &self.examples[id][answer.status];
+            if answer.media_type == JSON && !example.is_null() {
                 content["example"] = example.clone();
             }
             let response = responses.entry(answer.status);
@@ -342,13 +352,32 @@ mod tests {
     }
 
     #[test]
-    fn the_router_takes_its_routes_from_the_list_and_nowhere_else() {
-        // The metrics have routes too.
-        let code = include_str!("mod.rs").replace("requests.route(", "");
-        for other_way in [".nest", ".route_service", ".fallback_service"] {
-            assert!(!code.contains(other_way), "{other_way}");
+    fn every_example_belongs_to_an_answer_of_a_route_and_fits_its_schema() {
+        let document = describe(crate::scenarios::ALL);
+        let routes = routes::sections()
+            .into_iter()
+            .flat_map(|section| section.routes);
+        let known: Vec<_> = routes
+            .flat_map(|route| {
+                route
+                    .operation
+                    .answers
+                    .into_iter()
+                    .map(move |a| (route.id, a.status))
+            })
+            .collect();
+        let examples = examples();
+        for (id, of_route) in examples.as_object().expect("examples.json is an object") {
+            for (status, _) in of_route.as_object().expect("each route has its statuses") {
+                assert!(
+                    known.contains(&(id.as_str(), status.as_str())),
+                    "{id} {status}"
+                );
+            }
         }
-        assert_eq!(code.matches(".route(").count(), 1);
-        assert!(code.contains(".route(route.path, handler)"));
+        assert!(
+            document["paths"]["/health"]["get"]["responses"]["4XX"]["content"][JSON]["example"]
+                .is_object()
+        );
     }
 }

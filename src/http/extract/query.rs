@@ -7,18 +7,18 @@ use axum::extract::FromRequestParts;
 use http::request::Parts;
 use serde_json::{Map, Value};
 
-use super::problem::Problem;
+use crate::http::problem::Problem;
 use crate::input::{FieldError, Fields, pointer_to};
 
 /// What a query says, read by one function that is its only definition.
-pub(super) trait Parameters: fmt::Debug + Send + Sized {
+pub(in crate::http) trait Parameters: fmt::Debug + Send + Sized {
     /// Asks `fields` for every value.
     fn read(fields: &mut Fields) -> Self;
 }
 
 /// The query of a request.
 #[derive(Debug)]
-pub(super) struct Query<T>(pub(super) T);
+pub(in crate::http) struct Query<T>(pub(in crate::http) T);
 
 impl<T: Parameters, S: Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;

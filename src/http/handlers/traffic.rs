@@ -8,41 +8,41 @@ use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Api;
+use crate::http::Api;
 
 /// The answer of a call that went well.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Called {
+pub(in crate::http) struct Called {
     status: &'static str,
 }
 
 /// The answer of a call that did not; a fault gives it in the handler's place.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct FailedCall {
+pub(in crate::http) struct FailedCall {
     status: String,
     error: String,
 }
 
 /// The answer of a route that takes its time.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Slept {
+pub(in crate::http) struct Slept {
     message: String,
     /// How long the route took, in ms.
     sleep_ms: u64,
 }
 
 /// `GET /api/v1/mock-service`
-pub(super) async fn mock_service() -> Json<Called> {
+pub(in crate::http) async fn mock_service() -> Json<Called> {
     Json(Called { status: "ok" })
 }
 
 /// `GET /api/v1/test/sleep10ms`
-pub(super) async fn sleep_10_ms(State(api): State<Api>) -> Json<Slept> {
+pub(in crate::http) async fn sleep_10_ms(State(api): State<Api>) -> Json<Slept> {
     sleep(&api, 10).await
 }
 
 /// `GET /api/v1/test/sleep30ms`
-pub(super) async fn sleep_30_ms(State(api): State<Api>) -> Json<Slept> {
+pub(in crate::http) async fn sleep_30_ms(State(api): State<Api>) -> Json<Slept> {
     sleep(&api, 30).await
 }
 
@@ -52,4 +52,24 @@ async fn sleep(api: &Api, sleep_ms: u64) -> Json<Slept> {
         .await;
     let message = format!("slept for {sleep_ms} ms");
     Json(Slept { message, sleep_ms })
+}
+
+/// The answer of `GET /version`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in crate::http) struct Version {
+    /// The service's name, from the configuration.
+    name: String,
+    /// The service's version, from the configuration.
+    version: String,
+    /// The version of the program.
+    mockserver: &'static str,
+}
+
+/// `GET /version`
+pub(in crate::http) async fn version(State(api): State<Api>) -> Json<Version> {
+    Json(Version {
+        name: api.name.clone(),
+        version: api.version.clone(),
+        mockserver: env!("CARGO_PKG_VERSION"),
+    })
 }

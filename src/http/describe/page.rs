@@ -6,19 +6,19 @@
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, header};
 
-use super::route::{Answer, Operation, Output};
+use super::{Answer, Describe, Operation};
 
 const HTML: &str = "text/html; charset=utf-8";
-const PAGE: &str = include_str!("docs.html");
+const PAGE: &str = include_str!("page.html");
 /// Stands in the page where each answer has a number of its own.
 const NONCE: &str = "{nonce}";
 
 /// The page with its nonce.
 #[derive(Debug)]
-pub(super) struct Page(String);
+pub(in crate::http) struct Page(String);
 
 /// `GET /docs`
-pub(super) async fn page() -> Page {
+pub(in crate::http) async fn page() -> Page {
     Page(format!("{:032x}", rand::random::<u128>()))
 }
 
@@ -38,7 +38,7 @@ impl IntoResponse for Page {
     }
 }
 
-impl Output for Page {
+impl Describe for Page {
     fn describe(operation: &mut Operation) {
         operation.answers.push(Answer::text(HTML, "The page."));
     }

@@ -1,0 +1,10 @@
+//! What handlers take from a request, strictly read.
+
+mod body;
+mod caller;
+mod query;
+
+pub(super) use body::{JsonObject, LargeBodies, Name, NoParameters};
+pub(super) use caller::Caller;
+pub(crate) use caller::Client;
+pub(super) use query::{Parameters, Query};
