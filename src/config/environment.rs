@@ -132,7 +132,7 @@ pub(super) fn read_safe_boot(text: Option<&str>) -> Result<bool, String> {
 }
 
 /// The variables of `env` that are named like ours and set nothing. They are no reason to refuse: the
-/// examples' clients have some such as `MOCKSERVER_URL`, which may stand in the same shell.
+/// examples' clients use some, such as `MOCKSERVER_URL`, in the same shell.
 pub(super) fn unknown_variables(env: &dyn Env, settings: &[Setting]) -> Vec<String> {
     let is_ours = |name: &str| {
         let variables = settings.iter().map(|setting| setting.variable.as_str());

@@ -89,7 +89,7 @@ pub(crate) struct Admin {
     pub port: Option<u16>,
 }
 
-/// Who may change anything. Never printed.
+/// Access to the API. Never printed.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub(crate) struct Auth {
     /// The bearer token that every change must carry; none leaves the API open.
@@ -142,7 +142,7 @@ pub(crate) struct Loaded {
     pub config: Config,
     /// The file that was read; none when the default file is missing.
     pub file: Option<PathBuf>,
-    /// The values as they would stand in a file, with the token hidden.
+    /// The values as a file would hold them, with the token hidden.
     pub effective: Map<String, Value>,
     /// Whether the boot profile was to be ignored.
     pub safe_boot: bool,

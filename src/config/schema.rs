@@ -50,7 +50,7 @@ impl Config {
             let detail = "must differ from Port: two listeners cannot share a port";
             fields.reject_at("/Admin/Port", detail);
         }
-        let auth = fields.section("Auth", "Who may change anything.", Auth::read);
+        let auth = fields.section("Auth", "Access to the API.", Auth::read);
         let about = "Folder of the ledger and of what disk faults write; created when missing.";
         let data_dir =
             fields

@@ -153,7 +153,7 @@ fn every_fault_is_in_one_message() {
 
 #[test]
 fn a_bad_number_is_told_as_it_was_given() {
-    for (variable, text, told) in [
+    for (variable, text, shown) in [
         ("MOCKSERVER_LIMITS_CPU_PERCENT", "0", "not 0 (set by"),
         ("MOCKSERVER_LIMITS_MEMORY_MB", "-0.50", "not -0.50 (set by"),
         ("MOCKSERVER_LIMITS_LATENCY_MS", "1e9", "not 1e9 (set by"),
@@ -162,8 +162,8 @@ fn a_bad_number_is_told_as_it_was_given() {
         ("MOCKSERVER_PORT", "-1", "not -1 (set by"),
     ] {
         let message = load("", &[(variable, text)], Flags::default()).expect_err("a fault");
-        let told = format!("{told} {variable})");
-        assert!(message.ends_with(&told), "{told} is missing in {message}");
+        let end = format!("{shown} {variable})");
+        assert!(message.ends_with(&end), "{end} is missing in {message}");
     }
     let message = load("Limits: {CpuPercent: 0}", &[], Flags::default());
     assert!(message.expect_err("a fault").ends_with(", not 0"));

@@ -162,7 +162,7 @@ fn introduce(loaded: &Loaded, profile: Option<&Map<String, Value>>) {
         warn!("Safe boot: a boot profile is ignored.");
     } else if let Some(profile) = profile {
         let profile = Value::Object(profile.clone());
-        // Limits are for the API's clients: who writes the configuration may do all.
+        // Limits are for the API's clients: the author of the configuration may do anything.
         warn!(
             %profile,
             "Boot profile: this version is bad by its configuration; Limits do not apply to it."

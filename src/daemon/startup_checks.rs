@@ -29,11 +29,11 @@ pub(crate) fn files() -> io::Result<()> {
     }
 }
 
-/// Checks that the process can have all threads of its own, and one that sends traces where that is
-/// wanted: some libraries do not live through having one too few.
+/// Checks that the process can have all of the daemon's threads, and one that sends traces where that is wanted: some
+/// libraries hang or abort with one too few.
 ///
 /// # Errors
-/// It cannot; the message tells how many there are and what may bound them.
+/// It cannot; the message says how many there are and what may limit them.
 pub(crate) fn threads(traces: bool) -> io::Result<()> {
     let needed = OWN_THREADS + usize::from(traces) + workers();
     can_have(needed).map_err(|(given, error)| {

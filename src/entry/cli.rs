@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Flags;
 
-/// An HTTP service that goes wrong on command, exactly as told, and stops when told.
+/// An HTTP service that goes wrong on command, exactly as asked, and stops on command
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(super) struct Cli {

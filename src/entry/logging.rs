@@ -1,7 +1,7 @@
 //! Logs: to standard output or to one file a day, as text or as JSON lines.
 //!
-//! A thread of its own writes them. Whoever logs never waits for whoever reads: when the reader is slow
-//! or stuck, lines are dropped, and when it is gone, all are; the daemon goes on.
+//! A dedicated thread writes them. Logging never waits for the reader: when that is slow or stuck, lines are dropped, and
+//! when it is gone, all are; the daemon goes on.
 
 use std::io;
 use std::path::Path;
@@ -41,7 +41,7 @@ pub(super) fn init(log: &Log, traces: &Traces) -> io::Result<()> {
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .with_target(false)
-        // Told on standard error otherwise, which may be as gone as the reader of the log.
+        // They would go to standard error, which may be as gone as the reader of the log.
         .log_internal_errors(false)
         .with_writer(writer);
     let lines = match log.format {
@@ -60,7 +60,7 @@ pub(super) fn init(log: &Log, traces: &Traces) -> io::Result<()> {
 }
 
 /// Ends the log with all lines that wait, so that the last words before an exit are there. Waits about
-/// a second at most, should nobody read them.
+/// a second at most if the reader is stuck.
 pub(super) fn finish() {
     drop(WRITER.lock().unwrap_or_else(PoisonError::into_inner).take());
 }
@@ -85,7 +85,7 @@ mod tests {
     fn a_folder_that_cannot_be_written_is_named_with_its_key() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         let error = daily_file(file.path()).expect_err("no folder").to_string();
-        let told = format!("Log.Path cannot be written to: {}: ", file.path().display());
-        assert!(error.starts_with(&told), "{error}");
+        let start = format!("Log.Path cannot be written to: {}: ", file.path().display());
+        assert!(error.starts_with(&start), "{error}");
     }
 }

@@ -1,8 +1,8 @@
-//! The route on which the daemon asks after its own health for `abort_when`.
+//! The route on which the daemon checks its own health for `abort_when`.
 //!
-//! It takes the way of `/health`: through the listener, its runtime and the faults of that probe. It is no
-//! traffic, so nothing counts it and no fault of a caller is drawn for it. Its path is a secret of this
-//! process, so that no client can ask without being counted.
+//! A request takes the same way as one to `/health`: through the listener, its runtime and the faults of that probe. It
+//! is no traffic, so no counter counts it and no fault draws for it. The path is a secret of this process, so that no
+//! client can use it to avoid being counted.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::fault::table::FaultTable;
 pub(crate) struct OwnProbe(Arc<str>);
 
 impl OwnProbe {
-    /// A path that nobody can guess.
+    /// A path that cannot be guessed.
     pub(crate) fn new() -> Self {
         Self(format!("/health-{:032x}", rand::random::<u128>()).into())
     }

@@ -64,118 +64,29 @@ pub(crate) enum ProblemKind {
 use ProblemKind as Kind;
 
 /// Each kind with its HTTP status, the end of its type, and its title.
+#[rustfmt::skip]
 const KINDS: [(Kind, u16, &str, &str); 21] = [
-    (
-        Kind::MalformedBody,
-        400,
-        "malformed-body",
-        "The body is not valid JSON.",
-    ),
-    (
-        Kind::MalformedRequest,
-        400,
-        "malformed-request",
-        "The request is not valid HTTP/1.1.",
-    ),
-    (
-        Kind::HeadTooLarge,
-        431,
-        "head-too-large",
-        "The request head is too large.",
-    ),
-    (
-        Kind::MalformedPath,
-        400,
-        "malformed-path",
-        "The path cannot be decoded.",
-    ),
+    (Kind::MalformedBody, 400, "malformed-body", "The body is not valid JSON."),
+    (Kind::MalformedRequest, 400, "malformed-request", "The request is not valid HTTP/1.1."),
+    (Kind::HeadTooLarge, 431, "head-too-large", "The request head is too large."),
+    (Kind::MalformedPath, 400, "malformed-path", "The path cannot be decoded."),
     (Kind::NoToken, 401, "no-token", "A token is required."),
-    (
-        Kind::RefusedOrigin,
-        403,
-        "refused-origin",
-        "Requests from other sites are refused.",
-    ),
-    (
-        Kind::ScenarioNotAllowed,
-        403,
-        "scenario-not-allowed",
-        "The scenario is not allowed.",
-    ),
-    (
-        Kind::UnknownScenario,
-        404,
-        "unknown-scenario",
-        "No such scenario.",
-    ),
-    (
-        Kind::UnknownSession,
-        404,
-        "unknown-session",
-        "No such session.",
-    ),
+    (Kind::RefusedOrigin, 403, "refused-origin", "Requests from other sites are refused."),
+    (Kind::ScenarioNotAllowed, 403, "scenario-not-allowed", "The scenario is not allowed."),
+    (Kind::UnknownScenario, 404, "unknown-scenario", "No such scenario."),
+    (Kind::UnknownSession, 404, "unknown-session", "No such session."),
     (Kind::UnknownRoute, 404, "unknown-route", "No such route."),
-    (
-        Kind::MethodNotAllowed,
-        405,
-        "method-not-allowed",
-        "The route does not support this method.",
-    ),
-    (
-        Kind::BodyTooSlow,
-        408,
-        "body-too-slow",
-        "The body took too long to arrive.",
-    ),
-    (
-        Kind::BodyTooLarge,
-        413,
-        "body-too-large",
-        "The body is too large.",
-    ),
-    (
-        Kind::InvalidParams,
-        422,
-        "invalid-params",
-        "One or more values are invalid.",
-    ),
-    (
-        Kind::TooManyScenarios,
-        409,
-        "too-many-scenarios",
-        "Too many scenarios at once.",
-    ),
-    (
-        Kind::Halted,
-        409,
-        "halted",
-        "Starts are refused while halted.",
-    ),
-    (
-        Kind::NoLease,
-        409,
-        "no-lease",
-        "There is no lease to renew.",
-    ),
-    (
-        Kind::StartFailed,
-        500,
-        "start-failed",
-        "No scenario could start.",
-    ),
+    (Kind::MethodNotAllowed, 405, "method-not-allowed", "The route does not support this method."),
+    (Kind::BodyTooSlow, 408, "body-too-slow", "The body took too long to arrive."),
+    (Kind::BodyTooLarge, 413, "body-too-large", "The body is too large."),
+    (Kind::InvalidParams, 422, "invalid-params", "One or more values are invalid."),
+    (Kind::TooManyScenarios, 409, "too-many-scenarios", "Too many scenarios at once."),
+    (Kind::Halted, 409, "halted", "Starts are refused while halted."),
+    (Kind::NoLease, 409, "no-lease", "There is no lease to renew."),
+    (Kind::StartFailed, 500, "start-failed", "No scenario could start."),
     (Kind::Internal, 500, "internal", "Internal error."),
-    (
-        Kind::TooManyBodies,
-        503,
-        "too-many-bodies",
-        "Too many large bodies at once.",
-    ),
-    (
-        Kind::ShuttingDown,
-        503,
-        "shutting-down",
-        "The daemon is shutting down.",
-    ),
+    (Kind::TooManyBodies, 503, "too-many-bodies", "Too many large bodies at once."),
+    (Kind::ShuttingDown, 503, "shutting-down", "The daemon is shutting down."),
 ];
 
 /// Each kind for the reference: status, the end of its type, title.
@@ -214,7 +125,7 @@ impl ProblemKind {
     }
 }
 
-/// An answer that tells what went wrong.
+/// An answer that says what went wrong.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct Problem {
     /// Names the kind of problem for machines.
@@ -271,11 +182,11 @@ impl Problem {
             [one] => format!("{}: {}", one.pointer, one.detail),
             many if many.len() > MOST => {
                 format!(
-                    "{} values are bad, the first {MOST} are told; nothing was changed.",
+                    "{} values are invalid, the first {MOST} are listed; nothing was changed.",
                     many.len()
                 )
             }
-            many => format!("{} values are bad; nothing was changed.", many.len()),
+            many => format!("{} values are invalid; nothing was changed.", many.len()),
         };
         errors.truncate(MOST);
         Self {
@@ -299,7 +210,7 @@ impl From<ManagerError> for Problem {
             ),
             ManagerError::NotAllowed(name) => Self::new(
                 ProblemKind::ScenarioNotAllowed,
-                format!("{name} is not among the scenarios of Limits.Scenarios."),
+                format!("{name} is not listed in Limits.Scenarios."),
             ),
             ManagerError::Invalid(errors) => Self::invalid(errors),
             ManagerError::Session(SessionError::NoRoom(most)) => Self::new(
@@ -310,11 +221,11 @@ impl From<ManagerError> for Problem {
             ),
             ManagerError::Session(SessionError::Halted(since)) => Self::new(
                 ProblemKind::Halted,
-                format!("Halted since {since}; POST /api/v1/rearm takes starts again."),
+                format!("Halted since {since}; POST /api/v1/rearm accepts starts again."),
             ),
             ManagerError::Session(SessionError::NoLease) => Self::new(
                 ProblemKind::NoLease,
-                "No session lives that was started with a lease, or its lease is over.",
+                "No running session has a lease, or the lease has expired.",
             ),
             ManagerError::Session(SessionError::NothingStarted(report)) => {
                 let reasons: Vec<String> = report
@@ -329,7 +240,7 @@ impl From<ManagerError> for Problem {
             }
             ManagerError::Session(SessionError::Closed) => Self::new(
                 ProblemKind::ShuttingDown,
-                "All faults are being stopped; nothing can be started or stopped any more.",
+                "The daemon is stopping all faults; it accepts no more starts and stops.",
             ),
         }
     }
@@ -364,10 +275,9 @@ pub(crate) async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     Problem::new(ProblemKind::MethodNotAllowed, detail)
 }
 
-/// The answer where a handler panicked; what it said stands in the log ([`crate::lifecycle::panics`]) and is not the
-/// client's.
+/// The answer where a handler panicked. The panic's text is in the log and not for the client.
 pub(crate) fn panicked(_panic: Box<dyn Any + Send + 'static>) -> Response {
-    Problem::new(ProblemKind::Internal, "The daemon's log tells more.").into_response()
+    Problem::new(ProblemKind::Internal, "See the daemon's log.").into_response()
 }
 
 #[cfg(test)]
@@ -386,9 +296,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_target_without_a_path_is_named_whole() {
-        for (target, told) in [("example.com:443", "example.com:443"), ("/a?b=c", "/a")] {
+        for (target, shown) in [("example.com:443", "example.com:443"), ("/a?b=c", "/a")] {
             let problem = not_found(target.parse().expect("a target")).await;
-            assert_eq!(problem.detail, format!("Nothing is served at {told}."));
+            assert_eq!(problem.detail, format!("Nothing is served at {shown}."));
         }
     }
 

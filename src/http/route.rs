@@ -16,9 +16,9 @@ pub(super) struct Route {
     pub(super) method: Method,
     pub(super) path: &'static str,
     pub(super) handler: MethodRouter<Served>,
-    /// What the admin listener serves in its place.
+    /// What the admin listener serves instead.
     pub(super) on_admin: Option<MethodRouter<Served>>,
-    /// Who may ask.
+    /// Who may use it.
     pub(super) access: Access,
     /// Which faults are before it on the service listener; none are before the way out.
     pub(super) surface: Option<Surface>,
@@ -34,41 +34,7 @@ pub(super) struct Route {
 }
 
 impl Route {
-    /// A route that reads, open to everybody.
-    pub(super) fn get<H, T, A>(
-        path: &'static str,
-        id: &'static str,
-        summary: &'static str,
-        handler: H,
-    ) -> Self
-    where
-        H: Handler<T, Served> + Handled<A>,
-        T: 'static,
-    {
-        Self::new::<H, A>(Method::GET, path, id, summary, routing::get(handler))
-    }
-
-    /// A route that changes what runs: it needs the token where one is configured, and no delay of a
-    /// fault ever applies to it.
-    pub(super) fn post<H, T, A>(
-        path: &'static str,
-        id: &'static str,
-        summary: &'static str,
-        handler: H,
-    ) -> Self
-    where
-        H: Handler<T, Served> + Handled<A>,
-        T: 'static,
-    {
-        let route = Self::new::<H, A>(Method::POST, path, id, summary, routing::post(handler));
-        let access = Access::Change;
-        Self { access, ..route }
-            .without_faults()
-            .guarded()
-            .problem(ProblemKind::ShuttingDown)
-    }
-
-    /// A route open to everybody, described by the handler `H`.
+    /// A route open to all, described by the handler `H`.
     fn new<H: Handled<A>, A>(
         method: Method,
         path: &'static str,
@@ -99,8 +65,7 @@ impl Route {
     }
 
     fn guarded(self) -> Self {
-        self.problem(ProblemKind::NoToken)
-            .problem(ProblemKind::RefusedOrigin)
+        self.problems(&[ProblemKind::NoToken, ProblemKind::RefusedOrigin])
     }
 
     /// Puts the route under the faults of another surface.
@@ -132,7 +97,7 @@ impl Route {
         }
     }
 
-    /// Lets the admin listener serve a handler of its own, which takes and answers the same.
+    /// Sets the handler of the admin listener, with the same arguments and answer.
     pub(super) fn on_admin<H, T>(self, handler: H) -> Self
     where
         H: Handler<T, Served>,
@@ -150,11 +115,7 @@ impl Route {
         self
     }
 
-    /// Adds a problem that the handler's signature does not show.
-    pub(super) fn problem(self, kind: ProblemKind) -> Self {
-        self.problems(&[kind])
-    }
-
+    /// Adds problems that the handler's signature does not show.
     pub(super) fn problems(mut self, kinds: &[ProblemKind]) -> Self {
         self.operation.problems.extend(kinds);
         self
@@ -169,13 +130,47 @@ impl Route {
     }
 }
 
-/// Who may ask a route.
+/// A read, open to all.
+pub(super) fn get<H, T, A>(
+    path: &'static str,
+    id: &'static str,
+    summary: &'static str,
+    handler: H,
+) -> Route
+where
+    H: Handler<T, Served> + Handled<A>,
+    T: 'static,
+{
+    Route::new::<H, A>(Method::GET, path, id, summary, routing::get(handler))
+}
+
+/// A route that changes what runs: it needs the token where one is configured, and no delay of a
+/// fault ever applies to it.
+pub(super) fn post<H, T, A>(
+    path: &'static str,
+    id: &'static str,
+    summary: &'static str,
+    handler: H,
+) -> Route
+where
+    H: Handler<T, Served> + Handled<A>,
+    T: 'static,
+{
+    let route = Route::new::<H, A>(Method::POST, path, id, summary, routing::post(handler));
+    let access = Access::Change;
+    Route { access, ..route }
+        .without_faults()
+        .guarded()
+        .problems(&[ProblemKind::ShuttingDown])
+}
+
+/// Who may use a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
-    /// Everybody: probes, traffic, the description.
+    /// All: probes, traffic, the description.
     Open,
-    /// Who may look at the control API.
+    /// Readers of the control API.
     Read,
-    /// Who may change what runs.
+    /// Those who may change what runs.
     Change,
 }

@@ -1,4 +1,4 @@
-//! What a parameter may ask for at one moment, whoever says so.
+//! The most that a parameter may ask for at one moment.
 
 /// What a parameter asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,8 +28,8 @@ pub enum Resource {
 pub struct Ceilings(Vec<(Resource, f64, &'static str)>);
 
 impl Ceilings {
-    /// Each resource with the most of it that may be asked for, and the key of the configuration that
-    /// says so; one may stand there more than once.
+    /// Each resource with the most of it that may be asked for, and the key of `Limits` that
+    /// says so; a resource may be listed more than once.
     #[must_use]
     pub fn new(ceilings: Vec<(Resource, f64, &'static str)>) -> Self {
         Self(ceilings)
@@ -50,6 +50,6 @@ impl Ceilings {
 pub struct Ceiling {
     /// In the resource's own unit.
     pub most: f64,
-    /// The key of the configuration that says so.
+    /// The key of `Limits` that sets it.
     pub key: &'static str,
 }

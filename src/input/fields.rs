@@ -1,11 +1,13 @@
-//! Reads one JSON object from outside into typed, bounded values, and tells all that is wrong with it.
+//! Reads one JSON object into typed, bounded values, and reports everything that is wrong with it.
 //!
-//! Whoever takes input (a scenario's parameters, the configuration, a request's envelope) writes one
-//! function that asks a [`Fields`] for its members in turn. That one function yields the validation,
-//! the defaults, the effective values and the JSON Schema, so they cannot disagree. Nothing is ever
-//! defaulted silently: a member that is present is honoured or refused, and one that nobody asked for
-//! is refused too. Every fault is collected; reading goes on with the default so that a caller hears of
-//! all of them at once.
+//! For each kind of input (a scenario's parameters, the configuration, the envelope of a start) one function asks a
+//! [`Fields`] for its members in turn. That one function yields the validation, the defaults, the effective values and
+//! the JSON Schema, so they cannot disagree. Nothing is defaulted silently: a member that is present is honoured or
+//! refused, and an unknown one is refused too. Errors are collected, and reading goes on with the default, so that the
+//! client sees all of them at once.
+//!
+//! Not serde with a validator and schemars: those cannot lower a range, its default and its schema by a limit that is
+//! known at run time only, nor echo the effective values.
 
 use std::borrow::Cow;
 
@@ -22,14 +24,14 @@ pub struct Fields {
     given: Map<String, Value>,
     effective: Map<String, Value>,
     properties: Map<String, Value>,
-    /// Pairs of members that stand for the same thing.
+    /// Pairs of members that mean the same.
     either: Vec<[&'static str; 2]>,
     ceilings: Ceilings,
     errors: Vec<FieldError>,
 }
 
 impl Fields {
-    /// Starts to read `given`, which stands at `pointer` in the document ("" for the whole of it).
+    /// Starts to read `given`, which is at `pointer` in the document ("" for the whole of it).
     #[must_use]
     pub fn new(pointer: impl Into<String>, given: Map<String, Value>) -> Self {
         Self {
@@ -119,7 +121,7 @@ impl Fields {
         given.then_some(value)
     }
 
-    /// Reads a list, empty by default, item by item: `read` is told where the item stands, and gives its
+    /// Reads a list, empty by default, item by item: `read` gets the pointer to the item and the item, and returns its
     /// value and its effective form.
     pub fn list<T>(
         &mut self,
@@ -155,8 +157,7 @@ impl Fields {
         self.given.contains_key(name)
     }
 
-    /// Refuses two members that stand for the same thing where both are given. To be called before
-    /// either is read.
+    /// Refuses two members that mean the same where both are given. To be called before either is read.
     pub fn either(&mut self, first: &'static str, second: &'static str) {
         if self.has(first) && self.has(second) {
             self.reject(second, format!("give either {first} or {second}, not both"));
@@ -184,7 +185,7 @@ impl Fields {
     /// Ends the reading: the effective values, defaults filled in.
     ///
     /// # Errors
-    /// Every bad value met, and every member that nobody asked for.
+    /// Every bad value, and every unknown member.
     pub fn finish(mut self) -> Result<Map<String, Value>, Vec<FieldError>> {
         self.refuse_unknown();
         if self.errors.is_empty() {

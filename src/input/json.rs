@@ -1,4 +1,4 @@
-//! Strict JSON: what [`serde_json`] reads, except that a key that stands twice in an object is refused.
+//! Strict JSON: what [`serde_json`] reads, except that an object with a repeated key is refused.
 //!
 //! The ordinary reader keeps the last of two and says nothing, so one of the two values that a caller
 //! sent would be dropped silently.
@@ -69,7 +69,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
         let mut map = Map::new();
         while let Some(key) = members.next_key::<String>()? {
             if map.contains_key(&key) {
-                return Err(de::Error::custom(format!("the key {key:?} stands twice")));
+                return Err(de::Error::custom(format!("the key {key:?} is given twice")));
             }
             let StrictValue(value) = members.next_value()?;
             map.insert(key, value);
@@ -137,9 +137,12 @@ mod tests {
     #[test]
     fn a_repeated_key_is_refused_at_any_depth_with_its_place() {
         let error = serde_json::from_str::<StrictValue>("{\"a\": [{\"b\": 1,\n\"b\": 2}]}")
-            .expect_err("b stands twice");
+            .expect_err("b is repeated");
         assert_eq!(error.line(), 2);
-        assert!(error.to_string().contains("\"b\" stands twice"), "{error}");
+        assert!(
+            error.to_string().contains("\"b\" is given twice"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -170,8 +173,8 @@ mod tests {
             let key = Value::from(key);
             let object = format!("{{{key}: {}, {key}: {}}}", values.0, values.1);
             let error = serde_json::from_str::<StrictValue>(&around.replace('@', &object));
-            let told = error.expect_err("it stands twice").to_string();
-            prop_assert!(told.contains("stands twice"), "{}", told);
+            let text = error.expect_err("a repeated key").to_string();
+            prop_assert!(text.contains("is given twice"), "{}", text);
         }
 
         #[test]

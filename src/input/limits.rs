@@ -1,8 +1,8 @@
 //! The limits that an operator sets on what a request may ask for.
 //!
-//! A parameter says which [`Resource`] it asks for where it is read (`Field::asks_for`), and there its
-//! range ends at what is allowed: validation, default, message and schema follow by themselves. Nobody
-//! else compares figures, and a new scenario is limited by naming what it asks for.
+//! A parameter names the [`Resource`] that it asks for where it is read (`Field::asks_for`), and its range ends at the
+//! limit: validation, default, message and schema follow. No other code compares figures, and a new scenario is limited by
+//! naming what it asks for.
 
 use crate::host::cgroup::Cgroup;
 use crate::host::memory_limit_bytes;
@@ -14,101 +14,64 @@ pub(crate) const LONGEST_DURATION_S: f64 = 31_536_000.0;
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// A key of `Limits`: what it bounds, its name here and in messages, its meaning and unit, its least value
-/// (none is anything above 0) and its largest. The least is that of the parameter which asks for it: below, no
-/// value would be left.
+/// A key of `Limits`.
 struct Key {
     of: Resource,
     name: &'static str,
-    full_name: &'static str,
     about: &'static str,
     unit: &'static str,
+    /// The least value of the parameters that ask for it, below which no value would be left; none is anything above 0.
     least: Option<f64>,
     largest: f64,
 }
 
+const fn key(
+    of: Resource,
+    name: &'static str,
+    unit: &'static str,
+    largest: f64,
+    about: &'static str,
+) -> Key {
+    Key {
+        of,
+        name,
+        about,
+        unit,
+        least: None,
+        largest,
+    }
+}
+
+/// A key of what comes in whole units.
+const fn counted(key: Key) -> Key {
+    Key {
+        least: Some(1.0),
+        ..key
+    }
+}
+
+const PERCENT_OF_CPU: &str = "percent of the CPU limit";
+const PERCENT_OF_MEMORY: &str = "percent of the memory limit";
+
+#[rustfmt::skip]
 const KEYS: [Key; 9] = [
-    Key {
-        of: Resource::CpuPercent,
-        name: "CpuPercent",
-        full_name: "Limits.CpuPercent",
-        about: "The most CPU that a request may ask for, in percent of the CPU limit.",
-        unit: "percent of the CPU limit",
-        least: None,
-        largest: 102_400.0,
-    },
-    Key {
-        of: Resource::CpuCores,
-        name: "CpuCores",
-        full_name: "Limits.CpuCores",
-        about: "The same in cores.",
-        unit: "cores",
-        least: None,
-        largest: 1024.0,
-    },
-    Key {
-        of: Resource::MemoryMb,
-        name: "MemoryMb",
-        full_name: "Limits.MemoryMb",
-        about: "The most memory that a request may ask for.",
-        unit: "MiB",
-        least: Some(1.0),
-        largest: 1_048_576.0,
-    },
-    Key {
-        of: Resource::MemoryPercent,
-        name: "MemoryPercent",
-        full_name: "Limits.MemoryPercent",
-        about: "The same in percent of the memory limit.",
-        unit: "percent of the memory limit",
-        least: None,
-        largest: 1000.0,
-    },
-    Key {
-        of: Resource::DiskMbPerSecond,
-        name: "DiskMbPerSecond",
-        full_name: "Limits.DiskMbPerSecond",
-        about: "The most that may be written each second.",
-        unit: "MiB/s",
-        least: None,
-        largest: 100_000.0,
-    },
-    Key {
-        of: Resource::TasksPerSecond,
-        name: "TasksPerSecond",
-        full_name: "Limits.TasksPerSecond",
-        about: "The most tasks that may be created each second.",
-        unit: "tasks/s",
-        least: None,
-        largest: 1_000_000.0,
-    },
-    Key {
-        of: Resource::Tasks,
-        name: "Tasks",
-        full_name: "Limits.Tasks",
-        about: "The most tasks that there may be in all.",
-        unit: "tasks",
-        least: Some(1.0),
-        largest: 1_000_000_000.0,
-    },
-    Key {
-        of: Resource::LatencyMs,
-        name: "LatencyMs",
-        full_name: "Limits.LatencyMs",
-        about: "The longest delay that may be put on a request.",
-        unit: "ms",
-        least: None,
-        largest: 600_000.0,
-    },
-    Key {
-        of: Resource::DurationS,
-        name: "MaxDuration",
-        full_name: "Limits.MaxDuration",
-        about: "The longest that a run may last; none may then last until stopped.",
-        unit: "s",
-        least: None,
-        largest: LONGEST_DURATION_S,
-    },
+    key(Resource::CpuPercent, "CpuPercent", PERCENT_OF_CPU, 102_400.0,
+        "The most CPU that a request may ask for, in percent of the CPU limit."),
+    key(Resource::CpuCores, "CpuCores", "cores", 1024.0, "The same in cores."),
+    counted(key(Resource::MemoryMb, "MemoryMb", "MiB", 1_048_576.0,
+        "The most memory that a request may ask for.")),
+    key(Resource::MemoryPercent, "MemoryPercent", PERCENT_OF_MEMORY, 1000.0,
+        "The same in percent of the memory limit."),
+    key(Resource::DiskMbPerSecond, "DiskMbPerSecond", "MiB/s", 100_000.0,
+        "The most that may be written each second."),
+    key(Resource::TasksPerSecond, "TasksPerSecond", "tasks/s", 1_000_000.0,
+        "The most tasks that may be created each second."),
+    counted(key(Resource::Tasks, "Tasks", "tasks", 1_000_000_000.0,
+        "The most tasks that there may be in all.")),
+    key(Resource::LatencyMs, "LatencyMs", "ms", 600_000.0,
+        "The longest delay that may be put on a request."),
+    key(Resource::DurationS, "MaxDuration", "s", LONGEST_DURATION_S,
+        "The longest that a run may last; none may then last until stopped."),
 ];
 
 /// What the operator allows; nothing is limited by default.
@@ -177,7 +140,7 @@ impl Limits {
         use Resource as R;
         let mut ceilings = Vec::new();
         for (of, most) in &self.most {
-            ceilings.push((*of, *most, full_name(*of)));
+            ceilings.push((*of, *most, name_of(*of)));
             // What may be asked for in two units is limited in both.
             let (other, factor) = match of {
                 R::CpuPercent => (R::CpuCores, cgroup.cpu_limit().cores / 100.0),
@@ -188,7 +151,7 @@ impl Limits {
                     continue;
                 }
             };
-            ceilings.push((other, most * factor, full_name(*of)));
+            ceilings.push((other, most * factor, name_of(*of)));
         }
         Ceilings::new(ceilings)
     }
@@ -198,9 +161,10 @@ fn memory_limit_mb(cgroup: &Cgroup) -> f64 {
     memory_limit_bytes(cgroup) as f64 / MIB
 }
 
-fn full_name(of: Resource) -> &'static str {
-    let key = KEYS.iter().find(|key| key.of == of);
-    key.map_or("Limits", |key| key.full_name)
+fn name_of(of: Resource) -> &'static str {
+    KEYS.iter()
+        .find(|key| key.of == of)
+        .map_or("", |key| key.name)
 }
 
 #[cfg(test)]
@@ -240,12 +204,9 @@ mod tests {
         let limits = limits(json!({ "CpuPercent": 40, "CpuCores": 0.1, "MemoryPercent": 50 }));
         let ceilings = limits.expect("good").ceilings(&cgroup);
         let of = |resource| ceilings.of(resource).map(|c| (c.most, c.key));
-        assert_eq!(of(Resource::CpuPercent), Some((20.0, "Limits.CpuCores")));
-        assert_eq!(of(Resource::CpuCores), Some((0.1, "Limits.CpuCores")));
-        assert_eq!(
-            of(Resource::MemoryMb),
-            Some((100.0, "Limits.MemoryPercent"))
-        );
+        assert_eq!(of(Resource::CpuPercent), Some((20.0, "CpuCores")));
+        assert_eq!(of(Resource::CpuCores), Some((0.1, "CpuCores")));
+        assert_eq!(of(Resource::MemoryMb), Some((100.0, "MemoryPercent")));
         assert_eq!(of(Resource::LatencyMs), None);
     }
 

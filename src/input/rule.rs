@@ -174,7 +174,7 @@ pub(super) fn headers<'r>() -> Rule<'r, Vec<(HeaderName, HeaderValue)>> {
 /// The end of a range that is at most `high`, and in brackets the limit that lowers it.
 pub(super) fn end_of_range(high: f64, ceiling: Option<Ceiling>) -> (f64, String) {
     match ceiling.filter(|ceiling| ceiling.most < high) {
-        Some(ceiling) => (ceiling.most, format!(" ({})", ceiling.key)),
+        Some(ceiling) => (ceiling.most, format!(" (Limits.{})", ceiling.key)),
         None => (high, String::new()),
     }
 }
@@ -188,7 +188,7 @@ pub(super) fn plain(number: f64) -> Value {
 }
 
 fn whole(value: &Value) -> Option<i64> {
-    /// The first integer that f64 cannot tell from its neighbour.
+    /// The first integer that f64 cannot distinguish from its neighbour.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     value.as_i64().or_else(|| {
         let number = value.as_f64()?;

@@ -242,20 +242,20 @@ fn a_ceiling_below_the_least_value_leaves_nothing() {
     let mut limits = fields(json!({ "LatencyMs": 0.5 }));
     let set = crate::input::limits::Limits::read(&mut limits, &[]);
     let cgroup = crate::host::cgroup::Cgroup::at("/no", "/no");
-    let told = "nothing is allowed (Limits.LatencyMs); the least is 1";
+    let detail = "nothing is allowed (Limits.LatencyMs); the least is 1";
     let read = |value: Value| {
         let mut f = fields(value).below(set.ceilings(&cgroup));
         let ms = f.field("ms", "").asks_for(Resource::LatencyMs);
         ms.integer(1..=9_u32, 5);
         f
     };
-    for (given, told) in [
-        (json!({}), told.to_owned()),
-        (json!({ "ms": 3 }), format!("{told}, not 3")),
+    for (given, detail) in [
+        (json!({}), detail.to_owned()),
+        (json!({ "ms": 3 }), format!("{detail}, not 3")),
     ] {
         let errors = read(given).finish().expect_err("nothing");
         let details: Vec<_> = errors.into_iter().map(|error| error.detail).collect();
-        assert_eq!(details, [told]);
+        assert_eq!(details, [detail]);
     }
     let schema = read(json!({})).schema();
     let validator = jsonschema::validator_for(&schema).expect("a schema");

@@ -9,9 +9,9 @@ fn docs(format: &str) -> String {
         .args(["docs", "--format", format])
         .env_clear()
         .output()
-        .unwrap();
+        .expect("the program runs");
     assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap()
+    String::from_utf8(output.stdout).expect("UTF-8")
 }
 
 #[test]

@@ -22,12 +22,12 @@ use crate::http::routes;
 use crate::manager::schema;
 use crate::plugin::Plugin;
 
-const ABOUT: &str = "An HTTP service that goes wrong on command, and stops when told.
+const ABOUT: &str = "An HTTP service that goes wrong on command, and stops on command.
 
-- Bodies are JSON whatever the Content-Type says, and an absent body is `{}`. `80.0` is as good as `80`.
+- Bodies are JSON whatever the Content-Type says, and an absent body is `{}`. `80.0` equals `80`.
 - Errors are RFC 9457 problems on every path. All bad values are listed, and a request that is refused \
   has changed nothing.
-- A request that is no HTTP is 400 (`malformed-request`) on every path, and one whose head is too large \
+- A request that is not HTTP/1.1 is 400 (`malformed-request`) on every path, and one whose head is too large \
   431 (`head-too-large`).
 - Where a token is configured, every POST must carry it, and with `Auth.ProtectReads` every read of the \
   control API too. Probes, traffic and this description never need it.
@@ -242,12 +242,12 @@ impl Writer<'_> {
             if problems.values().flatten().any(|known| known == kind) {
                 continue;
             }
-            // A scenario that stands in the path can be read.
+            // The path names one scenario, so it cannot be malformed.
             if only.is_some() && *kind == ProblemKind::MalformedPath {
                 continue;
             }
             let status = kind.status().as_str().to_owned();
-            // A range covers its statuses, unless one of them has an entry of its own.
+            // A range covers its statuses, unless one of them has its own entry.
             let range = format!("{}XX", &status[..1]);
             let ranged = responses.contains_key(range.as_str());
             let at = if ranged { range } else { status };

@@ -10,7 +10,7 @@ use super::{Answer, Describe, Operation};
 
 const HTML: &str = "text/html; charset=utf-8";
 const PAGE: &str = include_str!("page.html");
-/// Stands in the page where each answer has a number of its own.
+/// The placeholder for the nonce of each answer.
 const NONCE: &str = "{nonce}";
 
 /// The page with its nonce.

@@ -20,7 +20,7 @@ use crate::input::{FieldError, Fields};
 const LARGEST: usize = 64 * 1024;
 /// How long a body may take to come.
 const WITHIN: Duration = Duration::from_secs(10);
-/// Up to here a body is nobody's business; the connection's own memory allows for it.
+/// Bodies up to this size need no permit; the connection's own memory covers them.
 const SMALL: usize = 4 * 1024;
 /// How many larger ones may be coming in at a time over one listener: 8 MiB, which no flood of half
 /// requests can exceed.
@@ -74,14 +74,14 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let large_bodies = LargeBodies::from_ref(state);
         let refusal = if request.uri().query().is_some_and(|query| !query.is_empty()) {
-            // Whoever asks for a dry run there must not get a real one.
-            let detail = "parameters belong into the body; a query is not read";
+            // A dry run asked for in the query must not become a real start.
+            let detail = "parameters belong in the body; a query is not read";
             Some(Problem::invalid(vec![FieldError::new("", detail)]))
         } else {
             (request.body().size_hint().lower() > LARGEST as u64).then(too_large)
         };
         if let Some(refusal) = refusal {
-            // Who asked whether to send it at all has sent none of it yet.
+            // A client that expects a go-ahead has not sent the body yet.
             if !request.headers().contains_key(EXPECT)
                 && let Ok(_permit) = large_bodies.0.try_acquire()
             {

@@ -1,4 +1,4 @@
-//! Who sent a request, for the ledger.
+//! The client of a request, for the ledger.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -15,12 +15,12 @@ pub(crate) struct Client(SocketAddr);
 impl Client {
     /// The client at `address`.
     pub(crate) fn at(address: SocketAddr) -> Self {
-        // A listener on [::] sees IPv4 clients in a form of IPv6; they are told as they are.
+        // A listener on [::] sees IPv4 clients as IPv6 addresses; show them as IPv4.
         Self(SocketAddr::new(address.ip().to_canonical(), address.port()))
     }
 }
 
-/// The client, as one who asks for something; none where the router serves no socket.
+/// The client as an initiator; none where the router serves no socket.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::http) struct Caller(pub(in crate::http) Option<Initiator>);
 

@@ -1,5 +1,4 @@
-//! Reads the query of a request with the same strictness as a body: every bad, repeated or unknown
-//! value is told.
+//! Reads the query of a request as strictly as a body: every bad, repeated or unknown value is refused.
 
 use std::fmt;
 
@@ -37,7 +36,7 @@ fn parse<T: Parameters>(text: &str) -> Result<T, Vec<FieldError>> {
             .parse::<i64>()
             .map_or_else(|_| Value::from(value.as_ref()), Value::from);
         if given.insert(name.clone().into_owned(), value).is_some() {
-            errors.push(FieldError::new(pointer_to("", &name), "stands twice"));
+            errors.push(FieldError::new(pointer_to("", &name), "is given twice"));
         }
     }
     let mut fields = Fields::new("", given);

@@ -1,4 +1,4 @@
-//! The bearer token that changes, and reads if told so, must carry where one is configured.
+//! The bearer token. Where one is configured, changes must carry it, and with `Auth.ProtectReads` reads too.
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -30,8 +30,7 @@ pub(in crate::http) async fn require_token(
     response
 }
 
-/// The token that a request carries; none where it carries two, of which somebody on the way may have
-/// looked at the other.
+/// The token that a request carries; none where it carries two: a proxy may have checked the other one.
 fn given(headers: &HeaderMap) -> Option<&[u8]> {
     let mut all = headers.get_all(header::AUTHORIZATION).iter();
     let one = all.next().filter(|_| all.next().is_none());

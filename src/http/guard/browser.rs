@@ -1,5 +1,5 @@
-//! Keeps the pages of other sites out. Bodies need no Content-Type, so any page that somebody on this
-//! machine looks at could otherwise have their browser post a crash to localhost.
+//! Refuses requests from pages of other sites. Bodies need no Content-Type, so any page open in a browser on this
+//! machine could otherwise post a crash to localhost.
 //!
 //! Only browsers send what is looked at here; a client that sends none of it passes.
 
@@ -47,12 +47,12 @@ fn foreign(headers: &HeaderMap, allowed_hosts: &[String]) -> Option<&'static str
     }) {
         return Some("The page that sent this is of another host.");
     }
-    // Whoever owns a name can let it point here, and then its pages are of the same host.
+    // The owner of a name can point it at this machine, and then its pages are of the same host.
     (!is_known(page.host(), allowed_hosts))
         .then_some("The host of the page that sent this is not one of Auth.AllowedHosts.")
 }
 
-/// Whether a page of our own sent it, or a person who typed the address.
+/// Whether one of our own pages sent it, or a person typed the address.
 fn is_own(site: &HeaderValue) -> bool {
     site == "same-origin" || site == "none"
 }
@@ -73,7 +73,7 @@ fn authority(text: &str) -> Option<Authority> {
     (!authority.as_str().contains('@')).then_some(authority)
 }
 
-/// Whether nobody else can own the name: an address, this machine's own name, or one that is listed.
+/// Whether no stranger can own the name: an address, localhost, or one that is listed.
 fn is_known(host: &str, allowed_hosts: &[String]) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     bare.parse::<std::net::IpAddr>().is_ok()

@@ -63,8 +63,8 @@ pub(in crate::http) struct Wanted {
 
 impl Parameters for Wanted {
     fn read(fields: &mut Fields) -> Self {
-        // Absent is not 0: a stream begins now, unless it is told where.
-        let told = fields.has("since");
+        // Absent is not 0: without it, a stream begins now.
+        let given = fields.has("since");
         let since = fields
             .field("since", "Only events after this one.")
             .integer(0..=i64::MAX, 0);
@@ -77,7 +77,7 @@ impl Parameters for Wanted {
             .optional()
             .choice(&names);
         Self {
-            since: told.then_some(since.unsigned_abs()),
+            since: given.then_some(since.unsigned_abs()),
             scenario,
         }
     }
@@ -169,7 +169,7 @@ impl Reader {
     async fn next(&mut self) -> Option<sse::Event> {
         loop {
             if let Some(event) = self.fetched.pop_front() {
-                return Some(told(&event));
+                return Some(to_sse(&event));
             }
             let asked = self.since;
             let page = self.ledger.page(asked, BATCH, self.wanted.filter());
@@ -200,17 +200,17 @@ impl Reader {
     }
 }
 
-fn told(event: &Event) -> sse::Event {
-    let told = sse::Event::default().id(event.seq.to_string());
+fn to_sse(event: &Event) -> sse::Event {
+    let sent = sse::Event::default().id(event.seq.to_string());
     // Numbers, texts and lists of them always have a form in JSON.
-    told.json_data(event).unwrap_or_default()
+    sent.json_data(event).unwrap_or_default()
 }
 
-/// Tells a reader that the events from `asked` up to `since` are not to be had.
+/// The notice that the events from `asked` up to `since` are gone.
 fn gap(asked: u64, since: u64) -> sse::Event {
     let data = json!({ "since": asked, "continues_after": since });
-    let told = sse::Event::default().event("gap").id(since.to_string());
-    told.data(data.to_string())
+    let notice = sse::Event::default().event("gap").id(since.to_string());
+    notice.data(data.to_string())
 }
 
 /// The header by which a client that comes back says what it has seen.

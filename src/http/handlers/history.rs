@@ -31,7 +31,7 @@ impl Parameters for Format {
     }
 }
 
-/// The sessions that the ledger still tells of.
+/// The sessions that the ledger still holds.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in crate::http) struct PastSessions {
     /// Oldest first.

@@ -58,15 +58,12 @@ fn page(api: &Api, page: Page, headers: &HeaderMap) -> Result<Written, Problem> 
         Ok(text) => Ok(Written { text, format }),
         Err(error) => {
             tracing::error!(%error, "The metrics could not be written.");
-            Err(Problem::new(
-                ProblemKind::Internal,
-                "The daemon's log tells more.",
-            ))
+            Err(Problem::new(ProblemKind::Internal, "See the daemon's log."))
         }
     }
 }
 
-/// OpenMetrics for who names it and does not like plain text better; Prometheus text for all others.
+/// OpenMetrics where it is accepted and plain text is not preferred; else Prometheus text.
 fn asked_format<'a>(accept: impl Iterator<Item = &'a str>) -> Format {
     let (mut open_metrics, mut plain) = (0.0, 0.0);
     for range in accept.flat_map(|value| value.split(',')) {

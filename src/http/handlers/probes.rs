@@ -1,8 +1,8 @@
-//! The probe routes. They tell of the process's life alone; a fault answers in their place.
+//! The probe routes. The handlers report the process's own state; a fault answers before they run.
 //!
-//! A service that answers has started, so its start-up probe is good from the first answer on: a start
-//! delay is the only wait that it sees, as a refused connection. What holds readiness holds no other
-//! probe, or an orchestrator would restart what is merely not ready.
+//! A service that answers has started, so its start-up probe succeeds from the first answer on; a start delay shows as
+//! refused connections. What delays readiness leaves the other probes alone, or an orchestrator would restart a service
+//! that is merely not ready.
 
 use axum::Json;
 use axum::extract::State;
@@ -21,8 +21,7 @@ pub(in crate::http) struct Health {
     status: &'static str,
 }
 
-/// The answer of a service that may not get traffic. It looks like that of the health_check fault, which
-/// is what the description tells of.
+/// The answer of a service that must not get traffic. It looks like that of a fault, which the description shows.
 #[derive(Debug)]
 pub(in crate::http) struct Unready;
 

@@ -1,5 +1,5 @@
-//! The routes that stand for the service's own work: two of a known duration, and one that pretends to
-//! call a dependency.
+//! The routes that represent the service's own work: two of a known duration, one that pretends to call a dependency,
+//! and the version.
 
 use std::time::{Duration, Instant};
 
