@@ -45,6 +45,9 @@ mod rails;
 /// Both README files: their commands run, their tables agree with the code and with each other.
 mod readme;
 
+/// What earlier versions wrote: their ledgers and their configurations.
+mod recorded;
+
 /// What a stop gives back: threads, files, memory, the way in.
 mod release;
 
