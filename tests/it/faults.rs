@@ -666,7 +666,7 @@ fn a_crash_for_want_of_memory_needs_a_limit() {
         bytes.is_some_and(|bytes| bytes.parse::<f64>().is_ok_and(|bytes| bytes > 0.0))
     });
     if limited {
-        // It would be real here; tests/container lets it happen.
+        // It would be real here; tests/external/container.sh lets it happen.
         return;
     }
     daemon.started("dependency", json!({ "failure_type": "error" }));

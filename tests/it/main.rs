@@ -30,6 +30,9 @@ mod guard;
 /// What happened, kept and told: on disk, page by page, as a stream and as sessions.
 mod ledger;
 
+/// What earlier versions wrote: their ledgers and their configurations.
+mod recorded;
+
 /// Both pages of metrics: what a scraper reads at rest, under faults and after them.
 mod metrics;
 

@@ -4,54 +4,19 @@
 # A static program, linked by Rust's own linker, so that no other compiler is needed. Takes the target from
 # rustup and the emulator from Debian's package qemu-user-static, which is unpacked and not installed. The
 # image for arm64 itself is built where there is such a machine, by .github/workflows/ci.yml.
-# Exit status: 0 all checks passed, 1 one failed, 77 nothing was checked (the last line says why).
-set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
-exec </dev/null
+# shellcheck source=tests/external/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly NOT_RUN=77 TARGET=aarch64-unknown-linux-musl
-passed=0
-failed=0
-pid=
-scratch=$(mktemp -d)
-
-clean_up() {
-  [[ -n $pid ]] && kill -KILL "$pid" 2>/dev/null
-  rm -rf "$scratch"
-}
-trap clean_up EXIT
-trap 'exit 1' INT TERM
-
-not_run() {
-  echo "NOT RUN: $1"
-  exit "$NOT_RUN"
-}
-
-# expect TITLE FIGURES COMMAND...: the check passes when the command does.
-expect() {
-  local title=$1 figures=$2
-  shift 2
-  if "$@"; then
-    passed=$((passed + 1))
-    echo "ok     $title: $figures"
-  else
-    failed=$((failed + 1))
-    echo "FAILED $title: $figures"
-  fi
-}
+readonly TARGET=aarch64-unknown-linux-musl
 
 tools() {
   timeout 120 rustup target add "$TARGET" >"$scratch/rustup.log" 2>&1 ||
     not_run "rustup cannot add $TARGET: $(tail -n 1 "$scratch/rustup.log")"
   emulator=$(command -v qemu-aarch64-static) && return
-  (
-    cd "$scratch" || exit
-    timeout 120 apt-get download -q qemu-user-static ||
-      { timeout 120 apt-get update -q && timeout 120 apt-get download -q qemu-user-static; }
-    dpkg -x qemu-user-static_*.deb "$scratch"
-  ) >"$scratch/apt.log" 2>&1
-  emulator=$scratch/usr/bin/qemu-aarch64-static
-  [[ -x $emulator ]] || not_run "Debian's package qemu-user-static cannot be had: $(tail -n 1 "$scratch/apt.log")"
+  unpack_package qemu-user-static
+  emulator=$scratch/debian/usr/bin/qemu-aarch64-static
+  [[ -x $emulator ]] ||
+    not_run "Debian's package qemu-user-static cannot be had: $(tail -n 1 "$scratch/qemu-user-static.log")"
 }
 
 build() {
@@ -60,35 +25,21 @@ build() {
   daemon=${CARGO_TARGET_DIR:-target}/$TARGET/debug/mockserver
 }
 
-free_port() {
-  local port
-  while :; do
-    port=$((20000 + RANDOM % 12000))
-    (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
-  done
-  echo "$port"
-}
-
 ask() { curl -sS --max-time 10 -w ' %{http_code}' "$@" 2>&1; }
 # is TEXT PATTERN
 # shellcheck disable=SC2053
 is() { [[ $1 == $2 ]]; }
 
 the_daemon() {
-  local url answer give_up=$((SECONDS + 60)) name
+  local url answer pid name
   # The ELF header's e_machine: 183 is AArch64.
   expect "it is built for arm64" "$(od -An -tu2 -j18 -N2 "$daemon")" test "$(od -An -tu2 -j18 -N2 "$daemon")" -eq 183
   url=http://127.0.0.1:$(free_port)
   MOCKSERVER_ADMIN_PORT=$(free_port) MOCKSERVER_DATA_DIR=$scratch/data \
     "$emulator" "$daemon" --host 127.0.0.1 --port "${url##*:}" >"$scratch/log" 2>&1 &
   pid=$!
-  until [[ $(ask "$url/ready") == *' 200' ]]; do
-    if ((SECONDS >= give_up)) || ! kill -0 "$pid" 2>/dev/null; then
-      tail -n 20 "$scratch/log"
-      break
-    fi
-    sleep 0.2
-  done
+  processes+=("$pid")
+  await "$url/ready" "$pid" "$scratch/log"
   answer=$(ask "$url/ready")
   expect "it gets ready" "$answer" is "$answer" '{"status":"healthy"} 200'
   for name in cpu_burner memory_leaker network_latency health_check goroutine_leak disk_io dependency; do
@@ -100,7 +51,6 @@ the_daemon() {
   kill "$pid"
   wait "$pid"
   answer=$?
-  pid=
   expect "SIGTERM ends it" "exit $answer" test "$answer" = 0
 }
 
@@ -116,5 +66,4 @@ parameters() {
 tools
 build
 the_daemon
-echo "$passed passed, $failed failed, $SECONDS s"
-((failed == 0))
+finish

@@ -3,17 +3,11 @@
 # and how it ends.
 #
 # Takes podman or docker, whichever answers, podman first; CONTAINER_ENGINE names one of them.
-# Exit status: 0 all checks passed, 1 one failed, 77 nothing was checked because there is no engine or
-# no base image (the last line says which).
-set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+# shellcheck source=tests/external/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly NOT_RUN=77 REPOSITORY=$PWD
-passed=0
-failed=0
 containers=()
 volumes=()
-scratch=$(mktemp -d)
 
 clean_up() {
   local id
@@ -23,44 +17,22 @@ clean_up() {
   for id in "${volumes[@]}"; do
     timeout 30 "$engine" volume rm -f "$id" >/dev/null 2>&1
   done
-  cd / && rm -rf "$scratch"
 }
-trap clean_up EXIT
-trap 'exit 1' INT TERM
 
 # === The engine and the image ===
 
 # The engine's own complaints go to a file that is shown when something fails.
-on_engine() { timeout 60 "$engine" "$@" </dev/null 2>>"$scratch/engine.log"; }
-
-find_engine() {
-  local base candidate reasons=()
-  base=$(sed -n 's/^FROM \([^ ]*\) AS build$/\1/p' Dockerfile)
-  for candidate in ${CONTAINER_ENGINE:-podman docker}; do
-    if ! timeout 30 "$candidate" info >/dev/null 2>&1 </dev/null; then
-      reasons+=("$candidate does not answer")
-    elif ! timeout 30 "$candidate" image inspect "$base" >/dev/null 2>&1 </dev/null &&
-      ! timeout 300 "$candidate" pull -q "$base" >/dev/null 2>&1 </dev/null; then
-      reasons+=("$candidate has no image $base and cannot pull it")
-    else
-      engine=$candidate
-      return
-    fi
-  done
-  local IFS=';'
-  echo "NOT RUN: ${reasons[*]}"
-  exit "$NOT_RUN"
-}
+on_engine() { timeout 60 "$engine" "$@" 2>>"$scratch/engine.log"; }
 
 build() {
   local options=(-t mockserver:test --iidfile "$scratch/image")
   # podman's own format has no health check.
   [[ $engine == podman ]] && options+=(--format docker)
-  timeout 1200 "$engine" build "${options[@]}" . >"$scratch/build.log" 2>&1 </dev/null || {
+  if ! timeout 1200 "$engine" build "${options[@]}" . >"$scratch/build.log" 2>&1; then
     tail -n 40 "$scratch/build.log"
-    echo "FAILED the image does not build"
+    expect "the image builds" "$(tail -n 1 "$scratch/build.log")" false
     exit 1
-  }
+  fi
   image=$(<"$scratch/image")
   # An engine may leave files of its own where it is called.
   cd "$scratch" || exit 1
@@ -68,35 +40,10 @@ build() {
 
 # === Checks ===
 
-# expect TITLE FIGURES COMMAND...: the check passes when the command does.
-expect() {
-  local title=$1 figures=$2
-  shift 2
-  if "$@"; then
-    passed=$((passed + 1))
-    echo "ok     $title: $figures"
-  else
-    failed=$((failed + 1))
-    echo "FAILED $title: $figures"
-  fi
-}
-
-contains() { [[ $1 == *"$2"* ]]; }
-between() { awk -v low="$1" -v x="$2" -v high="$3" 'BEGIN { exit !(x >= low && x <= high) }'; }
-
 now() { echo "$EPOCHREALTIME"; }
 since() { awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.3f", b - a }'; }
 
 # === Containers ===
-
-free_port() {
-  local port
-  while :; do
-    port=$((20000 + RANDOM % 12000))
-    (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
-  done
-  echo "$port"
-}
 
 # start OPTION...: runs the image and waits until it serves; sets id, port and pid. The ports are the
 # same inside and outside, so that the same command serves where containers share the host's network.
@@ -149,16 +96,6 @@ cpu_seconds() {
   awk -v ticks=$((fields[11] + fields[12])) -v hz="$(getconf CLK_TCK)" 'BEGIN { print ticks / hz }'
 }
 
-# within SECONDS COMMAND...: waits until the command passes.
-within() {
-  local give_up=$((SECONDS + $1))
-  shift
-  until "$@"; do
-    ((SECONDS < give_up)) || return 1
-    sleep 0.2
-  done
-}
-
 # Waits until the health state is $1. Where podman has no systemd to start its checks, this does.
 turns() {
   local give_up=$((SECONDS + 20))
@@ -171,7 +108,7 @@ turns() {
 
 # Waits until the container has ended; sets code.
 wait_for_end() {
-  timeout 30 "$engine" wait "$id" >/dev/null 2>&1 </dev/null
+  timeout 30 "$engine" wait "$id" >/dev/null 2>&1
   code=$(state .State.ExitCode)
 }
 
@@ -276,14 +213,14 @@ writes() {
 }
 
 health() {
-  local told
+  local said
   start || return
   turns healthy
   expect "the health state" "${health:-none}" test "$health" = healthy
   ask POST /api/v1/scenarios/health_check/start '{"failure_mode": "always"}'
-  told=$(timeout 20 "$engine" exec "$id" mockserver healthcheck 2>&1 </dev/null)
+  said=$(timeout 20 "$engine" exec "$id" mockserver healthcheck 2>&1)
   code=$?
-  expect "under the health_check fault the check inside fails" "exit $code, $told" test "$code" = 1
+  expect "under the health_check fault the check inside fails" "exit $code, $said" test "$code" = 1
   turns unhealthy
   expect "and the health state" "${health:-none}" test "$health" = unhealthy
   ask POST /api/v1/scenarios/health_check/stop
@@ -356,7 +293,7 @@ little_memory() {
   took=$(since "$from")
   witness=$(oom_witness)
   expect "and ends with 137 in $took s" "exit $code" test "$code" = 137
-  expect "killed for want of memory" "says ${witness:-nobody}" test -n "$witness"
+  expect "killed for want of memory" "says ${witness:-no one}" test -n "$witness"
   discard
 }
 
@@ -368,8 +305,8 @@ a_crash() {
   discard
 }
 
-# told_after END WHAT: the newest boot says that the process before it ended like this.
-told_after() {
+# verdict_after END WHAT: the newest boot says that the process before it ended like this.
+verdict_after() {
   local verdict
   ask GET '/api/v1/events?limit=1000'
   verdict=$(grep -o '"previous":{[^}]*}' <<<"$body" | tail -n 1)
@@ -387,24 +324,24 @@ how_the_last_one_ended() {
   discard
 
   start -v "$volume:/data" || return
-  told_after suspected_out_of_memory "an OOM kill"
+  verdict_after suspected_out_of_memory "an OOM kill"
   ask POST /api/v1/scenarios/crash/start '{"crash_delay": 0.5}'
   wait_for_end
   discard
 
   start -v "$volume:/data" || return
-  told_after planned "a crash on command"
+  verdict_after planned "a crash on command"
   stop
   discard
 
   start -v "$volume:/data" || return
-  told_after graceful "SIGTERM"
+  verdict_after graceful "SIGTERM"
   on_engine kill -s KILL "$id" >/dev/null
   wait_for_end
   discard
 
   start -v "$volume:/data" || return
-  told_after unclean "kill -9"
+  verdict_after unclean "kill -9"
   stop
   discard
 }
@@ -466,7 +403,7 @@ a_full_pid_group() {
 
 # One thread fewer than the daemon itself needs.
 too_few_threads() {
-  local from told took few
+  local from said took few
   start || return
   few=$(($(threads) - 1))
   discard
@@ -474,9 +411,9 @@ too_few_threads() {
   id=$(on_engine run -d --pids-limit="$few" "$image") && containers+=("$id")
   wait_for_end
   took=$(since "$from")
-  told=$(timeout 60 "$engine" logs "$id" 2>&1 </dev/null)
-  expect "with --pids-limit=$few it ends at once and says why" "exit $code after $took s, $told" \
-    contains "$code $told" "1 mockserver: the system gives $((few - 1)) of the $few threads"
+  said=$(timeout 60 "$engine" logs "$id" 2>&1)
+  expect "with --pids-limit=$few it ends at once and says why" "exit $code after $took s, $said" \
+    contains "$code $said" "1 mockserver: the system gives $((few - 1)) of the $few threads"
   discard
 }
 
@@ -514,7 +451,7 @@ a_full_disk() {
 
 # The ledger itself fills this one: two pages are a few dozen events.
 a_full_data_folder() {
-  local i told bad=0 events
+  local i said bad=0 events
   start --read-only --tmpfs /data:size=8k || return
   ask GET /api/v1/events
   expect "on a small disk the ledger is kept at first" "$(figure next) events" contains "$body" '"durable":true'
@@ -526,8 +463,8 @@ a_full_data_folder() {
   done
   expect "on a full disk starts and stops go on" "$i of each, $bad failed" test "$bad" = 0
   ask GET '/api/v1/events?limit=1000'
-  told=$(grep -o '"not_durable_because":.*' <<<"$body")
-  expect "and the ledger says why it is in memory" "$told" contains "$told" 'No space left on device'
+  said=$(grep -o '"not_durable_because":.*' <<<"$body")
+  expect "and the ledger says why it is in memory" "$said" contains "$said" 'No space left on device'
   events=$(grep -o '"kind":"cleared"' <<<"$body" | wc -l)
   expect "and has everything" "$events of 20 clearances" test "$events" = 20
   stop
@@ -541,7 +478,8 @@ a_full_data_folder() {
 # engine's own work most of the time.
 
 declare -A ids ports begun_at
-readonly readme=$PWD/README.md
+# Wherever the documents show them.
+readonly documents=("$REPOSITORY"/*.md "$REPOSITORY"/.github/*.md "$REPOSITORY"/etc/*.md)
 readonly locked_down=(--read-only --cap-drop=all --security-opt=no-new-privileges --tmpfs /data)
 
 # begin NAME PROFILE OPTION...: runs the image with a boot profile, and waits for nothing.
@@ -555,11 +493,11 @@ begin() {
     --cpus=0.5 --memory=256m --memory-swap=256m "$@" "$image") && containers+=("${ids[$name]}")
 }
 
-# as_shown NAME OPTION...: the same with the profile that the README shows under this name.
+# as_shown NAME OPTION...: the same with the profile that the documents show under this name.
 as_shown() {
   local profile
-  profile=$(sed -n "s/^docker run .*--name $1 .*MOCKSERVER_BOOT='\([^']*\)'.*/\1/p" "$readme")
-  [[ -n $profile ]] || expect "the README shows $1" "no such line" false
+  profile=$(sed -n "s/^docker run .*--name $1 .*MOCKSERVER_BOOT='\([^']*\)'.*/\1/p" "${documents[@]}" 2>/dev/null | head -n 1)
+  [[ -n $profile ]] || expect "the documents show $1" "no such line" false
   begin "$1" "$profile" "${@:2}"
 }
 
@@ -584,7 +522,7 @@ ends() {
   wait_for_end
   expect "$1 ends with $2" "exit $code" test "$code" = "$2"
   # With what it said on standard error, which on_engine keeps apart.
-  logs=$(timeout 60 "$engine" logs "$id" 2>&1 </dev/null)
+  logs=$(timeout 60 "$engine" logs "$id" 2>&1)
   last=$(grep -F "$3" <<<"$logs" | tail -n 1 | cut -c 1-120)
   expect "and says so" "${last:-not a word}" test -n "$last"
   discard
@@ -614,10 +552,10 @@ bad_versions() {
   expect "a slow start does not answer at first" "health $health after $(since "${begun_at[slow]}") s" \
     test "$health" = starting
   ask GET /health
-  expect "and listens to nobody" "HTTP $status" test "$status" = 000
+  expect "and does not listen" "HTTP $status" test "$status" = 000
 
   # As process 1 too: the kernel keeps its own signals from it, so some modes take another way.
-  ends exit 1 'Crashing as told.'
+  ends exit 1 'Crashing'
   ends panic 101 "thread 'main'"
   ends abort 134 'death=Abort'
   ends segfault 139 'death=Segfault'
@@ -629,7 +567,7 @@ bad_versions() {
     wait_for_end
     witness=$(oom_witness)
     expect "$mode ends with 137" "exit $code" test "$code" = 137
-    expect "killed for want of memory" "says ${witness:-nobody}" test -n "$witness"
+    expect "killed for want of memory" "says ${witness:-no one}" test -n "$witness"
     discard
   done
   ends fail-first 78 'Fatal: no licence'
@@ -663,7 +601,7 @@ bad_versions() {
 
   look hang
   ask GET /health
-  expect "a version that hangs listens to nobody" "HTTP $status" test "$status" = 000
+  expect "a version that hangs does not listen" "HTTP $status" test "$status" = 000
   on_engine kill -s TERM "$id" >/dev/null
   sleep 1
   state=$(state .State.Status)
@@ -716,5 +654,4 @@ a_full_pid_group
 too_few_threads
 a_full_disk
 a_full_data_folder
-echo "$passed passed, $failed failed"
-((failed == 0))
+finish

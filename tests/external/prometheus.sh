@@ -3,98 +3,30 @@
 #
 # The shipped configuration, rules and dashboard are used, with shorter intervals and windows. Needs the
 # Debian package prometheus, which is installed if it can be.
-# Exit status: 0 all checks passed, 1 one failed, 77 nothing was checked because there is no Prometheus.
-set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
-exec </dev/null
+# shellcheck source=tests/external/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly NOT_RUN=77
 # How long an alert may take to fire, and all of them to clear.
 readonly PATIENCE=40
-passed=0
-failed=0
-processes=()
-daemon=
-scratch=
+data=
 
-clean_up() {
-  ((${#processes[@]})) && kill "${processes[@]}" 2>/dev/null
-  [[ -n $daemon ]] && kill -KILL "$daemon" 2>/dev/null
-  wait 2>/dev/null
-  [[ -n $scratch ]] && rm -rf "$scratch"
-}
-trap clean_up EXIT
-trap 'exit 1' INT TERM
-
-# === What is needed ===
-
-# The package would start a server of its own, which a policy forbids for as long as it is installed.
-install_prometheus() {
-  local as_root=() policy=/usr/sbin/policy-rc.d own_policy
-  command -v apt-get >/dev/null || return
-  if ((EUID != 0)); then
-    sudo -n true 2>/dev/null || return
-    as_root=(sudo -n)
-  fi
-  timeout 300 "${as_root[@]}" apt-get update -q >/dev/null 2>&1
-  if [[ ! -e $policy ]]; then
-    own_policy=$policy
-    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
-    "${as_root[@]}" chmod +x "$policy"
-  fi
-  DEBIAN_FRONTEND=noninteractive timeout 600 "${as_root[@]}" \
-    apt-get install -y -q --no-install-recommends prometheus >/dev/null 2>&1
-  [[ -n ${own_policy-} ]] && "${as_root[@]}" rm -f "$own_policy"
-}
+clean_up() { [[ -n $data ]] && rm -rf "$data"; }
 
 have_prometheus() { command -v prometheus >/dev/null && command -v promtool >/dev/null; }
 
-have_prometheus || install_prometheus
-if ! have_prometheus; then
-  echo "NOT RUN: prometheus is not installed; as root: apt-get install --no-install-recommends prometheus"
-  exit "$NOT_RUN"
-fi
-
-cargo build --quiet --locked || exit 1
-target=$(cargo metadata --format-version 1 --no-deps --locked |
-  sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+have_prometheus || install_packages prometheus
+have_prometheus ||
+  not_run "prometheus is not installed; as root: apt-get install --no-install-recommends prometheus"
+build_daemon
 # Beside the binary and not in /tmp, which may be memory: then no disk would be written.
-scratch=$(mktemp -d -p "$target")
+data=$(mktemp -d -p "${daemon%/*}")
 
 # === Checks ===
-
-# expect TITLE FIGURES COMMAND...: the check passes when the command does.
-expect() {
-  local title=$1 figures=$2
-  shift 2
-  if "$@"; then
-    passed=$((passed + 1))
-    echo "ok     $title: $figures"
-  else
-    failed=$((failed + 1))
-    echo "FAILED $title: $figures"
-  fi
-}
 
 above() { awk -v x="$1" -v least="$2" 'BEGIN { exit !(x != "" && x > least) }'; }
 
 # eventually COMMAND...: runs it until it succeeds, for a bounded time.
-eventually() {
-  local give_up=$((SECONDS + PATIENCE))
-  until "$@"; do
-    ((SECONDS < give_up)) || return 1
-    sleep 0.5
-  done
-}
-
-free_port() {
-  local port
-  while :; do
-    port=$((20000 + RANDOM % 12000))
-    (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
-  done
-  echo "$port"
-}
+eventually() { within "$PATIENCE" "$@"; }
 
 # === The daemon, its traffic and its Prometheus ===
 
@@ -102,17 +34,12 @@ service=127.0.0.1:$(free_port)
 admin=127.0.0.1:$(free_port)
 server=127.0.0.1:$(free_port)
 
-serves() { curl -sS -o /dev/null --max-time 2 "http://$1" 2>/dev/null; }
-
 start_daemon() {
-  MOCKSERVER_ADMIN_PORT=${admin#*:} MOCKSERVER_DATA_DIR=$scratch/data \
-    "$target/debug/mockserver" --port "${service#*:}" --host 127.0.0.1 >>"$scratch/daemon.log" 2>&1 &
-  daemon=$!
-  eventually serves "$admin/health" || {
-    cat "$scratch/daemon.log"
-    echo "FAILED the daemon does not start"
-    exit 1
-  }
+  MOCKSERVER_ADMIN_PORT=${admin#*:} MOCKSERVER_DATA_DIR=$data \
+    "$daemon" --port "${service#*:}" --host 127.0.0.1 >>"$scratch/daemon.log" 2>&1 &
+  pid=$!
+  processes+=("$pid")
+  await "http://$admin/health" "$pid" "$scratch/daemon.log"
 }
 
 # Callers that go on whatever the answer is.
@@ -127,7 +54,7 @@ start_traffic() {
   done
 }
 
-# The shipped files, made to tell within seconds. Of the CPU less is enough: a machine that others use
+# The shipped files, made to react within seconds. Of the CPU less is enough: a machine that others use
 # gives less than was asked.
 start_prometheus() {
   sed -E 's/\[1m\]/[8s]/; s/\[5m\]/[20s]/; s/for: 30s/for: 2s/; s/(cpu_period\) >) 0\.4/\1 0.1/' \
@@ -137,11 +64,7 @@ start_prometheus() {
   prometheus --config.file="$scratch/prometheus.yml" --storage.tsdb.path="$scratch/tsdb" \
     --web.listen-address="$server" --log.level=warn >"$scratch/prometheus.log" 2>&1 &
   processes+=($!)
-  eventually serves "$server/-/ready" || {
-    cat "$scratch/prometheus.log"
-    echo "FAILED Prometheus does not start"
-    exit 1
-  }
+  await "http://$server/-/ready" $! "$scratch/prometheus.log"
 }
 
 # The answer to a PromQL query, and the greatest value in it.
@@ -177,7 +100,7 @@ formats_and_files() {
   done
   complaints=$(promtool check rules etc/prometheus/alerts.yml 2>&1)
   expect "promtool check rules" "$(tail -n 1 <<<"$complaints")" grep -q 'SUCCESS: 9 rules' <<<"$complaints"
-  complaints=$(promtool test rules tests/alerts_test.yml 2>&1)
+  complaints=$(promtool test rules "$EXTERNAL/alerts_test.yml" 2>&1)
   expect "promtool test rules, as shipped" "$(tail -n 1 <<<"$complaints")" grep -q 'SUCCESS' <<<"$complaints"
   complaints=$(promtool check config etc/prometheus/prometheus.yml 2>&1)
   expect "promtool check config" "$(grep -m 1 valid <<<"$complaints")" \
@@ -195,7 +118,7 @@ at_rest() {
   slowest=$(value 'max(scrape_duration_seconds)')
   expect "a scrape is quick" "$slowest s" above 0.1 "${slowest:-9}"
   named=$(answer '{__name__=~"mockserver_.*",job="mockserver"}' | grep -c '"metric"')
-  expect "the service listener tells nothing of faults" "$named series" test "$named" = 0
+  expect "the service listener shows nothing of faults" "$named series" test "$named" = 0
   expect "no alert fires at rest" "$(alerts firing)" all_clear
 }
 
@@ -218,12 +141,12 @@ scenario() {
   eventually moves "$expression" "$least"
   expect "$name moves its series" "$expression is ${moved_to:-nothing}, above $least" above "$moved_to" "$least"
   got=$(value "mockserver_fault_active{scenario=\"$name\"}")
-  expect "$name is told on the admin listener" "mockserver_fault_active is $got" test "$got" = 1
+  expect "$name shows on the admin listener" "mockserver_fault_active is $got" test "$got" = 1
   post "scenarios/$name/stop" >/dev/null
 }
 
 # With their default parameters, the dependency in each of its ways. Only the CPU is asked for more: its
-# threads give way to whatever else runs here. tests/alerts_test.yml holds the rule for its default.
+# threads give way to whatever else runs here. alerts_test.yml holds the rule for its default.
 scenarios() {
   local calls='http_client_request_duration_seconds_count{job="mockserver",server_address="inventory"'
   scenario network_latency '{}' SlowRequests \
@@ -248,12 +171,12 @@ scenarios() {
     'rate(process_cpu_seconds_total{job="mockserver"}[8s])' 0.2
 }
 
-# The last one: it takes the process along, and this script is who restarts it.
+# The last one: it takes the process along, and this script restarts it.
 crash() {
   local before after from=$SECONDS code
   before=$(value 'process_start_time_seconds{job="mockserver"}')
   post scenarios/crash/start >/dev/null
-  wait "$daemon"
+  wait "$pid"
   code=$?
   start_daemon
   eventually fires Restarted
@@ -289,7 +212,4 @@ at_rest
 scenarios
 crash
 afterwards "$began"
-
-echo
-echo "$passed passed, $failed failed, $SECONDS s"
-((failed == 0))
+finish

@@ -1,88 +1,21 @@
 #!/usr/bin/env bash
 # Runs the experiments of etc/chaostoolkit with the real Chaos Toolkit against a running daemon.
 #
-# Needs Python 3 and PyPI. every-pod.json, which needs several daemons, is run by tests/kubernetes.
-# Exit status: 0 all checks passed, 1 one failed, 77 nothing was checked (the last line says why).
-set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
-exec </dev/null
+# Needs Python 3 and PyPI. every-pod.json, which needs several daemons, is run by kubernetes.sh.
+# shellcheck source=tests/external/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly NOT_RUN=77 TOKEN=only-for-this-test
-passed=0
-failed=0
-pid=
-scratch=$(mktemp -d)
-
-clean_up() {
-  [[ -n $pid ]] && kill "$pid" 2>/dev/null
-  wait 2>/dev/null
-  rm -rf "$scratch"
-}
-trap clean_up EXIT
-trap 'exit 1' INT TERM
-
-not_run() {
-  echo "NOT RUN: $1"
-  exit "$NOT_RUN"
-}
-
-# expect TITLE FIGURES COMMAND...: the check passes when the command does.
-expect() {
-  local title=$1 figures=$2
-  shift 2
-  if "$@"; then
-    passed=$((passed + 1))
-    echo "ok     $title: $figures"
-  else
-    failed=$((failed + 1))
-    echo "FAILED $title: $figures"
-  fi
-}
+readonly TOKEN=only-for-this-test
 
 # === The tools and the daemon ===
 
-tools() {
-  command -v python3 >/dev/null || not_run "there is no python3"
-  if ! python3 -m venv "$scratch/venv" >/dev/null 2>&1; then
-    if [[ $EUID != 0 ]] || ! command -v apt-get >/dev/null; then
-      not_run "python3 has no venv; as root: apt-get install python3-venv"
-    fi
-    timeout 120 apt-get update -q >/dev/null 2>&1
-    DEBIAN_FRONTEND=noninteractive timeout 300 apt-get install -y -q python3-venv >/dev/null 2>&1
-    rm -rf "$scratch/venv"
-    python3 -m venv "$scratch/venv" >/dev/null 2>&1 || not_run "python3-venv could not be installed"
-  fi
-  timeout 300 "$scratch/venv/bin/pip" install -q --disable-pip-version-check \
-    'chaostoolkit>=1.19,<2' >"$scratch/pip.log" 2>&1 ||
-    not_run "chaostoolkit cannot be had from PyPI: $(tail -n 1 "$scratch/pip.log")"
-}
-
-free_port() {
-  local port
-  while :; do
-    port=$((20000 + RANDOM % 12000))
-    (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
-  done
-  echo "$port"
-}
-
 start() {
-  local give_up=$((SECONDS + 20))
-  cargo build --quiet --locked || exit 1
   service=http://127.0.0.1:$(free_port)
   admin=http://127.0.0.1:$(free_port)
   MOCKSERVER_ADMIN_PORT=${admin##*:} MOCKSERVER_AUTH_TOKEN=$TOKEN MOCKSERVER_DATA_DIR=$scratch/data \
-    "${CARGO_TARGET_DIR:-target}/debug/mockserver" --host 127.0.0.1 --port "${service##*:}" \
-    >"$scratch/daemon.log" 2>&1 &
-  pid=$!
-  until curl -sf --max-time 5 -o /dev/null "$admin/health"; do
-    if ((SECONDS >= give_up)) || ! kill -0 "$pid" 2>/dev/null; then
-      tail -n 20 "$scratch/daemon.log"
-      echo "FAILED the daemon does not start"
-      exit 1
-    fi
-    sleep 0.1
-  done
+    "$daemon" --host 127.0.0.1 --port "${service##*:}" >"$scratch/daemon.log" 2>&1 &
+  processes+=($!)
+  await "$admin/health" $! "$scratch/daemon.log"
 }
 
 # === The experiments ===
@@ -97,8 +30,8 @@ experiment() {
   code=$?
 }
 
-# told EXPRESSION: what the journal says, by a Python expression over `journal`.
-told() {
+# in_journal EXPRESSION: a Python expression over `journal`.
+in_journal() {
   "$scratch/venv/bin/python" -c '
 import json, sys
 journal = json.load(open(sys.argv[1]))
@@ -110,7 +43,7 @@ print(eval(sys.argv[2]))' "$journal" "$1" 2>&1
 # says TITLE EXPRESSION EXPECTED
 says() {
   local found
-  found=$(told "$2")
+  found=$(in_journal "$2")
   expect "$1" "$found" test "$found" = "$3"
 }
 
@@ -141,7 +74,7 @@ absent() { ! grep -q "$1" "$2"; }
 
 a_hypothesis_that_fails() {
   experiment slow-network "$TOKEN"
-  expect "slow-network tells of the failure" "exit $code" test "$code" = 1 || tail -n 30 "$scratch/chaos.log"
+  expect "slow-network reports the failure" "exit $code" test "$code" = 1 || tail -n 30 "$scratch/chaos.log"
   says "slow-network: its outcome" '(journal["status"], journal["deviated"])' "('failed', True)"
   says "slow-network: all was well before" 'journal["steady_states"]["before"]["steady_state_met"]' True
   says "slow-network: probes gave up" \
@@ -164,11 +97,12 @@ every_experiment_is_valid() {
 }
 
 experiments=$PWD/etc/chaostoolkit
-tools
+make_venv
+pip_install 'chaostoolkit>=1.19,<2'
+build_daemon
 start
 every_experiment_is_valid
 a_hypothesis_that_holds
 a_hypothesis_that_fails
 a_wrong_token
-echo "$passed passed, $failed failed, $SECONDS s"
-((failed == 0))
+finish

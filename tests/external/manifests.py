@@ -1,0 +1,191 @@
+"""Reads the manifests. The first argument names one of the functions below, the others are its own."""
+
+import json
+import re
+import sys
+
+import yaml
+
+
+def objects(file):
+    return [document for document in yaml.safe_load_all(open(file)) if document]
+
+
+def of_kind(file, kind):
+    return [document for document in objects(file) if document["kind"] == kind]
+
+
+def selects(selector, labels):
+    return selector.items() <= labels.items()
+
+
+def environment(file):
+    """The container's environment, NAME=VALUE, ended by zeros. Its files are in the folder files/."""
+    (deployment,) = of_kind(file, "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    values = {}
+    for source in container["envFrom"]:
+        name = source["configMapRef"]["name"]
+        (data,) = [m["data"] for m in of_kind(file, "ConfigMap") if m["metadata"]["name"] == name]
+        values.update(data)
+    values.update({entry["name"]: entry["value"] for entry in container["env"]})
+    for name, value in values.items():
+        sys.stdout.write(f"{name}={value}\0")
+
+
+def token(file):
+    print(of_kind(file, "Secret")[0]["stringData"]["token"])
+
+
+def probes(file):
+    """The path and the patience of each probe: how long it may fail, in seconds."""
+    (deployment,) = of_kind(file, "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    for kind in ("startup", "liveness", "readiness"):
+        probe = container[f"{kind}Probe"]
+        print(kind, probe["httpGet"]["path"], probe["periodSeconds"] * probe["failureThreshold"])
+
+
+def agree(file, dockerfile):
+    """Complains of names that name nothing, of selectors that select nothing, of rights too many."""
+    text = open(dockerfile).read()
+    user = int(re.search(r"^USER (\d+)", text, re.M)[1])
+    exposed = [int(port) for port in re.search(r"^EXPOSE (.*)$", text, re.M)[1].split()]
+    known = {(o["kind"], o["metadata"]["name"]) for o in objects(file)}
+    (deployment,) = of_kind(file, "Deployment")
+    template = deployment["spec"]["template"]
+    labels, pod = template["metadata"]["labels"], template["spec"]
+    (container,) = pod["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    env = {entry["name"]: entry["value"] for entry in container["env"]}
+    rights = container["securityContext"]
+    claims = {
+        "the Deployment selects its pods": selects(deployment["spec"]["selector"]["matchLabels"], labels),
+        "every Service selects its pods": all(
+            selects(service["spec"]["selector"], labels) for service in of_kind(file, "Service")
+        ),
+        "every Service's port is one of the container's": all(
+            port["targetPort"] in ports
+            for service in of_kind(file, "Service")
+            for port in service["spec"]["ports"]
+        ),
+        "callers are not offered the admin port": all(
+            "admin" not in [port["name"] for port in service["spec"]["ports"]]
+            for service in of_kind(file, "Service")
+            if service["spec"].get("clusterIP") != "None"
+        ),
+        "operators reach pods that are not ready": all(
+            service["spec"]["publishNotReadyAddresses"]
+            for service in of_kind(file, "Service")
+            if service["spec"].get("clusterIP") == "None"
+        ),
+        "the ports are those of the image": sorted(ports.values()) == sorted(exposed),
+        "the user is that of the image": pod["securityContext"]["runAsUser"] == user,
+        "its group may write DataDir": pod["securityContext"]["fsGroup"] == user,
+        "it is not root": pod["securityContext"]["runAsNonRoot"] is True,
+        "it gains no rights": rights["allowPrivilegeEscalation"] is False,
+        "it has no capabilities": rights["capabilities"] == {"drop": ["ALL"]},
+        "its root is read-only": rights["readOnlyRootFilesystem"] is True,
+        "it has no account in the cluster": pod["automountServiceAccountToken"] is False,
+        "it is limited": {"cpu", "memory"} <= container["resources"]["limits"].keys(),
+        "the configuration is there": all(
+            ("ConfigMap", source["configMapRef"]["name"]) in known for source in container["envFrom"]
+        ),
+        "the token is there": all(
+            ("Secret", volume["secret"]["secretName"]) in known
+            for volume in pod["volumes"]
+            if "secret" in volume
+        ),
+        "the token's file is mounted": env["MOCKSERVER_AUTH_TOKEN_FILE"].startswith(mounts["token"]),
+        "DataDir is a volume": env["MOCKSERVER_DATA_DIR"] == mounts["data"],
+        "all three probes ask the service listener": all(
+            container[f"{kind}Probe"]["httpGet"]["port"] == "http"
+            for kind in ("startup", "liveness", "readiness")
+        ),
+    }
+    for claim, holds in claims.items():
+        if not holds:
+            print("not so:", claim)
+
+
+def canary(good, bad):
+    """Complains if callers miss the canary, or if what is the canary's concerns the stable pods."""
+    labels = {
+        file: of_kind(file, "Deployment")[0]["spec"]["template"]["metadata"]["labels"]
+        for file in (good, bad)
+    }
+    for service in of_kind(good, "Service"):
+        if not selects(service["spec"]["selector"], labels[bad]):
+            print("misses the canary:", service["metadata"]["name"])
+    for document in of_kind(bad, "Service") + of_kind(bad, "Deployment"):
+        selector = document["spec"]["selector"]
+        if selects(selector.get("matchLabels", selector), labels[good]):
+            print("selects stable pods:", document["kind"], document["metadata"]["name"])
+    both = {(o["kind"], o["metadata"]["name"]) for o in objects(good)} & {
+        (o["kind"], o["metadata"]["name"]) for o in objects(bad)
+    }
+    for name in both:
+        print("would be replaced by the canary's:", *name)
+
+
+def job_spec(file, name):
+    """What a job of that name does: one of a CronJob, or of a job metric of Argo Rollouts."""
+    for found in objects(file):
+        if found["metadata"]["name"] == name and found["kind"] == "CronJob":
+            return found["spec"]["jobTemplate"]["spec"]
+        if found["metadata"]["name"] == name and found["kind"] == "AnalysisTemplate":
+            return found["spec"]["metrics"][0]["provider"]["job"]["spec"]
+
+
+def job(file, name):
+    """A job's arguments, the variables put in, one a line."""
+    (container,) = job_spec(file, name)["template"]["spec"]["containers"]
+    values = {entry["name"]: entry.get("value") for entry in container["env"]}
+    for argument in container["args"]:
+        print(re.sub(r"\$\((\w+)\)", lambda match: values[match[1]], argument))
+
+
+def job_object(file, name):
+    """The job as the controller of Argo Rollouts makes it."""
+    metadata = {"name": name}
+    print(yaml.safe_dump(
+        {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": job_spec(file, name)}
+    ))
+
+
+def hook(file, name):
+    """The command of a webhook of Flagger's load tester."""
+    (found,) = of_kind(file, "Canary")
+    (hook,) = [hook for hook in found["spec"]["analysis"]["webhooks"] if hook["name"] == name]
+    assert hook["metadata"]["type"] == "bash", hook
+    print(hook["metadata"]["cmd"])
+
+
+def web(file, token):
+    """A web metric of Argo Rollouts, sent as its controller sends it: url, headers and body in curl's
+    configuration format."""
+    (metric,) = [m for t in of_kind(file, "AnalysisTemplate") for m in t["spec"]["metrics"]
+                 if "web" in m["provider"]]
+    web = metric["provider"]["web"]
+    arguments = {"namespace": "default", "token": token}
+    fill = lambda text: re.sub(r"{{args\.([\w-]+)}}", lambda match: arguments[match[1]], text)
+    print("url =", json.dumps(fill(web["url"])))
+    print("request =", web["method"])
+    for header in web["headers"]:
+        print("header =", json.dumps(f'{header["key"]}: {fill(header["value"])}'))
+    print('header = "Content-Type: application/json"')
+    print("data =", json.dumps(json.dumps(web["jsonBody"])))
+    assert web["jsonPath"] == "{$.status}" and metric["successCondition"] == 'result == "success"'
+
+
+def experiment(journal):
+    """On how many pods an experiment of the Chaos Toolkit started and stopped its session."""
+    journal = json.load(open(journal))
+    (start,), (stop,) = journal["run"], journal["rollbacks"]
+    started = start["output"]["stdout"].count('"status":"success"')
+    stopped = stop["output"]["stdout"].count('"stopped":["cpu_burner","dependency"]')
+    print(f"started on {started}, stopped on {stopped}")
+
+
+globals()[sys.argv[1]](*sys.argv[2:])
