@@ -130,6 +130,17 @@ impl<'f> Field<'f> {
         self.read(rule::headers(), Vec::new(), json!({}))
     }
 
+    /// A value that `parse` accepts; `schema` and `rule` say which.
+    pub fn value<T>(
+        self,
+        schema: Value,
+        rule: &str,
+        (default, shown): (T, Value),
+        parse: impl Fn(&Value) -> Option<T>,
+    ) -> T {
+        self.read(Rule::new(schema, rule, parse), default, shown)
+    }
+
     fn read<T>(self, rule: Rule<'_, T>, default: T, shown: Value) -> T {
         self.take(rule, Some(shown)).unwrap_or(default)
     }

@@ -38,7 +38,7 @@ pub(super) const NOT_RUN_HERE: &[(&str, &str)] = &[
     ),
     (
         "docker buildx build --platform linux/amd64,linux/arm64 -t mockserver:latest .",
-        "takes an emulator and half an hour; tests/arm64 builds the program and emulates it, and CI \
+        "takes an emulator and half an hour; tests/external/arm64.sh builds the program and emulates it, and CI \
          builds the image on an arm64 machine",
     ),
     (
@@ -59,7 +59,7 @@ pub(super) const NOT_RUN_HERE: &[(&str, &str)] = &[
     ),
     (
         "prometheus --config.file=etc/prometheus/prometheus.yml",
-        "needs Prometheus and never ends; run by tests/prometheus",
+        "needs Prometheus and never ends; run by tests/external/prometheus.sh",
     ),
     (
         "docker run -d --name leak --memory=256m -e MOCKSERVER_BOOT='{\"scenarios\": [{\"name\": \"memory_leaker\", \"params\": {\"leak_rate_mb\": 20}, \"when_ready\": true, \"after\": 10}]}' mockserver:latest",
@@ -87,7 +87,7 @@ pub(super) const NOT_RUN_HERE: &[(&str, &str)] = &[
     ),
     (
         "kubectl apply -k etc/kubernetes/overlays/good",
-        "needs a cluster; rendered, checked and run by tests/kubernetes, as are all the overlays",
+        "needs a cluster; rendered, checked and run by tests/external/kubernetes.sh, as are all the overlays",
     ),
     (
         "kubectl apply -k etc/kubernetes/overlays/never-ready",
@@ -115,7 +115,7 @@ pub(super) const NOT_RUN_HERE: &[(&str, &str)] = &[
     ),
     (
         "kubectl apply -k etc/kubernetes/every-pod",
-        "needs a cluster; its jobs are run by tests/kubernetes",
+        "needs a cluster; its jobs are run by tests/external/kubernetes.sh",
     ),
     (
         "kubectl create job --from=cronjob/mockserver-start start-1",
@@ -129,18 +129,21 @@ pub(super) const NOT_RUN_HERE: &[(&str, &str)] = &[
         "kubectl set env cronjob/mockserver-start PODS=mockserver-pods",
         "the same",
     ),
-    ("etc/ci/fault-injection", "needs the image; run by tests/ci"),
+    (
+        "etc/ci/fault-injection",
+        "needs the image; run by tests/external/ci.sh",
+    ),
     (
         "pip install chaostoolkit",
-        "installs a program; done by tests/chaostoolkit",
+        "installs a program; done by tests/external/chaostoolkit.sh",
     ),
     (
         "chaos run etc/chaostoolkit/failing-dependency.json",
-        "needs the Chaos Toolkit; run by tests/chaostoolkit",
+        "needs the Chaos Toolkit; run by tests/external/chaostoolkit.sh",
     ),
     (
         "docker run -p 8888:8888 -e MOCKSERVER_BOOT='{\"start_delay\": 20, \"ready_after\": 30}' mockserver:latest",
-        "needs the image; run by tests/container with other figures",
+        "needs the image; run by tests/external/container.sh with other figures",
     ),
     (
         "docker run -p 8888:8888 -e MOCKSERVER_BOOT='{\"crash_loop\": {\"boots\": 3, \"after\": 5}}' mockserver:latest",
