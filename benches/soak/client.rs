@@ -16,7 +16,7 @@ use crate::expectation::{Expectation, LEASES_S, Observed};
 use crate::halts::{Halts, Switch};
 use crate::params;
 use crate::report::Report;
-use crate::support::Daemon;
+use crate::support::{Daemon, start_path};
 
 /// How long a client waits for a route that a fault may delay, before it hangs up.
 const GIVE_UP: Duration = Duration::from_millis(500);
@@ -214,7 +214,7 @@ impl SoakClient {
     fn start(&mut self) {
         let (plugin, terms) = (self.any_scenario(), self.terms());
         let mut body = self.single(plugin, &terms);
-        let path = start_of(plugin.name());
+        let path = start_path(plugin.name());
         if self.rng.random_bool(0.1) {
             body["dry_run"] = true.into();
             body["duration"] = DRY_DURATION_S.into();
@@ -348,7 +348,7 @@ impl SoakClient {
         match self.rng.random_range(0..6_u32) {
             0 => {
                 let plugins: Vec<_> = scenarios::ALL.iter().filter(|p| p.ends_process()).collect();
-                let path = start_of(plugins.choose(&mut self.rng).unwrap().name());
+                let path = start_path(plugins.choose(&mut self.rng).unwrap().name());
                 self.post("a crash", &path, "{}", Expectation::Refused);
             }
             1 => {
@@ -356,12 +356,12 @@ impl SoakClient {
                 let path = if self.rng.random_bool(0.5) {
                     SET.to_owned()
                 } else {
-                    start_of(self.any_scenario().name())
+                    start_path(self.any_scenario().name())
                 };
                 self.post("a bad body", &path, body, Expectation::Refused);
             }
             2 => {
-                let path = start_of(self.any_scenario().name());
+                let path = start_path(self.any_scenario().name());
                 let body = "x".repeat(self.rng.random_range(65_537..200_000));
                 self.post("a huge body", &path, &body, Expectation::Refused);
             }
@@ -394,7 +394,7 @@ impl SoakClient {
             _ => {
                 let (plugin, terms) = (self.any_scenario(), self.terms());
                 let body = self.single(plugin, &terms);
-                (start_of(plugin.name()), body.to_string())
+                (start_path(plugin.name()), body.to_string())
             }
         };
         let request = format!(
@@ -443,10 +443,6 @@ impl SoakClient {
             format!("GET /api/v1/events/stream?since={since} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         self.send("an event stream", request.as_bytes());
     }
-}
-
-fn start_of(name: &str) -> String {
-    format!("/api/v1/scenarios/{name}/start")
 }
 
 fn agent() -> ureq::Agent {

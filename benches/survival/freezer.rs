@@ -1,4 +1,4 @@
-//! Stops single threads of a process with the kernel's freezer: blocked is what they are then.
+//! Blocks single threads of a process with the kernel's freezer.
 
 use std::fs;
 use std::io;

@@ -1,4 +1,4 @@
-//! Is there a way out of every fault? Starts the real binary, puts it under each of its own faults and
+//! Is there a way out of every fault? Starts the real binary, puts it under each of its faults and
 //! under all at once, and measures from outside how fast its admin listener answers, how fast a stop
 //! of all answers, and whether everything is released.
 //!

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     Answer, Daemon, PROBES, agent, assert_problem, connect_and_write, header_of, scenario_names,
-    send, send_raw,
+    send, send_raw, start_path,
 };
 
 const COMPOSITE: &str = "/api/v1/composite/start";
@@ -65,7 +65,7 @@ impl Busy {
 
     /// The same for a single start, and for a composite start with `params` in its second entry.
     fn invalid_params(&self, name: &str, params: &Value, pointers: &[&str]) {
-        self.invalid(&start_of(name), params, pointers);
+        self.invalid(&start_path(name), params, pointers);
         let good = if name == "crash" {
             "dependency"
         } else {
@@ -82,10 +82,6 @@ impl Busy {
         let within: Vec<&str> = within.iter().map(String::as_str).collect();
         self.invalid(COMPOSITE, &set, &within);
     }
-}
-
-fn start_of(name: &str) -> String {
-    format!("/api/v1/scenarios/{name}/start")
 }
 
 fn pointers_of(problem: &Value) -> Vec<String> {
@@ -214,7 +210,7 @@ fn a_duration_is_a_number_of_seconds_and_nothing_else() {
     let busy = Busy::start();
     for duration in [json!(-1), json!("5"), json!(null), json!(1e9), json!([1])] {
         let body = json!({ "duration": duration });
-        busy.invalid(&start_of("dependency"), &body, &["/duration"]);
+        busy.invalid(&start_path("dependency"), &body, &["/duration"]);
         let set = json!({ "scenarios": [{ "name": "dependency", "duration": duration }] });
         busy.invalid(COMPOSITE, &set, &["/scenarios/0/duration"]);
     }
@@ -224,7 +220,7 @@ fn a_duration_is_a_number_of_seconds_and_nothing_else() {
 fn all_bad_values_of_a_single_start_are_reported_at_once() {
     let busy = Busy::start();
     busy.invalid(
-        &start_of("health_check"),
+        &start_path("health_check"),
         &json!({
             "failure_mode": "never", "status_code": 200, "fail_rate": "half", "delay_ms": -5,
             "probes": ["live"], "duration": -1, "unknown": true,
@@ -316,7 +312,7 @@ fn two_parameters_that_exclude_each_other_are_refused_together() {
 #[test]
 fn a_body_that_is_not_an_object_is_refused_as_a_whole() {
     let busy = Busy::start();
-    for path in [start_of("dependency"), COMPOSITE.to_owned()] {
+    for path in [start_path("dependency"), COMPOSITE.to_owned()] {
         for body in ["[]", "null", "1", "\"x\"", "true", "[{\"name\":\"crash\"}]"] {
             let problem = busy.refused(&path, body, 422, "invalid-params");
             assert_eq!(pointers_of(&problem), [""]);
@@ -327,7 +323,7 @@ fn a_body_that_is_not_an_object_is_refused_as_a_whole() {
 #[test]
 fn a_body_that_is_not_json_is_refused_with_its_line_and_column() {
     let busy = Busy::start();
-    for path in [start_of("network_latency"), COMPOSITE.to_owned()] {
+    for path in [start_path("network_latency"), COMPOSITE.to_owned()] {
         for body in [
             "{",
             "latency_ms=5",
@@ -369,7 +365,7 @@ fn a_repeated_key_deep_in_a_set_is_refused() {
 #[test]
 fn a_body_that_is_not_utf_8_is_refused() {
     let busy = Busy::start();
-    for path in [start_of("dependency"), COMPOSITE.to_owned()] {
+    for path in [start_path("dependency"), COMPOSITE.to_owned()] {
         busy.refused(
             &path,
             b"{\"failure_type\": \"\xff\xfe\"}",
@@ -386,7 +382,7 @@ fn a_deeply_nested_body_is_refused() {
     for open in ["[", "{\"a\":", "{\"scenarios\":[{\"params\":"] {
         let body = open.repeat(60_000 / open.len());
         busy.refused(COMPOSITE, &body, 400, "malformed-body");
-        busy.refused(&start_of("dependency"), &body, 400, "malformed-body");
+        busy.refused(&start_path("dependency"), &body, 400, "malformed-body");
     }
 }
 
@@ -394,7 +390,7 @@ fn a_deeply_nested_body_is_refused() {
 fn a_body_of_ten_megabytes_is_refused_and_the_client_gets_the_answer() {
     let busy = Busy::start();
     let body = format!("{{\"a\": \"{}\"}}", "x".repeat(10_000_000));
-    for path in [start_of("dependency"), COMPOSITE.to_owned()] {
+    for path in [start_path("dependency"), COMPOSITE.to_owned()] {
         busy.refused(&path, &body, 413, "body-too-large");
     }
 }
@@ -428,7 +424,7 @@ fn a_chunked_body_has_the_same_size_limit() {
 #[test]
 fn a_body_of_the_largest_size_is_read() {
     let daemon = Daemon::start();
-    let path = start_of("dependency");
+    let path = start_path("dependency");
     let largest = 64 * 1024;
     let body = format!("{{{}}}", " ".repeat(largest - 2));
     assert_eq!(daemon.post(&path, &body).status, 200);
@@ -440,7 +436,7 @@ fn a_body_of_the_largest_size_is_read() {
 fn parameters_in_a_query_are_refused_and_nothing_is_started() {
     let busy = Busy::start();
     for path in [
-        format!("{}?dry_run=true", start_of("dependency")),
+        format!("{}?dry_run=true", start_path("dependency")),
         format!("{COMPOSITE}?duration=5"),
         "/api/v1/halt?x".to_owned(),
     ] {
@@ -693,7 +689,7 @@ fn whatever_is_posted_is_done_or_refused_as_a_problem() {
     let set = prop_oneof![words.any_set(), words.any_value()];
     let bodies = (words.any_name(), words.any_value(), set);
     proptest!(config, |((name, single, set) in bodies)| {
-        for (path, body) in [(start_of(&name), single), (COMPOSITE.to_owned(), set)] {
+        for (path, body) in [(start_path(&name), single), (COMPOSITE.to_owned(), set)] {
             let answer = client.post(&path, &body.to_string());
             if answer.status != 200 {
                 prop_assert!((400..500).contains(&answer.status), "{body}: {answer:?}");

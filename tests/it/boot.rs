@@ -284,7 +284,7 @@ fn scenarios_join_at_their_onset_and_those_that_wait_for_readiness_come_last() {
         ],
     }));
     let first = daemon.session();
-    eventually("all three run", || {
+    eventually("all three scenarios run", || {
         (daemon.session()["scenarios"].as_array().unwrap().len() == 3).then_some(())
     });
     assert_eq!(daemon.session()["session_id"], first["session_id"]);

@@ -110,7 +110,7 @@ fn a_thousand_incomplete_requests_disturb_no_other_client_and_time_out() {
 }
 
 #[test]
-fn a_body_that_does_not_come_is_given_up_with_408() {
+fn a_body_that_does_not_arrive_is_answered_with_408() {
     let daemon = Daemon::start();
     let begin = Instant::now();
     let request =
@@ -256,15 +256,13 @@ fn pipelined_garbage_is_refused_and_disturbs_no_other_client() {
 fn a_delayed_connection_with_two_requests_is_closed_once_its_client_hangs_up() {
     let daemon = Daemon::start();
     daemon.start_scenario("network_latency", json!({ "latency_ms": 600_000 }));
-    let delayed = || daemon.status("network_latency")["metrics"]["delayed_requests"].clone();
-    delayed();
+    // Opens the connection of the test itself.
+    daemon.session();
     let files = daemon.process().open_files();
     let mut all = held(daemon.service, 20, &GET.repeat(2));
     // One whose client waits stays open.
     all.append(&mut held(daemon.service, 1, &GET.repeat(2)));
-    eventually("all requests are delayed", || {
-        (delayed() == 21).then_some(())
-    });
+    daemon.wait_for_delayed_requests(21);
     let mut waiting = all.pop().unwrap();
     drop(all);
     let process = daemon.process();
@@ -306,10 +304,7 @@ fn a_stop_gets_through_while_all_other_connections_are_delayed() {
         .start();
     daemon.start_scenario("network_latency", json!({ "latency_ms": 600_000 }));
     let _waiting = held(daemon.service, 100, GET);
-    eventually("as many requests as possible are delayed", || {
-        let metrics = &daemon.status("network_latency")["metrics"];
-        (metrics["delayed_requests"].as_u64() >= Some(24)).then_some(())
-    });
+    daemon.wait_for_metric("network_latency", "delayed_requests", |n| n >= 24.0);
     assert_prompt("POST", daemon.service, "/api/v1/composite/stop", "");
 }
 

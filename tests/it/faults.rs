@@ -391,16 +391,14 @@ fn tasks_leak_at_their_rate() {
     let daemon = Daemon::start();
     let start = Instant::now();
     daemon.start_scenario("goroutine_leak", json!({ "goroutines_per_second": 1000 }));
-    let tasks = || daemon.status("goroutine_leak")["metrics"]["current_goroutines"].as_f64();
-    eventually("a thousand tasks", || {
-        tasks().filter(|tasks| *tasks >= 1000.0)
-    });
+    daemon.wait_for_metric("goroutine_leak", "current_goroutines", |n| n >= 1000.0);
     let took = start.elapsed();
     assert!(
         took >= Duration::from_millis(990),
         "1,000 tasks after {took:?}"
     );
-    let (now, due) = (tasks().unwrap(), start.elapsed().as_secs_f64() * 1000.0);
+    let now = daemon.wait_for_metric("goroutine_leak", "current_goroutines", |_| true);
+    let due = start.elapsed().as_secs_f64() * 1000.0;
     assert!(now <= due + 1.0, "{now} tasks when {due} were due");
 }
 
@@ -420,13 +418,10 @@ fn tasks_leak_up_to_the_requested_number_or_the_limit() {
         let daemon = Daemon::builder().file(yaml).start();
         let start = Instant::now();
         daemon.start_scenario("goroutine_leak", params);
-        let reached = |status: &Value| status["metrics"]["current_goroutines"] == 1234;
-        eventually("all the tasks", || {
-            reached(&daemon.status("goroutine_leak")).then_some(())
-        });
-        eventually("time for as many again", || {
+        daemon.wait_for_metric("goroutine_leak", "current_goroutines", |n| n == 1234.0);
+        eventually("there was time for as many tasks again", || {
             let status = daemon.status("goroutine_leak");
-            assert!(reached(&status), "{status}");
+            assert_eq!(status["metrics"]["current_goroutines"], 1234, "{status}");
             assert_eq!(status["effect"]["shortfall"], Value::Null, "{status}");
             (start.elapsed() >= Duration::from_millis(30)).then_some(())
         });

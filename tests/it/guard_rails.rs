@@ -33,7 +33,7 @@ const LIMITS: [(&str, &str, &str, &str); 12] = [
         r#"{ "cores": 0.01 }"#,
         r#"{ "cores": 0.11 }"#,
     ),
-    // What may be asked for in two units is limited in both.
+    // A resource with two units is limited in both.
     (
         "CpuPercent: 1",
         "cpu_burner",

@@ -1,4 +1,4 @@
-//! What happened and is kept: on disk, page by page, as a stream and as sessions.
+//! The ledger: on disk, page by page, as a stream and as sessions.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Write};
@@ -353,7 +353,7 @@ fn sessions_show_plan_and_measurement() {
 }
 
 #[test]
-fn sessions_come_as_a_table_too() {
+fn sessions_are_available_as_csv() {
     let daemon = Daemon::start();
     let [first, _] = two_sessions(&daemon);
     let path = format!("/api/v1/sessions/{}?format=csv", first.as_str().unwrap());

@@ -388,7 +388,7 @@ fn a_delayed_request_is_active_and_an_abandoned_one_is_counted() {
 }
 
 #[test]
-fn leaked_tasks_are_tasks_of_the_process_until_the_stop() {
+fn leaked_tasks_count_as_tasks_of_the_process_until_the_stop() {
     let daemon = Daemon::start();
     let tasks = || MetricsPage::admin(&daemon).value("tokio_num_alive_tasks");
     let (before, workers) = (

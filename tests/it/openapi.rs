@@ -6,7 +6,9 @@ use mockserver::plugin::Plugin;
 use mockserver::scenarios;
 use serde_json::{Map, Value, json};
 
-use crate::support::{Answer, Daemon, PROBES, agent, assert_problem, harmless, header_of, send};
+use crate::support::{
+    Answer, Daemon, PROBES, agent, assert_problem, harmless, header_of, send, start_path,
+};
 
 /// Documented answers that no request of these tests can cause, each with the reason.
 const OUT_OF_REACH: &[(&str, &str, &str)] = &[
@@ -201,10 +203,6 @@ fn end_of_type(uri: &Value) -> String {
     uri.rsplit(':').next().unwrap().to_owned()
 }
 
-fn start_of(name: &str) -> String {
-    format!("/api/v1/scenarios/{name}/start")
-}
-
 /// Provokes every refusal of a body that all POSTs share.
 fn refused_bodies(described: &mut Described, path: &str) {
     let large = format!("{{\"a\": \"{}\"}}", "x".repeat(70_000));
@@ -283,14 +281,14 @@ fn whole_set(described: &mut Described) {
 fn failing_service(described: &mut Described) {
     for status in [418, 503] {
         let fails = json!({ "status_code": status, "probes": ["health", "ready", "startup"] });
-        let started = described.post(&start_of("health_check"), fails);
+        let started = described.post(&start_path("health_check"), fails);
         assert_eq!(started.status, 200);
         for path in PROBES {
             assert_eq!(described.get(path).status, status);
         }
     }
     let fails = json!({ "failure_type": "error" });
-    let started = described.post(&start_of("dependency"), fails);
+    let started = described.post(&start_path("dependency"), fails);
     assert_eq!(started.status, 200);
     assert_eq!(described.get("/api/v1/mock-service").status, 500);
 }
@@ -299,12 +297,12 @@ fn failing_service(described: &mut Described) {
 fn guard_rails(described: &mut Described) {
     let renew = "/api/v1/composite/renew";
     let leased = json!({ "latency_ms": 1, "lease": 3600, "abort_when": { "achieved_above": {} } });
-    let started = described.post(&start_of("network_latency"), leased);
+    let started = described.post(&start_path("network_latency"), leased);
     assert_eq!(started.status, 200);
     refused_bodies(described, renew);
     assert_eq!(described.post(renew, json!({})).status, 200);
     let dry_run = json!({ "dry_run": true, "lease": 1 });
-    let planned = described.post(&start_of("crash"), dry_run);
+    let planned = described.post(&start_path("crash"), dry_run);
     assert_eq!(planned.body["status"], "dry_run");
     for path in ["/api/v1/halt", "/api/v1/rearm"] {
         refused_bodies(described, path);
@@ -314,7 +312,7 @@ fn guard_rails(described: &mut Described) {
     let session = described.get("/api/v1/composite/status").body;
     assert!(session["halted_since"].is_string());
     for plugin in scenarios::ALL {
-        let refused = described.post(&start_of(plugin.name()), harmless(*plugin));
+        let refused = described.post(&start_path(plugin.name()), harmless(*plugin));
         assert_eq!(refused.status, 409);
     }
     let set = json!({ "scenarios": [{ "name": "dependency" }] });
@@ -383,11 +381,11 @@ fn seen_under_limits() -> BTreeSet<Documented> {
         let only = format!("Limits: {{Scenarios: [{}]}}\n", one.name());
         let mut listed = Described::start(&only);
         let mut single = Described::start("Limits: {ConcurrentScenarios: 1}\n");
-        let started = single.post(&start_of(one.name()), harmless(one));
+        let started = single.post(&start_path(one.name()), harmless(one));
         assert_eq!(started.status, 200);
         let others = scenarios::ALL.iter();
         for other in others.filter(|plugin| plugin.name() != one.name()) {
-            let start = start_of(other.name());
+            let start = start_path(other.name());
             assert_eq!(listed.post(&start, harmless(*other)).status, 403);
             assert_eq!(single.post(&start, harmless(*other)).status, 409);
         }
@@ -625,7 +623,7 @@ fn assert_judged_alike(described: &Described, path: &str, body: &Value, is_valid
 fn the_schema_of_a_body_and_the_daemon_agree() {
     let described = Described::start("");
     for plugin in scenarios::ALL {
-        let start = start_of(plugin.name());
+        let start = start_path(plugin.name());
         assert_judged_alike(&described, &start, &harmless(*plugin), true);
         for (member, value, is_valid) in START_MEMBERS {
             let mut body = harmless(*plugin);

@@ -94,7 +94,7 @@ fn after_a_stop_threads_files_and_memory_are_back_where_they_were() {
 }
 
 #[test]
-fn each_scenario_alone_gives_back_its_threads_and_files() {
+fn each_scenario_alone_releases_its_threads_and_files() {
     let _turn = exclusive();
     let daemon = Daemon::start();
     run_everything(&daemon);

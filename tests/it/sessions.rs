@@ -281,7 +281,7 @@ fn a_single_run_ends_by_itself_after_its_duration_and_not_before() {
     daemon.start_scenario("dependency", json!({}));
     let start = Instant::now();
     daemon.start_scenario("health_check", json!({ "duration": 0.6 }));
-    eventually("the end of the run", || {
+    eventually("the run has ended", || {
         (daemon.get("/health").status == 200).then_some(())
     });
     assert!(start.elapsed() >= Duration::from_millis(600));
@@ -310,7 +310,7 @@ fn a_set_ends_as_a_whole_when_its_longest_duration_is_over() {
         expiries.iter().all(|expiry| *expiry == expiries[0]),
         "{expiries:?}"
     );
-    eventually("the end of the set", || {
+    eventually("the set has ended", || {
         let session = daemon.session();
         if session["status"] == "no active session" {
             return Some(());
@@ -518,7 +518,7 @@ fn a_failed_start_does_not_lengthen_its_set() {
         { "name": "disk_io", "duration": 3600 },
         { "name": "dependency", "duration": 0.3 },
     ]));
-    eventually("the end of the set", || {
+    eventually("the set has ended", || {
         (daemon.session()["status"] == "no active session").then_some(())
     });
 }

@@ -101,6 +101,11 @@ pub(crate) fn request(
     Answer::read(send(&agent(), method, to, path, body.as_bytes(), headers))
 }
 
+/// The route that starts one scenario.
+pub(crate) fn start_path(name: &str) -> String {
+    format!("/api/v1/scenarios/{name}/start")
+}
+
 /// Opens a connection, writes `bytes` as they are and leaves it open.
 pub(crate) fn connect_and_write(to: SocketAddr, bytes: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(to).unwrap_or_else(|error| panic!("{to}: {error}"));

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::client::{Answer, Client, agent, send};
+use super::client::{Answer, Client, agent, send, start_path};
 use super::proc::{ChildGuard, Process};
 use super::{PATIENCE, eventually};
 
@@ -240,7 +240,7 @@ impl Daemon {
 
     /// Asks for the start of one scenario, whatever the answer.
     pub(crate) fn try_start(&self, name: &str, body: Value) -> Answer {
-        self.post(&format!("/api/v1/scenarios/{name}/start"), body.to_string())
+        self.post(&start_path(name), body.to_string())
     }
 
     /// Starts one scenario and returns the report.

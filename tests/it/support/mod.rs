@@ -12,7 +12,7 @@ use std::time::Duration;
 
 pub(crate) use assert::{assert_problem, eventually, exclusive};
 pub(crate) use client::{
-    Answer, Client, agent, connect_and_write, header_of, request, send, send_raw,
+    Answer, Client, agent, connect_and_write, header_of, request, send, send_raw, start_path,
 };
 pub(crate) use daemon::{Daemon, free_port};
 pub(crate) use ledger::{event_labels, events_on_disk, find_event};
