@@ -85,10 +85,7 @@ impl Trial<'_> {
                 achieved += &format!(", {unanswered} requests never answered");
             }
         }
-        table.line(
-            &[&during, "everything is released", &achieved, "1 s"],
-            released,
-        );
+        table.line(&[&during, "everything is back", &achieved, "1 s"], released);
 
         if self.service_answers {
             let (held, during) = put_on(subject);

@@ -1,6 +1,8 @@
 //! The OpenAPI description beside what the daemon does.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use mockserver::plugin::Plugin;
 use mockserver::scenarios;
@@ -41,6 +43,8 @@ const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 struct Described {
     daemon: Daemon,
     document: Value,
+    /// By schema: compiling one takes longer than all requests that use it.
+    validators: RefCell<HashMap<String, Arc<jsonschema::Validator>>>,
     seen: BTreeSet<Documented>,
 }
 
@@ -54,6 +58,7 @@ impl Described {
         Self {
             daemon,
             document,
+            validators: RefCell::default(),
             seen: BTreeSet::new(),
         }
     }
@@ -142,14 +147,18 @@ impl Described {
         assert!(errors.is_empty(), "{place}: {errors:?}");
     }
 
-    fn validator(&self, schema: &Value) -> jsonschema::Validator {
-        let whole = json!({
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
-            "components": self.document["components"],
-            "allOf": [schema],
-        });
-        let options = jsonschema::options().should_validate_formats(true);
-        options.build(&whole).unwrap()
+    fn validator(&self, schema: &Value) -> Arc<jsonschema::Validator> {
+        let compile = || {
+            let whole = json!({
+                "$schema": "https://json-schema.org/draft/2020-12/schema",
+                "components": self.document["components"],
+                "allOf": [schema],
+            });
+            let options = jsonschema::options().should_validate_formats(true);
+            Arc::new(options.build(&whole).unwrap())
+        };
+        let mut validators = self.validators.borrow_mut();
+        Arc::clone(validators.entry(schema.to_string()).or_insert_with(compile))
     }
 
     /// Each operation: path, method in capitals, and its description.
