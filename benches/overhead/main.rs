@@ -75,12 +75,12 @@ fn serve_bare() {
     });
 }
 
-struct Bare {
+struct BareServer {
     _child: ChildGuard,
     address: SocketAddr,
 }
 
-impl Bare {
+impl BareServer {
     fn start() -> Self {
         let own = std::env::current_exe().unwrap();
         let mut child = Command::new(own)
@@ -126,7 +126,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn requests(table: &mut Table) {
-    let (bare, daemon) = (Bare::start(), Daemon::start());
+    let (bare, daemon) = (BareServer::start(), Daemon::start());
     let (mut rates, mut tails, mut ratios) = (Vec::new(), (Vec::new(), Vec::new()), Vec::new());
     for round in 0..ROUNDS {
         // Alternating, because the speed of the machine drifts.

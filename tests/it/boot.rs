@@ -15,14 +15,14 @@ use crate::support::{ChildGuard, Daemon, PATIENCE, events_on_disk, eventually, f
 const PROFILE: &str = "MOCKSERVER_BOOT";
 
 /// A daemon that need not come up; dropping it ends the process.
-struct Bare {
+struct RawDaemon {
     child: ChildGuard,
     folder: Arc<TempDir>,
     port: u16,
     began: Instant,
 }
 
-impl Bare {
+impl RawDaemon {
     fn start(profile: &Value) -> Self {
         Self::start_in(Arc::new(TempDir::new().unwrap()), profile)
     }
@@ -85,7 +85,7 @@ fn daemon(profile: &Value) -> Daemon {
 
 #[test]
 fn a_slow_start_listens_late_and_a_signal_ends_it_with_zero() {
-    let mut slow = Bare::start(&json!({ "start_delay": 3 }));
+    let mut slow = RawDaemon::start(&json!({ "start_delay": 3 }));
     slow.wait_for_sigterm_handler();
     assert!(!slow.listens());
     eventually("the daemon listens", || slow.listens().then_some(()));
@@ -93,7 +93,7 @@ fn a_slow_start_listens_late_and_a_signal_ends_it_with_zero() {
     slow.child.signal(Signal::TERM);
     assert_eq!(slow.child.ended().code(), Some(0));
 
-    let mut slower = Bare::start(&json!({ "start_delay": 3600 }));
+    let mut slower = RawDaemon::start(&json!({ "start_delay": 3600 }));
     slower.wait_for_sigterm_handler();
     let signalled = Instant::now();
     slower.child.signal(Signal::TERM);
@@ -105,7 +105,7 @@ fn a_slow_start_listens_late_and_a_signal_ends_it_with_zero() {
 fn a_failed_start_logs_its_error_and_exits_with_its_code() {
     let message = "Fatal: no license";
     let profile = json!({ "fail": { "after": 0.3, "exit_code": 78, "message": message } });
-    let mut failing = Bare::start(&profile);
+    let mut failing = RawDaemon::start(&profile);
     while failing.child.try_wait().unwrap().is_none() {
         assert!(!failing.listens());
         assert!(failing.began.elapsed() < PATIENCE);
@@ -127,7 +127,7 @@ fn a_failed_start_logs_its_error_and_exits_with_its_code() {
 
 #[test]
 fn a_process_that_hangs_neither_listens_nor_handles_signals() {
-    let mut hung = Bare::start(&json!({ "hang": true }));
+    let mut hung = RawDaemon::start(&json!({ "hang": true }));
     let mut head = [0; 1];
     let output = hung.child.stdout.as_mut().unwrap();
     output.read_exact(&mut head).unwrap();
@@ -203,7 +203,7 @@ fn a_crash_loop_counts_its_boots_and_heals() {
     let profile = json!({ "crash_loop": { "boots": 2, "after": 0.2, "exit_code": 9 } });
     let folder = Arc::new(TempDir::new().unwrap());
     for boot in 1..=2 {
-        let mut crashing = Bare::start_in(folder.clone(), &profile);
+        let mut crashing = RawDaemon::start_in(folder.clone(), &profile);
         assert_eq!(crashing.child.ended().code(), Some(9), "boot {boot}");
         let log = crashing.log();
         let counted = log.iter().find(|line| line["of"] == 2);
@@ -212,7 +212,7 @@ fn a_crash_loop_counts_its_boots_and_heals() {
         let boots = crashing.events_of("boot");
         assert_eq!(boots.last().unwrap()["boot"]["crashing_boot"], boot);
     }
-    let mut healed = Bare::start_in(folder, &profile);
+    let mut healed = RawDaemon::start_in(folder, &profile);
     eventually("the healed daemon listens", || {
         healed.listens().then_some(())
     });
@@ -229,7 +229,7 @@ fn a_crash_loop_counts_its_boots_and_heals() {
 fn a_crash_loop_that_cannot_count_does_not_start() {
     let folder = TempDir::new().unwrap();
     std::fs::write(folder.path().join("data"), "in the way").unwrap();
-    let mut uncounted = Bare::start_in(Arc::new(folder), &json!({ "crash_loop": {} }));
+    let mut uncounted = RawDaemon::start_in(Arc::new(folder), &json!({ "crash_loop": {} }));
     assert_eq!(uncounted.child.ended().code(), Some(1));
     let mut stderr = String::new();
     let pipe = uncounted.child.stderr.as_mut().unwrap();
