@@ -1,15 +1,16 @@
-//! `cpu_burner`: the process's own CPU clock against the target, on the machine and in containers.
+//! `cpu_burner`: the CPU clock of the process against the target, on the machine and in containers.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::common::{Daemon, Process};
 use crate::container::{self, Container};
 use crate::load::Load;
 use crate::proc;
 use crate::row::Row;
+use crate::support::Daemon;
+use crate::support::proc::Process;
 use crate::table::Table;
 
 const TARGETS: &[u32] = &[1, 5, 10, 25, 50, 75, 80, 90, 95, 100];
@@ -20,8 +21,8 @@ const SIDE_BY_SIDE: u32 = 50;
 const START: &str = "/api/v1/scenarios/cpu_burner/start";
 const STOP: &str = "/api/v1/composite/stop";
 
-/// A daemon of which the CPU use is measured.
-struct Subject<'a> {
+/// A daemon whose CPU use is measured.
+struct MeasuredDaemon<'a> {
     name: String,
     process: Process,
     cores: f64,
@@ -31,43 +32,37 @@ struct Subject<'a> {
 pub(crate) fn measure(table: &mut Table) {
     let daemon = Daemon::start();
     let post = |path: &str, body: &Value| drop(daemon.admin_post(path, body.to_string()));
-    let subjects = [Subject {
+    let daemons = [MeasuredDaemon {
         name: "machine".to_owned(),
         process: daemon.process(),
         cores: proc::machine_cores(),
         post: &post,
     }];
     for target in TARGETS {
-        one_target(table, &subjects, *target);
+        one_target(table, &daemons, *target);
         stress_ng(table, *target);
     }
     drop(daemon);
-
-    if let Some(why) = container::missing() {
-        table.note(format!("cpu in containers: {why}"));
-        return;
+    match container::missing() {
+        Some(why) => table.note(format!("cpu in containers: {why}")),
+        None => in_containers(table),
     }
-    let limit = |quota: &&str| {
-        (
-            quota.parse::<f64>().expect("a number"),
-            format!("--cpus={quota}"),
-        )
-    };
-    let quotas = QUOTAS
-        .iter()
-        .map(limit)
-        .filter(|(cores, _)| *cores <= proc::machine_cores());
+}
+
+fn in_containers(table: &mut Table) {
+    let quotas = QUOTAS.iter().map(|quota| quota.parse::<f64>().unwrap());
     let containers: Vec<(f64, Container)> = quotas
-        .map(|(cores, flag)| (cores, Container::start(&[&flag])))
+        .filter(|cores| *cores <= proc::machine_cores())
+        .map(|cores| (cores, Container::start(&[&format!("--cpus={cores}")])))
         .collect();
     let posts: Vec<_> = containers
         .iter()
         .map(|(_, container)| |path: &str, body: &Value| drop(container.post(path, body)))
         .collect();
-    let subjects: Vec<Subject<'_>> = containers
+    let daemons: Vec<MeasuredDaemon<'_>> = containers
         .iter()
         .zip(&posts)
-        .map(|((cores, container), post)| Subject {
+        .map(|((cores, container), post)| MeasuredDaemon {
             name: format!("{cores} CPU container"),
             process: container.process,
             cores: *cores,
@@ -76,88 +71,96 @@ pub(crate) fn measure(table: &mut Table) {
         .collect();
     for target in TARGETS {
         if *target <= SIDE_BY_SIDE {
-            one_target(table, &subjects, *target);
+            one_target(table, &daemons, *target);
             continue;
         }
-        let (small, large) = subjects.split_at(subjects.len() - 1);
+        let (small, large) = daemons.split_at(daemons.len() - 1);
         one_target(table, small, *target);
         one_target(table, large, *target);
     }
 }
 
-/// Holds all subjects at `target` percent for ten seconds, counted from the moment the start answers.
-fn one_target(table: &mut Table, subjects: &[Subject<'_>], target: u32) {
-    for subject in subjects {
-        (subject.post)(START, &json!({ "target_percent": target }));
+/// The CPU clock of a daemon at moments of a run at one target.
+#[derive(Default)]
+struct CpuMarks {
+    /// At the answer to the start, and after each second of the run.
+    running: Vec<(Instant, Duration)>,
+    /// CPU time in the 200 ms after the stop.
+    idle: Duration,
+}
+
+/// Holds all daemons at `target` percent for ten seconds, counted from the answer to the start.
+fn one_target(table: &mut Table, daemons: &[MeasuredDaemon<'_>], target: u32) {
+    for daemon in daemons {
+        (daemon.post)(START, &json!({ "target_percent": target }));
     }
     let started = Instant::now();
-    let mut marks: Vec<Vec<(Instant, Duration)>> = vec![Vec::new(); subjects.len()];
+    let mut marks: Vec<CpuMarks> = daemons.iter().map(|_| CpuMarks::default()).collect();
     for second in 0..=WINDOWS {
         proc::sleep_until(started + Duration::from_secs(second as u64));
-        for (subject, marks) in subjects.iter().zip(&mut marks) {
-            marks.push((Instant::now(), subject.process.live_cpu()));
+        for (daemon, marks) in daemons.iter().zip(&mut marks) {
+            marks
+                .running
+                .push((Instant::now(), daemon.process.live_cpu()));
         }
     }
-    for subject in subjects {
-        (subject.post)(STOP, &json!({}));
+    for daemon in daemons {
+        (daemon.post)(STOP, &json!({}));
     }
-    let stopped: Vec<_> = subjects
-        .iter()
-        .map(|subject| subject.process.live_cpu())
-        .collect();
-    let stopped_at = Instant::now();
-    proc::sleep_until(stopped_at + Duration::from_millis(200));
-    for ((subject, marks), stopped) in subjects.iter().zip(marks).zip(stopped) {
-        let percent = |a: (Instant, Duration), b: (Instant, Duration)| {
-            let cpu = b.1.saturating_sub(a.1).as_secs_f64();
-            cpu / (b.0 - a.0).as_secs_f64() / subject.cores * 100.0
-        };
-        let mean = percent(marks[0], marks[WINDOWS]);
-        let off = |achieved: f64| achieved - f64::from(target);
-        let windows = marks.windows(2).map(|pair| off(percent(pair[0], pair[1])));
-        let worst = windows.fold(
-            0.0,
-            |worst: f64, x| if x.abs() > worst.abs() { x } else { worst },
-        );
-        // After the stop: CPU used in the 200 ms that the process has to come to rest.
-        let idle = subject
-            .process
-            .live_cpu()
-            .saturating_sub(stopped)
-            .as_secs_f64()
-            / 0.2;
-        let full = target == 100;
-        table.row(Row {
-            what: &format!("CPU, {}: mean of 10 s", subject.name),
-            asked: format!("{target} %"),
-            achieved: format!("{mean:.2} %"),
-            error: format!("{:+.2}", off(mean)),
-            bar: if full { "at least 99" } else { "±0.2" },
-            held: if full {
-                mean >= 99.0
-            } else {
-                off(mean).abs() <= 0.2
-            },
-        });
-        table.row(Row {
-            what: &format!(
-                "CPU, {}: worst of its 1 s windows; idle 200 ms after",
-                subject.name
-            ),
-            asked: format!("{target} %"),
-            achieved: format!(
-                "{:.2} %; {:.1} % idle",
-                f64::from(target) + worst,
-                idle * 100.0
-            ),
-            error: format!("{worst:+.2}"),
-            bar: "±1; below 2 % of a core",
-            held: worst.abs() <= 1.0 && idle < 0.02,
-        });
+    let clocks = daemons.iter().map(|daemon| daemon.process.live_cpu());
+    let stopped: Vec<Duration> = clocks.collect();
+    proc::sleep_until(Instant::now() + Duration::from_millis(200));
+    for ((daemon, mut marks), stopped) in daemons.iter().zip(marks).zip(stopped) {
+        marks.idle = daemon.process.live_cpu().saturating_sub(stopped);
+        rows_of(table, daemon, target, &marks);
     }
 }
 
-/// stress-ng at the same target, for comparison; it has no bar to hold here.
+fn rows_of(table: &mut Table, daemon: &MeasuredDaemon<'_>, target: u32, marks: &CpuMarks) {
+    let percent = |a: (Instant, Duration), b: (Instant, Duration)| {
+        let cpu = b.1.saturating_sub(a.1).as_secs_f64();
+        cpu / (b.0 - a.0).as_secs_f64() / daemon.cores * 100.0
+    };
+    let off = |achieved: f64| achieved - f64::from(target);
+    let mean = percent(marks.running[0], marks.running[WINDOWS]);
+    let windows = marks.running.windows(2);
+    let worst = windows
+        .map(|pair| off(percent(pair[0], pair[1])))
+        .fold(
+            0.0,
+            |worst: f64, x| {
+                if x.abs() > worst.abs() { x } else { worst }
+            },
+        );
+    let idle = marks.idle.as_secs_f64() / 0.2;
+    let (bar, held) = match target {
+        100 => ("at least 99", mean >= 99.0),
+        _ => ("±0.2", off(mean).abs() <= 0.2),
+    };
+    let name = &daemon.name;
+    table.row(Row {
+        what: &format!("CPU, {name}: mean of 10 s"),
+        asked: format!("{target} %"),
+        achieved: format!("{mean:.2} %"),
+        error: format!("{:+.2}", off(mean)),
+        bar,
+        held,
+    });
+    table.row(Row {
+        what: &format!("CPU, {name}: worst of its 1 s windows; idle 200 ms after"),
+        asked: format!("{target} %"),
+        achieved: format!(
+            "{:.2} %; {:.1} % idle",
+            f64::from(target) + worst,
+            idle * 100.0
+        ),
+        error: format!("{worst:+.2}"),
+        bar: "±1; below 2 % of a core",
+        held: worst.abs() <= 1.0 && idle < 0.02,
+    });
+}
+
+/// stress-ng at the same target, for comparison; it has no bar.
 fn stress_ng(table: &mut Table, target: u32) {
     let cpus = (proc::machine_cores() as u32).to_string();
     let load = target.to_string();
@@ -180,8 +183,7 @@ fn stress_ng(table: &mut Table, target: u32) {
         let list = format!("/proc/{0}/task/{0}/children", child.id());
         let text = std::fs::read_to_string(list).unwrap_or_default();
         let pids = text.split_whitespace().filter_map(|pid| pid.parse().ok());
-        pids.map(|pid| Process::of(pid).live_cpu())
-            .sum::<Duration>()
+        pids.map(|pid| Process(pid).live_cpu()).sum::<Duration>()
     };
     let started = Instant::now();
     proc::sleep_until(started + Duration::from_millis(700));
@@ -203,7 +205,7 @@ fn stress_ng(table: &mut Table, target: u32) {
 /// The target holds while the process serves requests, and the admin listener answers at full load.
 pub(crate) fn measure_under_load(table: &mut Table) {
     let daemon = Daemon::start();
-    daemon.started("cpu_burner", json!({ "target_percent": 50 }));
+    daemon.start_scenario("cpu_burner", json!({ "target_percent": 50 }));
     let load = Load {
         address: daemon.service,
         path: "/health",
@@ -242,9 +244,7 @@ pub(crate) fn measure_under_load(table: &mut Table) {
     let end = Instant::now() + Duration::from_secs(10);
     while Instant::now() < end {
         let asked = Instant::now();
-        container
-            .get("/api/v1/composite/status")
-            .expect("an answer");
+        container.get("/api/v1/composite/status").unwrap();
         took.push(asked.elapsed());
         proc::sleep_until(asked + Duration::from_millis(10));
     }

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::common::Daemon;
 use crate::proc;
 use crate::row::Row;
+use crate::support::Daemon;
 use crate::table::Table;
 
 const RATES: &[f64] = &[1.0, 20.0, 100.0];
@@ -14,15 +14,17 @@ const MIB: f64 = 1_048_576.0;
 
 pub(crate) fn measure(table: &mut Table) {
     // On the disk that the build is on: a memory file system would take anything.
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     for rate in RATES {
-        one_rate(table, *rate, folder.path().to_str().expect("a path"));
+        one_rate(table, *rate, folder.path().to_str().unwrap());
     }
 }
 
 fn one_rate(table: &mut Table, rate: f64, data_dir: &str) {
-    let daemon = Daemon::start_with("", &[("MOCKSERVER_DATA_DIR", data_dir)]);
-    daemon.started("disk_io", json!({ "write_rate_mb": rate }));
+    let daemon = Daemon::builder()
+        .env("MOCKSERVER_DATA_DIR", data_dir)
+        .start();
+    daemon.start_scenario("disk_io", json!({ "write_rate_mb": rate }));
     proc::sleep_until(Instant::now() + Duration::from_secs(1));
     let start = (Instant::now(), daemon.process().written_bytes());
     let (mut last, mut fastest) = (start, 0.0_f64);

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::common::Daemon;
-use crate::load::{Done, Load};
+use crate::load::{Load, LoadResult};
 use crate::row::Row;
+use crate::support::Daemon;
 use crate::table::Table;
 
 const LATENCIES_MS: &[u32] = &[1, 5, 20, 100, 500];
@@ -24,14 +24,14 @@ pub(crate) fn measure(table: &mut Table) {
             per_second: 1000,
         };
         let quiet = load.run(WINDOW);
-        daemon.started("network_latency", json!({ "latency_ms": latency }));
+        daemon.start_scenario("network_latency", json!({ "latency_ms": latency }));
         let late = load.run(WINDOW);
         daemon.stop_all();
         row(table, f64::from(*latency), &quiet, &late);
     }
 }
 
-fn row(table: &mut Table, asked: f64, quiet: &Done, late: &Done) {
+fn row(table: &mut Table, asked: f64, quiet: &LoadResult, late: &LoadResult) {
     let above = |share: f64| late.at(share) - quiet.at(share) - asked;
     let (least, median, tail) = (late.at(0.0), above(0.5), above(0.99));
     table.row(Row {

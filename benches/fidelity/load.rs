@@ -1,4 +1,4 @@
-//! A load generator: many kept-alive connections, each asking at its own even pace.
+//! A load generator: many keep-alive connections, each with an even rate of requests.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -9,22 +9,22 @@ use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// What to ask, how often, and over how many connections.
+/// What to request, how often, and over how many connections.
 pub(crate) struct Load {
     pub(crate) address: SocketAddr,
     pub(crate) path: &'static str,
     pub(crate) connections: u32,
-    /// Over all connections; a connection that waits for an answer falls behind.
+    /// Over all connections; one that waits for an answer falls behind.
     pub(crate) per_second: u32,
 }
 
-/// The times of all answers, sorted.
-pub(crate) struct Done {
+/// The response times, sorted.
+pub(crate) struct LoadResult {
     took: Vec<Duration>,
     within: Duration,
 }
 
-impl Done {
+impl LoadResult {
     pub(crate) fn per_second(&self) -> f64 {
         self.took.len() as f64 / self.within.as_secs_f64()
     }
@@ -37,13 +37,13 @@ impl Done {
 }
 
 impl Load {
-    pub(crate) fn run(&self, within: Duration) -> Done {
+    pub(crate) fn run(&self, within: Duration) -> LoadResult {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
-        let mut took = runtime.expect("a runtime").block_on(self.all(within));
+        let mut took = runtime.unwrap().block_on(self.all(within));
         took.sort_unstable();
-        Done { took, within }
+        LoadResult { took, within }
     }
 
     async fn all(&self, within: Duration) -> Vec<Duration> {
@@ -69,10 +69,10 @@ struct Connection {
 
 impl Connection {
     async fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.expect("a connection");
-        stream.set_nodelay(true).expect("no delay");
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
-        let (sender, driver) = handshake.await.expect("a handshake");
+        let (sender, driver) = handshake.await.unwrap();
         Self {
             sender,
             driver: tokio::spawn(driver),
@@ -94,13 +94,8 @@ impl Connection {
                 .header("host", "test")
                 .body(Empty::new());
             let asked = Instant::now();
-            let answer = self.sender.send_request(request.expect("a request")).await;
-            answer
-                .expect("an answer")
-                .into_body()
-                .collect()
-                .await
-                .expect("a body");
+            let answer = self.sender.send_request(request.unwrap()).await;
+            answer.unwrap().into_body().collect().await.unwrap();
             took.push(asked.elapsed());
             next = (next + every).max(Instant::now());
         }

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::common::{Daemon, eventually};
 use crate::container::{self, Container};
 use crate::proc;
 use crate::row::Row;
+use crate::support::{Daemon, eventually};
 use crate::table::Table;
 
 /// Rates in MiB/s, with the target that gives a few seconds of growth.
@@ -26,11 +26,11 @@ fn growth(table: &mut Table, rate: f64, target: f64) {
     let daemon = warm_daemon();
     let base = daemon.process().resident_mb();
     let from = Instant::now();
-    daemon.started(
+    daemon.start_scenario(
         "memory_leaker",
         json!({ "target_mb": target, "leak_rate_mb": rate }),
     );
-    // The run began between the question and the answer.
+    // The run began between the request and the answer.
     let (earliest, latest) = (from, Instant::now());
     let mut worst = 0.0_f64;
     let mut held = true;
@@ -75,17 +75,14 @@ fn growth(table: &mut Table, rate: f64, target: f64) {
     });
 }
 
-/// A daemon that has leaked before: the code and the buffers of a first run are not the leak's.
+/// A daemon that has leaked before: a first run loads code and buffers, which are not part of the leak.
 fn warm_daemon() -> Daemon {
     let daemon = Daemon::start();
-    daemon.started(
+    daemon.start_scenario(
         "memory_leaker",
         json!({ "target_mb": 1, "leak_rate_mb": 1000 }),
     );
-    eventually("the first leak is full", || {
-        let current = daemon.status("memory_leaker")["metrics"]["current_mb"].as_f64();
-        (current >= Some(1.0)).then_some(())
-    });
+    daemon.wait_for_metric("memory_leaker", "current_mb", |mb| mb >= 1.0);
     daemon.stop_all();
     daemon
 }
@@ -93,14 +90,11 @@ fn warm_daemon() -> Daemon {
 fn given_back(table: &mut Table, mb: u32, within: Duration) {
     let daemon = Daemon::start();
     let base = daemon.process().resident_mb();
-    daemon.started(
+    daemon.start_scenario(
         "memory_leaker",
         json!({ "target_mb": mb, "leak_rate_mb": 65536 }),
     );
-    eventually("all of it is resident", || {
-        let current = daemon.status("memory_leaker")["metrics"]["current_mb"].as_f64();
-        (current >= Some(f64::from(mb))).then_some(())
-    });
+    daemon.wait_for_metric("memory_leaker", "current_mb", |now| now >= f64::from(mb));
     let peak = daemon.process().resident_mb() - base;
     let from = Instant::now();
     daemon.stop_all();

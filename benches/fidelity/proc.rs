@@ -1,8 +1,8 @@
-//! The clock, the machine, and a quick look at a process.
+//! The clock, the machine, and a cheap look at a process.
 
 use std::time::Instant;
 
-/// Sleeps until `deadline`: waits out a measured window.
+/// Sleeps until `deadline`, the end of a measured window.
 pub(crate) fn sleep_until(deadline: Instant) {
     std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
 }
@@ -12,12 +12,12 @@ pub(crate) fn machine_cores() -> f64 {
     std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64)
 }
 
-/// Resident memory in MiB, read in no time however much it is; a quarter of a MiB off at most.
+/// Resident memory in MiB, cheap to read at any size; off by a quarter of a MiB at most.
 pub(crate) fn resident_mb_quickly(pid: u32) -> f64 {
     let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
     let pages = statm
         .split_whitespace()
         .nth(1)
         .and_then(|pages| pages.parse::<f64>().ok());
-    pages.expect("resident pages") * 4096.0 / 1_048_576.0
+    pages.unwrap() * 4096.0 / 1_048_576.0
 }

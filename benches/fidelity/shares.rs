@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use crate::common::Daemon;
 use crate::row::Row;
+use crate::support::Daemon;
 use crate::table::Table;
 
 const PROBES: u32 = 10_000;
@@ -14,7 +14,7 @@ pub(crate) fn measure(table: &mut Table) {
     let daemon = Daemon::start();
     for rate in [0.05, 0.3, 0.5] {
         let body = json!({ "failure_mode": "intermittent", "fail_rate": rate });
-        daemon.started("health_check", body);
+        daemon.start_scenario("health_check", body);
         let failed = (0..PROBES)
             .filter(|_| daemon.get("/health").status == 503)
             .count();

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use crate::common::{Daemon, eventually};
 use crate::proc;
 use crate::row::Row;
+use crate::support::Daemon;
 use crate::table::Table;
 
 const MILLION: f64 = 1_000_000.0;
@@ -14,14 +14,11 @@ const MILLION: f64 = 1_000_000.0;
 pub(crate) fn measure(table: &mut Table) {
     let daemon = Daemon::start();
     let base = daemon.process().resident_mb();
-    daemon.started(
+    daemon.start_scenario(
         "goroutine_leak",
         json!({ "goroutines_per_second": 1_000_000 }),
     );
-    let count = eventually("a million tasks", || {
-        let count = daemon.status("goroutine_leak")["metrics"]["current_goroutines"].as_f64()?;
-        (count >= MILLION).then_some(count)
-    });
+    let count = daemon.wait_for_metric("goroutine_leak", "current_goroutines", |n| n >= MILLION);
     let grown = daemon.process().resident_mb() - base;
     let count_after = daemon.status("goroutine_leak")["metrics"]["current_goroutines"].as_f64();
     let bytes = grown * 1_048_576.0 / count_after.unwrap_or(count);
@@ -51,7 +48,7 @@ pub(crate) fn measure(table: &mut Table) {
 /// The count against the schedule at a moderate rate.
 fn steady(table: &mut Table, daemon: &Daemon) {
     let from = Instant::now();
-    daemon.started("goroutine_leak", json!({ "goroutines_per_second": 1000 }));
+    daemon.start_scenario("goroutine_leak", json!({ "goroutines_per_second": 1000 }));
     let started = Instant::now();
     proc::sleep_until(started + std::time::Duration::from_secs(3));
     let asked_at = Instant::now();

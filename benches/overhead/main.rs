@@ -1,7 +1,7 @@
-//! What the machinery for faults costs while no fault runs.
+//! The cost of the machinery for faults while no fault runs.
 //!
-//! Requests a second and p99 of `/health` against one bare axum route in a process of the same shape,
-//! in turn; and what the idle daemon takes: memory, time to the first answer, size. Needs wrk.
+//! Requests a second and p99 of `/health` against one bare axum route in a process of the same shape, in turn; and the
+//! memory, the time to the first answer and the size of the idle daemon. Needs wrk.
 //!
 //! ```text
 //! cargo bench --bench overhead              everything
@@ -10,27 +10,33 @@
 //!
 //! Groups: `requests`, `idle`, `start-up`, `scrape`, `ledger`, `size`.
 
-#[path = "../../tests/it/common.rs"]
-#[expect(dead_code, reason = "the tests use more of it")]
-mod common;
+#![expect(
+    clippy::unwrap_used,
+    reason = "a benchmark that cannot go on panics, with its line"
+)]
+
 #[path = "../shared/groups.rs"]
 mod groups;
 #[path = "../shared/row.rs"]
 mod row;
+
+#[path = "../../tests/it/support/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "the tests use more of it")]
+mod support;
 #[path = "../shared/table.rs"]
 mod table;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use axum::routing::get;
 use axum::{Json, Router};
-use common::Daemon;
 use groups::Group;
 use row::Row;
 use serde_json::json;
+use support::{ChildGuard, Daemon, UNUSABLE_DATA_DIR};
 use table::Table;
 
 const BARE: &str = "bare-server";
@@ -53,51 +59,42 @@ fn main() -> ExitCode {
     groups::run(row::COLUMNS, GROUPS)
 }
 
-/// One route, no layers; otherwise as the daemon: workers of a multi-thread runtime, no delay.
+/// One route without layers; otherwise like the daemon: workers of a multi-thread runtime, TCP_NODELAY.
 fn serve_bare() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
-    runtime.expect("a runtime").block_on(async {
+    runtime.unwrap().block_on(async {
         use axum::serve::ListenerExt;
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a port");
-        println!("{}", listener.local_addr().expect("its address"));
-        let listener = listener.tap_io(|stream| stream.set_nodelay(true).expect("no delay"));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        println!("{}", listener.local_addr().unwrap());
+        let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
         let health = || async { Json(json!({ "status": "healthy" })) };
         let router = Router::new().route("/health", get(health));
-        axum::serve(listener, router).await.expect("it serves");
+        axum::serve(listener, router).await.unwrap();
     });
 }
 
-struct Bare {
-    child: Child,
+struct BareServer {
+    _child: ChildGuard,
     address: SocketAddr,
 }
 
-impl Bare {
+impl BareServer {
     fn start() -> Self {
-        let own = std::env::current_exe().expect("this binary");
+        let own = std::env::current_exe().unwrap();
         let mut child = Command::new(own)
             .arg(BARE)
             .stdout(Stdio::piped())
             .spawn()
-            .expect("a process");
+            .unwrap();
         let mut line = String::new();
-        let mut output = BufReader::new(child.stdout.take().expect("its output"));
-        output.read_line(&mut line).expect("its address");
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        output.read_line(&mut line).unwrap();
         Self {
-            child,
-            address: line.trim().parse().expect("an address"),
+            _child: ChildGuard(child),
+            address: line.trim().parse().unwrap(),
         }
-    }
-}
-
-impl Drop for Bare {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
     }
 }
 
@@ -129,10 +126,10 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn requests(table: &mut Table) {
-    let (bare, daemon) = (Bare::start(), Daemon::start());
+    let (bare, daemon) = (BareServer::start(), Daemon::start());
     let (mut rates, mut tails, mut ratios) = (Vec::new(), (Vec::new(), Vec::new()), Vec::new());
     for round in 0..ROUNDS {
-        // In turn, and each first in every other round: the machine's speed drifts.
+        // Alternating, because the speed of the machine drifts.
         let pair = if round % 2 == 0 {
             wrk(bare.address).zip(wrk(daemon.service))
         } else {
@@ -166,7 +163,7 @@ fn requests(table: &mut Table) {
         asked: format!("{theirs:.2} ms"),
         achieved: format!("{ours:.2} ms"),
         error: format!("{:+.2} ms", ours - theirs),
-        bar: "told",
+        bar: "none",
         held: true,
     });
 }
@@ -186,9 +183,9 @@ fn idle(table: &mut Table) {
 }
 
 fn start_up(table: &mut Table) {
-    let port = common::free_port();
-    let agent = common::agent();
-    let folder = tempfile::tempdir().expect("a folder");
+    let port = support::free_port();
+    let agent = support::agent();
+    let folder = tempfile::tempdir().unwrap();
     let mut took = Vec::new();
     for _ in 0..ROUNDS {
         let started = Instant::now();
@@ -204,7 +201,7 @@ fn start_up(table: &mut Table) {
             ])
             .env("MOCKSERVER_ADMIN_PORT", "0")
             .spawn()
-            .expect("a process");
+            .unwrap();
         while agent
             .get(format!("http://127.0.0.1:{port}/health"))
             .call()
@@ -247,25 +244,25 @@ fn scrape(table: &mut Table) {
     });
 }
 
-/// A start writes one batch of events and syncs it; the same without a disk, and the bare write and sync
-/// of as many bytes beside it.
+/// A start writes one batch of events and syncs it; beside it the same without a disk, and a bare write and sync of as
+/// many bytes.
 fn ledger(table: &mut Table) {
     const STARTS: usize = 100;
     let start = |daemon: &Daemon| {
-        // Apart from each other, as people's are: a disk in full swing syncs quicker.
+        // Apart from each other, as real ones are: a busy disk syncs quicker.
         std::thread::sleep(Duration::from_millis(20));
         let started = Instant::now();
         daemon.admin_post("/api/v1/scenarios/dependency/start", "");
         started.elapsed().as_secs_f64() * 1000.0
     };
-    let in_memory = Daemon::start_with("DataDir: mockserver.yaml\n", &[]);
+    let in_memory = Daemon::builder().file(UNUSABLE_DATA_DIR).start();
     let on_disk = Daemon::start();
-    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    let mut file = tempfile::NamedTempFile::new().unwrap();
     let mut bare = || {
         std::thread::sleep(Duration::from_millis(20));
         let started = Instant::now();
-        file.write_all(&[b'x'; 1000]).expect("room");
-        file.as_file().sync_data().expect("a sync");
+        file.write_all(&[b'x'; 1000]).unwrap();
+        file.as_file().sync_data().unwrap();
         started.elapsed().as_secs_f64() * 1000.0
     };
     let (mut without, mut with, mut syncs) = (Vec::new(), Vec::new(), Vec::new());

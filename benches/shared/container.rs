@@ -5,7 +5,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::common::{Answer, Process, agent, answer, eventually, free_port};
+use crate::support::proc::Process;
+use crate::support::{Answer, agent, eventually, free_port};
 
 const IMAGE: &str = "debian:bookworm-slim";
 
@@ -17,11 +18,11 @@ pub(crate) struct Container {
     agent: ureq::Agent,
 }
 
-/// Why no container can be had, if so.
+/// Why no container can run here, if so.
 pub(crate) fn missing() -> Option<String> {
     match podman(&["image", "exists", IMAGE]) {
         Ok(_) => None,
-        Err(_) => Some(format!("podman with the image {IMAGE} is not there")),
+        Err(_) => Some(format!("podman or its image {IMAGE} is missing")),
     }
 }
 
@@ -44,9 +45,9 @@ impl Container {
         args.extend(["--env", "MOCKSERVER_PORT=0"]);
         args.extend(limits);
         args.extend([IMAGE, "/mockserver"]);
-        let id = podman(&args).expect("a container");
-        let pid = podman(&["inspect", "--format", "{{.State.Pid}}", &id]).expect("its process");
-        let process = Process::of(pid.parse().expect("a number"));
+        let id = podman(&args).unwrap();
+        let pid = podman(&["inspect", "--format", "{{.State.Pid}}", &id]).unwrap();
+        let process = Process(pid.parse().unwrap());
         let container = Self {
             process,
             id,
@@ -62,12 +63,7 @@ impl Container {
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
         let url = format!("http://{}{path}", self.admin);
-        answer(
-            self.agent
-                .post(url)
-                .send(body.to_string())
-                .expect("an answer"),
-        )
+        Answer::read(self.agent.post(url).send(body.to_string()).unwrap())
     }
 
     pub(crate) fn get(&self, path: &str) -> Option<Answer> {
@@ -75,17 +71,17 @@ impl Container {
             .get(format!("http://{}{path}", self.admin))
             .call()
             .ok()
-            .map(answer)
+            .map(Answer::read)
     }
 
-    /// The exit code and whether the kernel killed it for its memory, once it has ended.
+    /// Once it has ended: the exit code, and whether the kernel killed it for its memory.
     pub(crate) fn ended(&self) -> Option<(i64, bool)> {
         let format = "{{.State.Running}} {{.State.ExitCode}} {{.State.OOMKilled}}";
-        let state = podman(&["inspect", "--format", format, &self.id]).expect("its state");
+        let state = podman(&["inspect", "--format", format, &self.id]).unwrap();
         let [running, code, oom] = state.split(' ').collect::<Vec<_>>()[..] else {
             return None;
         };
-        (running == "false").then(|| (code.parse().expect("a number"), oom == "true"))
+        (running == "false").then(|| (code.parse().unwrap(), oom == "true"))
     }
 }
 
@@ -96,7 +92,7 @@ impl Drop for Container {
 }
 
 fn podman(args: &[&str]) -> Result<String, String> {
-    // A container that is killed for its memory leaves a mark in the folder it was started from.
+    // A container that the kernel kills for its memory leaves a file in its working folder.
     let output = Command::new("podman")
         .args(args)
         .current_dir(std::env::temp_dir())

@@ -6,9 +6,9 @@ use crate::table::{Column, Table};
 
 pub(crate) type Group = (&'static str, fn(&mut Table));
 
-/// Measures what is wanted into one table; the exit code tells whether a bar was missed.
+/// Measures the selected groups into one table; the exit code is 1 if a bar was missed.
 pub(crate) fn run(columns: &[Column], groups: &[Group]) -> ExitCode {
-    // Cargo adds --bench of its own.
+    // Cargo adds --bench.
     let words: Vec<String> = std::env::args()
         .skip(1)
         .filter(|arg| !arg.starts_with('-'))

@@ -1,4 +1,4 @@
-//! A row of what was asked and what was achieved, and its columns.
+//! A row of asked and achieved, and its columns.
 
 use crate::table::{Column, Table};
 

@@ -10,14 +10,14 @@ pub(crate) struct Table {
     notes: Vec<String>,
 }
 
-/// A column's name; figures stand to the right.
+/// The name of a column; figures are right-aligned.
 pub(crate) enum Column {
     Words(&'static str),
     Figures(&'static str),
 }
 
 impl Table {
-    /// Prints the head; a last column tells whether each bar held.
+    /// Prints the head; the last column shows whether each bar held.
     pub(crate) fn begin(columns: &[Column]) -> Self {
         let (names, rules): (Vec<_>, Vec<_>) = columns
             .iter()
@@ -44,7 +44,7 @@ impl Table {
         self.missed += usize::from(!held);
     }
 
-    /// Something that was not measured, and why.
+    /// Records what was not measured, and why.
     pub(crate) fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
     }

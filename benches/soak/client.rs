@@ -1,40 +1,39 @@
-//! One client: it does what comes to its mind, and judges each answer.
+//! One client: it does random things and judges each answer.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use mockserver::plugin::Plugin;
+use mockserver::scenarios;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
-use crate::common::Daemon;
-use crate::figures::Figures;
+use crate::expectation::{Expectation, LEASES_S, Observed};
 use crate::halts::{Halts, Switch};
-use crate::right::{Given, LEASES_S, Right};
+use crate::params;
+use crate::report::Report;
+use crate::support::{Daemon, start_path};
 
-/// How long a client waits for a route that a fault may hold up, before it hangs up.
+/// How long a client waits for a route that a fault may delay, before it hangs up.
 const GIVE_UP: Duration = Duration::from_millis(500);
-/// How long it waits for a start or a stop, which are never held up.
+/// How long it waits for a start or a stop, which no fault delays.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The longest pause between two things that it does, in ms.
+/// The longest pause between two actions, in ms.
 const PAUSE_MS: u64 = 20;
-/// Only what is not to be done has such a duration, in seconds: none of it may be in the ledger.
+/// The duration of dry runs only, in seconds: the ledger must not contain it.
 pub(crate) const DRY_DURATION_S: f64 = 1000.0;
 
-/// What the daemon may be asked to start.
-pub(crate) const SCENARIOS: &[&str] = &[
-    "cpu_burner",
-    "memory_leaker",
-    "network_latency",
-    "health_check",
-    "goroutine_leak",
-    "disk_io",
-    "dependency",
-];
-/// What tells and changes nothing.
+/// The scenarios that clients start: all that leave the process alive.
+pub(crate) fn startable() -> Vec<&'static dyn Plugin> {
+    let plugins = scenarios::ALL.iter().copied();
+    plugins.filter(|plugin| !plugin.ends_process()).collect()
+}
+
+/// Routes that change nothing.
 const READS: &[&str] = &[
     "/api/v1/scenarios",
     "/api/v1/scenarios/disk_io",
@@ -46,15 +45,15 @@ const READS: &[&str] = &[
     "/openapi.json",
     "/docs",
 ];
-/// What faults answer in the handlers' place.
-const VICTIMS: &[&str] = &["/health", "/ready", "/healthz", "/livez", "/readyz", MOCK];
+/// Routes that faults answer instead of their handlers.
+const FAULTY: &[&str] = &["/health", "/ready", "/healthz", "/livez", "/readyz", MOCK];
 pub(crate) const MOCK: &str = "/api/v1/mock-service";
 const SET: &str = "/api/v1/composite/start";
 const STOP_ALL: &str = "/api/v1/composite/stop";
 const RENEW: &str = "/api/v1/composite/renew";
 const HALT: &str = "/api/v1/halt";
 const REARM: &str = "/api/v1/rearm";
-/// Not HTTP, or hardly.
+/// Bytes that are not HTTP, or malformed HTTP.
 const GARBAGE: &[&[u8]] = &[
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -64,7 +63,7 @@ const GARBAGE: &[&[u8]] = &[
     b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /health HTTP/1.1\r\nHo",
     b"\0\0\0\0",
 ];
-/// Bodies that are refused wherever they are posted.
+/// Bodies that every POST refuses.
 const BAD_BODIES: &[&str] = &[
     "{",
     "[]",
@@ -82,32 +81,34 @@ const BAD_BODIES: &[&str] = &[
     "\u{feff}{}",
 ];
 
-pub(crate) struct Client {
+pub(crate) struct SoakClient {
     service: SocketAddr,
     admin: SocketAddr,
     rng: SmallRng,
-    figures: Arc<Mutex<Figures>>,
+    startable: Vec<&'static dyn Plugin>,
+    report: Arc<Mutex<Report>>,
     halts: Arc<Mutex<Halts>>,
     agent: ureq::Agent,
-    /// Sent half of a request and wait for nothing; closed at the end of a round.
+    /// Connections without a complete request, closed at the end of a round.
     idle: Vec<TcpStream>,
-    /// The latest session that this client began or joined.
+    /// The latest session that this client started or joined.
     session: u64,
 }
 
-impl Client {
+impl SoakClient {
     pub(crate) fn new(
         daemon: &Daemon,
         seed: u64,
         number: u64,
-        figures: &Arc<Mutex<Figures>>,
+        report: &Arc<Mutex<Report>>,
         halts: &Arc<Mutex<Halts>>,
     ) -> Self {
         Self {
             service: daemon.service,
             admin: daemon.admin,
             rng: SmallRng::seed_from_u64(seed.wrapping_add(number << 32)),
-            figures: Arc::clone(figures),
+            startable: startable(),
+            report: Arc::clone(report),
             halts: Arc::clone(halts),
             agent: agent(),
             idle: Vec::new(),
@@ -115,7 +116,7 @@ impl Client {
         }
     }
 
-    /// Does one thing after the other until `end`, then closes every connection.
+    /// Acts until `end`, then closes every connection.
     pub(crate) fn act_until(&mut self, end: Instant) {
         while Instant::now() < end {
             self.act();
@@ -130,55 +131,29 @@ impl Client {
         match self.rng.random_range(0..100_u32) {
             0..12 => self.start(),
             12..17 => {
-                let path = format!("/api/v1/scenarios/{}/stop", self.any_scenario());
-                self.post("a stop", &path, "", Right::Done);
+                let path = format!("/api/v1/scenarios/{}/stop", self.any_scenario().name());
+                self.post("a stop", &path, "", Expectation::Done);
             }
             17..22 => self.start_set(),
-            22..24 => self.post("a stop of all", STOP_ALL, "{}", Right::Done),
+            22..24 => self.post("a stop of all", STOP_ALL, "{}", Expectation::Done),
             24..25 => self.switch(Switch::Halt),
             25..30 => self.switch(Switch::Rearm),
-            30..34 => self.post("a renewal", RENEW, "{}", Right::Renewed),
-            34..50 => self.get("a read", READS, Right::Done),
-            50..68 => self.get("a victim", VICTIMS, Right::Faulted),
-            68..82 => self.be_bad(),
+            30..34 => self.post("a renewal", RENEW, "{}", Expectation::Renewed),
+            34..50 => self.get("a read", READS, Expectation::Done),
+            50..68 => self.get("a faulty route", FAULTY, Expectation::Faulted),
+            68..82 => self.send_bad_request(),
             82..97 => self.hang_up(),
             _ => self.read_stream(),
         }
     }
 
-    // === Good requests ===
+    // === Valid requests ===
 
-    fn any_scenario(&mut self) -> &'static str {
-        SCENARIOS.choose(&mut self.rng).expect("there are some")
+    fn any_scenario(&mut self) -> &'static dyn Plugin {
+        *self.startable.choose(&mut self.rng).unwrap()
     }
 
-    /// Parameters that load the machine a little and hold something of everything.
-    fn params(&mut self, name: &str) -> Value {
-        let rng = &mut self.rng;
-        match name {
-            "cpu_burner" => json!({ "target_percent": rng.random_range(0..=30) }),
-            "memory_leaker" => json!({
-                "target_mb": rng.random_range(1..=32), "leak_rate_mb": rng.random_range(1..=500),
-            }),
-            "network_latency" => {
-                let long = rng.random_bool(0.2);
-                json!({ "latency_ms": if long { 60_000 } else { rng.random_range(0..=50) } })
-            }
-            "health_check" => {
-                let modes = ["always", "intermittent", "delayed"];
-                let mode = modes.choose(rng).expect("there are some");
-                json!({ "failure_mode": mode, "status_code": rng.random_range(400..=599) })
-            }
-            "goroutine_leak" => json!({ "goroutines_per_second": rng.random_range(1..=20_000) }),
-            "disk_io" => json!({ "write_rate_mb": rng.random_range(1..=8) }),
-            _ => {
-                let types = ["timeout", "error", "slow"];
-                json!({ "failure_type": types.choose(rng).expect("there are some") })
-            }
-        }
-    }
-
-    /// Often until stopped, else less than a round.
+    /// Mostly none, else less than a round.
     fn duration(&mut self) -> Option<Value> {
         let timed = self.rng.random_bool(0.4);
         timed.then(|| self.rng.random_range(0.01..2.0).into())
@@ -186,11 +161,16 @@ impl Client {
 
     fn set(&mut self) -> Value {
         let many = self.rng.random_range(1..=4);
-        let names: Vec<&str> = SCENARIOS.sample(&mut self.rng, many).copied().collect();
-        let entries: Vec<Value> = names
+        let plugins: Vec<_> = self
+            .startable
+            .sample(&mut self.rng, many)
+            .copied()
+            .collect();
+        let entries: Vec<Value> = plugins
             .into_iter()
-            .map(|name| {
-                let mut entry = json!({ "name": name, "params": self.params(name) });
+            .map(|plugin| {
+                let params = params::random(plugin, &mut self.rng);
+                let mut entry = json!({ "name": plugin.name(), "params": params });
                 if let Some(duration) = self.duration() {
                     entry["duration"] = duration;
                 }
@@ -202,77 +182,75 @@ impl Client {
         set
     }
 
-    /// Whether the session ends by itself, and when: often not, sometimes soon.
+    /// Conditions under which the session ends: often none.
     fn terms(&mut self) -> Value {
         let mut terms = json!({});
+        let watched = self.any_scenario().name();
         let rng = &mut self.rng;
         if rng.random_bool(0.2) {
-            let lease = LEASES_S.choose(rng).expect("there are some");
+            let lease = LEASES_S.choose(rng).unwrap();
             terms["lease"] = (*lease).into();
         }
         if rng.random_bool(0.2) {
-            let measures = [
+            let conditions = [
                 json!({ "memory_available_below_mb": 1.0 }),
                 json!({ "memory_available_below_mb": 1e9 }),
                 json!({ "probe_failing_for_s": 0.0 }),
                 json!({ "probe_failing_for_s": 0.5 }),
-                json!({ "achieved_above": { "goroutine_leak": 1000.0, "memory_leaker": 8.0 } }),
+                json!({ "achieved_above": { watched: rng.random_range(0.0..10.0) } }),
             ];
-            let measure = measures.choose(rng).expect("there are some");
-            terms["abort_when"] = measure.clone();
+            terms["abort_when"] = conditions.choose(rng).unwrap().clone();
         }
         terms
     }
 
-    /// The body of a start of `name` alone, under `terms`.
-    fn alone(&mut self, name: &str, terms: &Value) -> Value {
-        let mut body = self.params(name);
-        for (key, value) in terms.as_object().into_iter().flatten() {
-            body[key] = value.clone();
-        }
-        body
+    /// The body of a single start, under `terms`.
+    fn single(&mut self, plugin: &dyn Plugin, terms: &Value) -> Value {
+        let mut body = params::random(plugin, &mut self.rng);
+        body.extend(terms.as_object().cloned().unwrap_or_default());
+        body.into()
     }
 
     fn start(&mut self) {
-        let (name, terms) = (self.any_scenario(), self.terms());
-        let mut body = self.alone(name, &terms);
+        let (plugin, terms) = (self.any_scenario(), self.terms());
+        let mut body = self.single(plugin, &terms);
+        let path = start_path(plugin.name());
         if self.rng.random_bool(0.1) {
             body["dry_run"] = true.into();
             body["duration"] = DRY_DURATION_S.into();
             let mut set = terms;
-            set["scenarios"] = json!([{ "name": name }]);
-            let right = Right::Planned(set);
-            self.post("a dry run", &start_of(name), &body.to_string(), right);
+            set["scenarios"] = json!([{ "name": plugin.name() }]);
+            let planned = Expectation::Planned(set);
+            self.post("a dry run", &path, &body.to_string(), planned);
             return;
         }
         if let Some(duration) = self.duration() {
             body["duration"] = duration;
         }
-        let body = body.to_string();
-        self.post("a start", &start_of(name), &body, Right::Started);
+        self.post("a start", &path, &body.to_string(), Expectation::Started);
     }
 
     fn start_set(&mut self) {
         let mut set = self.set();
         if self.rng.random_bool(0.1) {
             set["dry_run"] = true.into();
-            // The longest, which is that of all.
+            // The longest duration is that of all.
             set["scenarios"][0]["duration"] = DRY_DURATION_S.into();
             let body = set.to_string();
-            self.post("a set's dry run", SET, &body, Right::Planned(set));
+            self.post("a set's dry run", SET, &body, Expectation::Planned(set));
             return;
         }
-        self.post("a set's start", SET, &set.to_string(), Right::Started);
+        self.post("a set's start", SET, &set.to_string(), Expectation::Started);
     }
 
     fn switch(&mut self, switch: Switch) {
-        let (what, path, right) = match switch {
-            Switch::Halt => ("a halt", HALT, Right::Halted),
-            Switch::Rearm => ("a rearm", REARM, Right::Armed),
+        let (what, path, expected) = match switch {
+            Switch::Halt => ("a halt", HALT, Expectation::Halted),
+            Switch::Rearm => ("a rearm", REARM, Expectation::Armed),
         };
-        let number = self.halts.lock().expect("no panic").sends(switch);
-        self.post(what, path, "{}", right);
-        self.halts.lock().expect("no panic").answered(number);
+        let number = self.halts.lock().unwrap().sends(switch);
+        self.post(what, path, "{}", expected);
+        self.halts.lock().unwrap().answered(number);
     }
 
     fn any_listener(&mut self) -> SocketAddr {
@@ -283,15 +261,15 @@ impl Client {
         }
     }
 
-    fn get(&mut self, what: &'static str, paths: &[&str], right: Right) {
-        let path = paths.choose(&mut self.rng).expect("there are some");
+    fn get(&mut self, what: &'static str, paths: &[&str], expected: Expectation) {
+        let path = paths.choose(&mut self.rng).unwrap();
         let to = self.any_listener();
-        self.ask(what, "GET", to, path, "", right);
+        self.ask(what, "GET", to, path, "", expected);
     }
 
-    fn post(&mut self, what: &'static str, path: &str, body: &str, right: Right) {
+    fn post(&mut self, what: &'static str, path: &str, body: &str, expected: Expectation) {
         let to = self.any_listener();
-        self.ask(what, "POST", to, path, body, right);
+        self.ask(what, "POST", to, path, body, expected);
     }
 
     /// Sends one request and judges the answer.
@@ -302,16 +280,16 @@ impl Client {
         to: SocketAddr,
         path: &str,
         body: &str,
-        right: Right,
+        expected: Expectation,
     ) {
-        // A fault may hold up whatever the service listener is asked, but for its POSTs.
+        // A fault may delay every request on the service listener but POSTs.
         let may_wait = method != "POST" && to == self.service;
         let patience = if may_wait { GIVE_UP } else { PATIENCE };
         let request = http::Request::builder()
             .method(method)
             .uri(format!("http://{to}{path}"))
             .body(body.to_owned())
-            .expect("a request");
+            .unwrap();
         let sent = Instant::now();
         let request = self.agent.configure_request(request);
         let request = request.timeout_global(Some(patience)).build();
@@ -320,33 +298,35 @@ impl Client {
             Ok((answer.status().as_u16(), text))
         });
         let asked = || format!("{method} {path} {body}");
-        let halt = self.halts.lock().expect("no panic").since(sent);
-        let mut figures = self.figures.lock().expect("no panic");
+        let halt = self.halts.lock().unwrap().since(sent);
+        let mut report = self.report.lock().unwrap();
         match read {
             Ok((status, text)) => {
-                match right {
-                    Right::Faulted if status != 200 => figures.did(what, "as a fault wants"),
-                    _ => figures.did(what, status.to_string()),
+                match expected {
+                    Expectation::Faulted if status != 200 => {
+                        report.did(what, "answered by a fault")
+                    }
+                    _ => report.did(what, status.to_string()),
                 }
-                let given = Given {
+                let observed = Observed {
                     path,
                     on_service: to == self.service,
                     status,
                     text: &text,
                     halt,
                 };
-                if !right.fits(&given) {
-                    figures.fault(format!("{}: answered {status} {text}", asked()));
+                if !expected.matches(&observed) {
+                    report.failure(format!("{}: answered {status} {text}", asked()));
                 }
-                drop(figures);
+                drop(report);
                 self.follow_session(&text);
             }
-            Err(ureq::Error::Timeout(_)) if may_wait => figures.did(what, "gave up"),
-            Err(error) => figures.fault(format!("{}: {error}", asked())),
+            Err(ureq::Error::Timeout(_)) if may_wait => report.did(what, "gave up"),
+            Err(error) => report.failure(format!("{}: {error}", asked())),
         }
     }
 
-    /// The sessions that one client is told of come one after the other.
+    /// Checks that the sessions that one client sees have increasing numbers.
     fn follow_session(&mut self, text: &str) {
         let report: Value = serde_json::from_str(text).unwrap_or_default();
         let id = report["session_id"].as_str();
@@ -356,30 +336,34 @@ impl Client {
             return;
         };
         if number < self.session {
-            let fault = format!("after session {} comes {number}", self.session);
-            self.figures.lock().expect("no panic").fault(fault);
+            let failure = format!("session {number} comes after {}", self.session);
+            self.report.lock().unwrap().failure(failure);
         }
         self.session = number;
     }
 
-    // === Bad ones ===
+    // === Invalid requests ===
 
-    fn be_bad(&mut self) {
+    fn send_bad_request(&mut self) {
         match self.rng.random_range(0..6_u32) {
-            0 => self.post("a crash", &start_of("crash"), "{}", Right::Refused),
+            0 => {
+                let plugins: Vec<_> = scenarios::ALL.iter().filter(|p| p.ends_process()).collect();
+                let path = start_path(plugins.choose(&mut self.rng).unwrap().name());
+                self.post("a crash", &path, "{}", Expectation::Refused);
+            }
             1 => {
-                let body = *BAD_BODIES.choose(&mut self.rng).expect("there are some");
+                let body = *BAD_BODIES.choose(&mut self.rng).unwrap();
                 let path = if self.rng.random_bool(0.5) {
                     SET.to_owned()
                 } else {
-                    start_of(self.any_scenario())
+                    start_path(self.any_scenario().name())
                 };
-                self.post("a bad body", &path, body, Right::Refused);
+                self.post("a bad body", &path, body, Expectation::Refused);
             }
             2 => {
-                let path = start_of(self.any_scenario());
+                let path = start_path(self.any_scenario().name());
                 let body = "x".repeat(self.rng.random_range(65_537..200_000));
-                self.post("a huge body", &path, &body, Right::Refused);
+                self.post("a huge body", &path, &body, Expectation::Refused);
             }
             3 => {
                 let paths = [
@@ -387,11 +371,16 @@ impl Client {
                     "/api/v1/scenarios/none/status",
                     "/api/v1/events?x=1",
                 ];
-                self.get("a bad path", &paths, Right::Refused);
+                self.get("a bad path", &paths, Expectation::Refused);
             }
-            4 => self.post("a wrong method", "/api/v1/scenarios", "{}", Right::Refused),
+            4 => self.post(
+                "a wrong method",
+                "/api/v1/scenarios",
+                "{}",
+                Expectation::Refused,
+            ),
             _ => {
-                let bytes = *GARBAGE.choose(&mut self.rng).expect("there are some");
+                let bytes = *GARBAGE.choose(&mut self.rng).unwrap();
                 self.send("garbage", bytes);
             }
         }
@@ -403,9 +392,9 @@ impl Client {
             0 => (SET.to_owned(), self.set().to_string()),
             1 => (STOP_ALL.to_owned(), "{}".to_owned()),
             _ => {
-                let name = self.any_scenario();
-                let terms = self.terms();
-                (start_of(name), self.alone(name, &terms).to_string())
+                let (plugin, terms) = (self.any_scenario(), self.terms());
+                let body = self.single(plugin, &terms);
+                (start_path(plugin.name()), body.to_string())
             }
         };
         let request = format!(
@@ -431,20 +420,20 @@ impl Client {
             Ok(stream)
         });
         let outcome = match (sent, how) {
-            // Refused and closed before all was sent.
+            // The daemon closed the connection before all was sent.
             (Err(error), _) => error.kind().to_string(),
             (Ok(_), 0) => "at once".to_owned(),
             (Ok(mut stream), 1) => {
-                // Whatever comes or does not come is right.
+                // There may be an answer or none.
                 drop(stream.read(&mut [0; 64]));
-                "after a look".to_owned()
+                "after a read".to_owned()
             }
             (Ok(stream), _) => {
                 self.idle.push(stream);
                 "at the end of the round".to_owned()
             }
         };
-        self.figures.lock().expect("no panic").did(what, outcome);
+        self.report.lock().unwrap().did(what, outcome);
     }
 
     /// Reads a few events of the stream, then hangs up.
@@ -454,10 +443,6 @@ impl Client {
             format!("GET /api/v1/events/stream?since={since} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         self.send("an event stream", request.as_bytes());
     }
-}
-
-fn start_of(name: &str) -> String {
-    format!("/api/v1/scenarios/{name}/start")
 }
 
 fn agent() -> ureq::Agent {

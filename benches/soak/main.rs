@@ -1,48 +1,52 @@
-//! Do clients who do anything at all ever leave something behind? Thirty-two of them start, stop,
-//! replace, halt, ask, hang up and send nonsense, in rounds. After each round everything is stopped and
-//! the daemon must hold exactly what it held at the beginning. Each answer must be one that is right in
-//! a state in which the daemon may have been.
+//! Do clients that do anything at all leave something behind? Thirty-two of them start, stop, replace, halt, read, hang up
+//! and send garbage, in rounds. After each round everything is stopped and the daemon must hold exactly what it held at
+//! the beginning. Each answer must be correct in a state that the daemon may have been in.
 //!
 //! ```text
 //! cargo bench --bench soak                                      a minute
 //! cargo bench --bench soak -- --seconds 3600 --seed 7           an hour, with the choices of seed 7
 //! ```
 //!
-//! The seed is printed; it settles what each client chooses, not how the clients interleave. The daemon
-//! is configured to refuse `crash`, which is meant to end it. The exit code tells whether all held.
+//! The seed is printed; it determines what each client chooses, not how the clients interleave. The daemon is configured
+//! to refuse scenarios that end it. The exit code is 0 if every check passed.
 
-#[path = "../../tests/it/common.rs"]
-#[expect(dead_code, reason = "the tests use more of it")]
-mod common;
+#![expect(
+    clippy::unwrap_used,
+    reason = "a benchmark that cannot go on panics, with its line"
+)]
+#[path = "../../tests/it/support/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "the tests use more of it")]
+mod support;
 
-mod census;
 mod client;
-mod figures;
+mod expectation;
+mod footprint;
+mod guard_rails;
 mod halts;
 mod history;
-mod rails;
-mod right;
+mod params;
+mod report;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use census::Footprint;
-use client::{Client, SCENARIOS};
-use common::Daemon;
-use figures::Figures;
+use client::{SoakClient, startable};
+use footprint::Footprint;
 use halts::Halts;
 use history::History;
+use report::Report;
+use support::Daemon;
 
 const CLIENTS: u64 = 32;
-/// How long the clients go on before everything is stopped and counted.
+/// How long the clients act before everything is stopped and counted.
 const ROUND: Duration = Duration::from_secs(4);
-/// How long the kernel and the connections' tasks may take to be gone after a stop has answered.
-const BOOKKEEPING: Duration = Duration::from_secs(2);
+/// How long the kernel and the tasks of connections may take to end after a stop has answered.
+const CLEANUP: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
-    let (length, seed) = match wanted(std::env::args().skip(1)) {
-        Ok(wanted) => wanted,
+    let (length, seed) = match options(std::env::args().skip(1)) {
+        Ok(options) => options,
         Err(message) => {
             eprintln!("{message}");
             return ExitCode::from(64);
@@ -57,10 +61,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// How long, and with which seed.
-fn wanted(args: impl Iterator<Item = String>) -> Result<(Duration, Option<u64>), String> {
+/// The duration and the seed of the command line.
+fn options(args: impl Iterator<Item = String>) -> Result<(Duration, Option<u64>), String> {
     let (mut length, mut seed) = (Duration::from_secs(60), None);
-    // Cargo adds --bench of its own.
+    // Cargo adds --bench.
     let mut args = args.filter(|arg| arg != "--bench");
     while let Some(flag) = args.next() {
         let number = args.next().and_then(|text| text.parse().ok());
@@ -75,47 +79,47 @@ fn wanted(args: impl Iterator<Item = String>) -> Result<(Duration, Option<u64>),
 
 struct Soak {
     daemon: Daemon,
-    clients: Vec<Client>,
-    figures: Arc<Mutex<Figures>>,
+    clients: Vec<SoakClient>,
+    report: Arc<Mutex<Report>>,
     halts: Arc<Mutex<Halts>>,
     history: History,
 }
 
 impl Soak {
     fn begin(seed: u64) -> Self {
-        // The crash is left out by the daemon's configuration; that the clients ask for it shows it.
-        let allowed = format!("Limits: {{Scenarios: [{}]}}\n", SCENARIOS.join(", "));
-        let daemon = Daemon::start_with(&allowed, &[]);
-        let (figures, halts) = (Arc::default(), Arc::default());
-        let client = |number| Client::new(&daemon, seed, number, &figures, &halts);
+        let names: Vec<&str> = startable().iter().map(|plugin| plugin.name()).collect();
+        let allowed = format!("Limits: {{Scenarios: [{}]}}\n", names.join(", "));
+        let daemon = Daemon::builder().file(&allowed).start();
+        let (report, halts) = (Arc::default(), Arc::default());
+        let client = |number| SoakClient::new(&daemon, seed, number, &report, &halts);
         Self {
             clients: (0..CLIENTS).map(client).collect(),
             daemon,
-            figures,
+            report,
             halts,
             history: History::default(),
         }
     }
 
     fn run(mut self, length: Duration) -> Result<(), ()> {
-        // The first round makes what a process makes once: stacks, the allocator's arenas.
+        // The first round makes what a process keeps: stacks, arenas of the allocator.
         self.round();
-        let base = self.settled(None);
+        let base = self.settle(None);
         let start = Instant::now();
         while start.elapsed() < length {
             self.round();
-            self.settled(Some(base));
+            self.settle(Some(base));
         }
-        let figures = self.figures.lock().expect("no panic");
-        figures.print(base);
-        if figures.faults.is_empty() {
+        let report = self.report.lock().unwrap();
+        report.print(base);
+        if report.failures.is_empty() {
             Ok(())
         } else {
             Err(())
         }
     }
 
-    /// All clients at once; they have closed their connections when it ends.
+    /// Runs all clients; their connections are closed when it returns.
     fn round(&mut self) {
         let end = Instant::now() + ROUND;
         std::thread::scope(|scope| {
@@ -125,45 +129,45 @@ impl Soak {
         });
     }
 
-    /// Stops everything, waits until the daemon holds no more than `base`, and notes what it holds.
-    fn settled(&mut self, base: Option<Footprint>) -> Footprint {
+    /// Stops everything, waits until the daemon holds no more than `base`, and records what it holds.
+    fn settle(&mut self, base: Option<Footprint>) -> Footprint {
         self.rearm();
         let start = Instant::now();
         let answer = self.daemon.stop_all();
         let stopped_in = start.elapsed();
         let mut now = Footprint::of(&self.daemon);
-        let mut figures = self.figures.lock().expect("no panic");
+        let mut report = self.report.lock().unwrap();
         if answer.status != 200 {
-            figures.fault(format!("stop-all was answered with {answer:?}"));
+            report.failure(format!("the stop of all was answered with {answer:?}"));
         }
         let wanted = base.unwrap_or(Footprint::NOTHING_RUNS);
-        while start.elapsed() < stopped_in + BOOKKEEPING && !now.excess(&wanted).is_empty() {
+        while start.elapsed() < stopped_in + CLEANUP && !now.excess(&wanted).is_empty() {
             std::thread::sleep(Duration::from_millis(10));
             now = Footprint::of(&self.daemon);
         }
-        figures.round(stopped_in, start.elapsed(), now);
+        report.round(stopped_in, start.elapsed(), now);
         for excess in now.excess(&wanted) {
-            figures.fault(excess);
+            report.failure(excess);
         }
-        for fault in rails::check(&self.daemon) {
-            figures.fault(fault);
+        for failure in guard_rails::check(&self.daemon) {
+            report.failure(failure);
         }
-        for fault in self.history.read_on(&self.daemon, &mut figures) {
-            figures.fault(fault);
+        for failure in self.history.check(&self.daemon, &mut report) {
+            report.failure(failure);
         }
         now
     }
 
-    /// Ends a halt in which the clients may have left the daemon, if the daemon says so too.
+    /// Ends the halt that clients may have left, and checks that the daemon was halted as they know it.
     fn rearm(&self) {
-        let mut halts = self.halts.lock().expect("no panic");
+        let mut halts = self.halts.lock().unwrap();
         let possible = halts.since(Instant::now());
         let is_halted = self.daemon.session()["halted_since"].is_string();
         let armed = self.daemon.admin_post("/api/v1/rearm", "");
         *halts = Halts::default();
         if (is_halted && !possible.on) || (!is_halted && !possible.off) || armed.status != 200 {
-            let fault = format!("halted: {is_halted}, where {possible:?}; rearmed: {armed:?}");
-            self.figures.lock().expect("no panic").fault(fault);
+            let failure = format!("halted: {is_halted}, possible: {possible:?}, rearm: {armed:?}");
+            self.report.lock().unwrap().failure(failure);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Somebody who comes to help: each request over a new connection; and the many who wait.
+//! Requests over new connections, as a helper sends them; and many requests that wait.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// Beyond this there is no answer.
+/// A later answer counts as none.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often the status is asked.
+/// The interval of status requests.
 const EVERY: Duration = Duration::from_millis(10);
 
-/// Sends one request over a connection of its own; gives the status and the JSON of the answer.
+/// Sends one request over a new connection; returns the status and the JSON of the answer.
 pub(crate) fn ask(
     to: SocketAddr,
     method: &str,
@@ -36,7 +36,7 @@ pub(crate) fn ask(
     Ok((status.ok_or_else(bad)?, json))
 }
 
-/// Stops everything; gives how long the answer took, or why there was none.
+/// Stops everything; returns how long the answer took, or why there was none.
 pub(crate) fn stop_all(on: SocketAddr) -> Result<Duration, String> {
     let start = Instant::now();
     match ask(on, "POST", "/api/v1/composite/stop", "") {
@@ -46,15 +46,15 @@ pub(crate) fn stop_all(on: SocketAddr) -> Result<Duration, String> {
     }
 }
 
-/// The times of many answers.
-pub(crate) struct Answers {
-    /// Sorted, in ms; infinite where none came.
+/// Response times of many requests.
+pub(crate) struct ResponseTimes {
+    /// Sorted, in ms; infinite without an answer.
     took: Vec<f64>,
 }
 
-impl Answers {
-    /// Asks for the status over and over. What is late because the answer before was late counts from
-    /// when it was due.
+impl ResponseTimes {
+    /// Requests the status at even intervals. A request that is late because of a late answer counts from when it was
+    /// due.
     pub(crate) fn of_status(to: SocketAddr, within: Duration) -> Self {
         let start = Instant::now();
         let (mut due, mut took) = (start, Vec::new());
@@ -92,19 +92,19 @@ impl Answers {
 pub(crate) struct Waiting(Vec<TcpStream>);
 
 impl Waiting {
-    /// Sends `many` probes, each over a connection of its own.
+    /// Sends `many` probes, each over a new connection.
     pub(crate) fn begin(to: SocketAddr, many: usize) -> Self {
         let request = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         let connect = |_| {
-            let mut stream = TcpStream::connect(to).expect("a connection");
-            stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
-            stream.write_all(request).expect("room for a request");
+            let mut stream = TcpStream::connect(to).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.write_all(request).unwrap();
             stream
         };
         Self((0..many).map(connect).collect())
     }
 
-    /// How many are not answered though nothing holds them up any more.
+    /// How many remain unanswered after the fault has ended.
     pub(crate) fn unanswered(self) -> usize {
         let answered = |mut stream: TcpStream| {
             let mut text = String::new();

@@ -1,4 +1,4 @@
-//! The conditions: each fault at its worst, then all of them together.
+//! The conditions: each fault at its worst, then all of them at once.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::client::{Waiting, ask};
-use crate::common::eventually;
 use crate::container;
 use crate::freezer::Frozen;
 use crate::groups::Group;
 use crate::subject::Subject;
+use crate::support::eventually;
 use crate::table::Table;
 use crate::trial::{Held, ON_MACHINE_MS, Trial, UNDER_QUOTA_MS};
 
@@ -32,11 +32,11 @@ const TASKS: f64 = 1e6;
 /// So slow that there are not many more by the end of the measurement.
 const TASKS_PER_SECOND: u32 = 100_000;
 const WAITING: usize = 5_000;
-/// How much of its limit a container has in use when its memory is at the limit. The rest is for what asks
-/// and stops: one that the kernel ends shows no way out.
+/// How much of its memory limit a container uses in the condition. The rest is for requests: a container that the
+/// kernel kills cannot be measured.
 const FULL_PERCENT: f64 = 96.0;
 
-/// A daemon whose `DataDir` is a small file system of its own.
+/// A daemon whose `DataDir` is a small file system.
 const ON_SMALL_DISK: &[&str] = &[
     "unshare",
     "--mount",
@@ -127,7 +127,7 @@ fn workers(table: &mut Table) {
             "every thread of the service runtime is blocked".to_owned(),
         )
     });
-    table.note("the service listener under blocked workers: nobody is there who could answer");
+    table.note("the service listener under blocked workers: no thread can answer");
 }
 
 fn disk(table: &mut Table) {
@@ -185,7 +185,7 @@ fn all(table: &mut Table) {
     };
     trial.run(table, |subject| {
         let mut leak = leak();
-        // More of them would take the memory that is filled below.
+        // More tasks would take the memory that is filled below.
         leak["params"]["max_goroutines"] = json!(TASKS);
         subject.start(&json!([burner(), leak, late(), { "name": "health_check" }]));
         subject.reached("goroutine_leak", "current_goroutines", TASKS);
@@ -195,7 +195,7 @@ fn all(table: &mut Table) {
         if can_freeze {
             freeze(subject, &mut held);
         }
-        // After all that takes memory itself, and while files can still be opened to measure it.
+        // Last of all that takes memory, and before the file descriptors that measure it run out.
         let percent = fill_memory(subject);
         held.others.push(Box::new(subject.without_more_files()));
         (
@@ -205,7 +205,7 @@ fn all(table: &mut Table) {
     });
 }
 
-// === What they are made of ===
+// === Parts ===
 
 fn on_machine(subject: &Subject) -> Trial<'_> {
     Trial {
@@ -237,7 +237,7 @@ fn late() -> Value {
     json!({ "name": "network_latency", "params": { "latency_ms": 60_000 } })
 }
 
-/// Lets requests wait in a delay that is on.
+/// Sends requests that wait in a delay.
 fn wait(subject: &Subject, many: usize) -> Held {
     let waiting = Waiting::begin(subject.service, many);
     subject.reached("network_latency", "delayed_requests", many as f64);
@@ -249,10 +249,10 @@ fn wait(subject: &Subject, many: usize) -> Held {
 
 fn freeze(subject: &Subject, held: &mut Held) {
     let frozen = Frozen::workers_of(subject.pid());
-    held.frozen = Some(frozen.expect("it could be done before"));
+    held.frozen = Some(frozen.expect("the threads could be frozen before"));
 }
 
-/// Leaks what is left of the container's memory up to [`FULL_PERCENT`]; gives what is in use then.
+/// Leaks memory until the container uses [`FULL_PERCENT`] of its limit; returns what is in use then.
 fn fill_memory(subject: &Subject) -> f64 {
     let (used_mb, limit_mb) = subject.memory_mb();
     let target_mb = (limit_mb * FULL_PERCENT / 100.0 - used_mb).floor();
@@ -265,7 +265,7 @@ fn fill_memory(subject: &Subject) -> f64 {
     used_mb / limit_mb * 100.0
 }
 
-/// Leaves no room in `DataDir` until it is dropped.
+/// Fills `DataDir` until this is dropped.
 fn fill_disk(subject: &Subject) -> impl Any + use<> {
     struct Filler(String);
     impl Drop for Filler {
@@ -274,12 +274,12 @@ fn fill_disk(subject: &Subject) -> impl Any + use<> {
         }
     }
     let filler = Filler(format!("{}/filler", subject.data_dir()));
-    // It ends with an error: that is what it is for.
+    // The error shows that the disk is full.
     std::fs::write(&filler.0, vec![1; 32 << 20]).expect_err("the disk is small");
     filler
 }
 
-/// Starts `disk_io` over and over, until it is dropped.
+/// Starts `disk_io` again and again, until this is dropped.
 struct KeepsWriting {
     end: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -291,7 +291,7 @@ impl KeepsWriting {
         let (ended, admin) = (Arc::clone(&end), subject.admin);
         let thread = std::thread::spawn(move || {
             while !ended.load(Ordering::Relaxed) {
-                // Whether it starts and fails at once or does not start is its own affair.
+                // It may start and fail at once, or not start.
                 ask(admin, "POST", "/api/v1/scenarios/disk_io/start", "").ok();
                 std::thread::sleep(Duration::from_millis(100));
             }
@@ -307,7 +307,7 @@ impl Drop for KeepsWriting {
     fn drop(&mut self) {
         self.end.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            thread.join().expect("it does not panic");
+            thread.join().unwrap();
         }
     }
 }

@@ -1,14 +1,14 @@
-//! Stops single threads of a process with the kernel's freezer: blocked is what they are then.
+//! Blocks single threads of a process with the kernel's freezer.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::common::eventually;
+use crate::support::eventually;
 
 const ROOT: &str = "/sys/fs/cgroup/freezer";
 
-/// Threads that stand still until this is dropped.
+/// Threads that are frozen until this is dropped.
 pub(crate) struct Frozen {
     group: PathBuf,
     threads: Vec<String>,
@@ -28,13 +28,13 @@ impl Frozen {
         }
         let group = Path::new(ROOT).join(format!("survival-{}", std::process::id()));
         fs::create_dir(&group)?;
-        // From here on dropping it undoes what was done.
+        // From here on, dropping it thaws the threads.
         let frozen = Self { group, threads };
         for thread in &frozen.threads {
             fs::write(frozen.group.join("tasks"), thread)?;
         }
         fs::write(frozen.state(), "FROZEN")?;
-        eventually("the workers stand still", || {
+        eventually("the workers are frozen", || {
             let state = fs::read_to_string(frozen.state()).ok()?;
             (state.trim() == "FROZEN").then_some(())
         });
@@ -48,7 +48,7 @@ impl Frozen {
 
 impl Drop for Frozen {
     fn drop(&mut self) {
-        // As far as it is there still; the threads may be gone with their process.
+        // The threads may have ended with their process.
         fs::write(self.state(), "THAWED").ok();
         for thread in &self.threads {
             fs::write(Path::new(ROOT).join("tasks"), thread).ok();

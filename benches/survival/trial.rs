@@ -3,19 +3,20 @@
 use std::any::Any;
 use std::time::{Duration, Instant};
 
-use crate::client::{Answers, Waiting, ask, stop_all};
+use crate::client::{ResponseTimes, Waiting, ask, stop_all};
 use crate::freezer::Frozen;
-use crate::subject::{Holding, Subject};
+use crate::subject::{Subject, in_words, is_released};
+use crate::support::Usage;
 use crate::table::Table;
 
-/// How long the status is asked.
+/// How long the status is measured.
 const WINDOW: Duration = Duration::from_secs(5);
 const STOP_BAR: Duration = Duration::from_secs(1);
-/// How long the kernel may take over its own books after a stop has answered.
-const BOOKKEEPING: Duration = Duration::from_secs(1);
+/// How long the kernel may take to release resources after a stop has answered.
+const KERNEL: Duration = Duration::from_secs(1);
 
-/// The bar of the status at p99, in ms: on the machine, and where a CPU quota stops the process for
-/// most of each tenth of a second.
+/// The bar of the status at p99, in ms: on the machine, and under a CPU quota that stops the process for most of each
+/// tenth of a second.
 pub(crate) const ON_MACHINE_MS: f64 = 10.0;
 pub(crate) const UNDER_QUOTA_MS: f64 = 100.0;
 
@@ -24,7 +25,7 @@ pub(crate) const UNDER_QUOTA_MS: f64 = 100.0;
 pub(crate) struct Held {
     pub(crate) waiting: Option<Waiting>,
     pub(crate) frozen: Option<Frozen>,
-    /// Dropped at the end: whatever must go on until then.
+    /// What goes on until this is dropped.
     pub(crate) others: Vec<Box<dyn Any>>,
 }
 
@@ -32,22 +33,21 @@ pub(crate) struct Trial<'a> {
     pub(crate) subject: &'a Subject,
     /// The bar of the status at p99, in ms.
     pub(crate) bar_ms: f64,
-    /// Whether the service listener can answer at all under it.
+    /// Whether the service listener can answer under the condition.
     pub(crate) service_answers: bool,
 }
 
 impl Trial<'_> {
-    /// Measures while the condition is on. `put_on` gives what belongs to it, and what it has come to,
-    /// in words.
+    /// Measures under the condition. `put_on` returns what belongs to it, and its extent in words.
     pub(crate) fn run(&self, table: &mut Table, put_on: impl Fn(&Subject) -> (Held, String)) {
         let subject = self.subject;
-        // Both listeners have what they need once they have answered.
+        // Each listener opens what it needs with its first connection.
         for to in [subject.service, subject.admin] {
-            ask(to, "GET", "/health", "").expect("an answer");
+            ask(to, "GET", "/health", "").unwrap();
         }
-        let before = subject.holding();
+        let before = subject.process.usage();
         let (held, during) = put_on(subject);
-        let answers = Answers::of_status(subject.admin, WINDOW);
+        let answers = ResponseTimes::of_status(subject.admin, WINDOW);
         let (p50, p99) = (answers.at(0.5), answers.at(0.99));
         let mut achieved = format!("{p50:.2}; {p99:.2} ms");
         if answers.missing() > 0 {
@@ -59,18 +59,18 @@ impl Trial<'_> {
             p99 <= self.bar_ms,
         );
 
-        let peak = subject.holding();
+        let peak = subject.process.usage();
         let stopped = stop_all(subject.admin);
         let answered = Instant::now();
         let unanswered = self.end(held);
-        let mut now = subject.holding();
-        while !now.is_back(before, peak) && answered.elapsed() < BOOKKEEPING {
+        let mut now = subject.process.usage();
+        while !is_released(now, before, peak) && answered.elapsed() < KERNEL {
             std::thread::sleep(Duration::from_millis(10));
-            now = subject.holding();
+            now = subject.process.usage();
         }
         let back_in = answered.elapsed();
         stop_row(table, &during, "stop-all on the admin listener", &stopped);
-        let mb = |holding: Holding| holding.resident_mb;
+        let mb = |holding: Usage| holding.resident_mb;
         let mut achieved = format!(
             "{:.2} s; {:.0}, {:.0}, {:.0} MiB before, under it, after",
             back_in.as_secs_f64(),
@@ -78,14 +78,14 @@ impl Trial<'_> {
             mb(peak),
             mb(now)
         );
-        let back = now.is_back(before, peak) && unanswered == 0 && back_in <= BOOKKEEPING;
-        if !back {
-            achieved = format!("{now} of {before}");
+        let released = is_released(now, before, peak) && unanswered == 0 && back_in <= KERNEL;
+        if !released {
+            achieved = format!("{} of {}", in_words(now), in_words(before));
             if unanswered > 0 {
                 achieved += &format!(", {unanswered} requests never answered");
             }
         }
-        table.line(&[&during, "everything is back", &achieved, "1 s"], back);
+        table.line(&[&during, "everything is back", &achieved, "1 s"], released);
 
         if self.service_answers {
             let (held, during) = put_on(subject);
@@ -95,7 +95,7 @@ impl Trial<'_> {
         }
     }
 
-    /// Takes away what came with the condition; gives how many requests were not answered.
+    /// Ends what came with the condition; returns how many requests were not answered.
     fn end(&self, held: Held) -> usize {
         let Held {
             waiting,

@@ -42,6 +42,8 @@ pub trait Scenario: fmt::Debug + Send + Sync + 'static {
     const NAME: &'static str;
     /// One sentence for the list of scenarios.
     const SUMMARY: &'static str;
+    /// Whether the effect is the end of the process.
+    const ENDS_PROCESS: bool = false;
     /// The typed parameters.
     type Params: Params;
 
@@ -150,6 +152,8 @@ pub trait Plugin: fmt::Debug + Send + Sync {
     fn name(&self) -> &'static str;
     /// One sentence for the list.
     fn summary(&self) -> &'static str;
+    /// Whether the effect is the end of the process.
+    fn ends_process(&self) -> bool;
     /// JSON Schema 2020-12 of the parameters, as `fields` without members read them.
     fn schema_from(&self, fields: Fields) -> Value;
     /// Checks the parameters that `fields` hold, without any effect.
@@ -179,6 +183,10 @@ impl<S: Scenario> Plugin for S {
 
     fn summary(&self) -> &'static str {
         S::SUMMARY
+    }
+
+    fn ends_process(&self) -> bool {
+        S::ENDS_PROCESS
     }
 
     fn schema_from(&self, mut fields: Fields) -> Value {

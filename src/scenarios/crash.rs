@@ -108,6 +108,7 @@ impl Params for CrashParams {
 impl Scenario for Crash {
     const NAME: &'static str = "crash";
     const SUMMARY: &'static str = "Crashes the service after the specified delay";
+    const ENDS_PROCESS: bool = true;
     type Params = CrashParams;
 
     fn preflight(

@@ -1,11 +1,13 @@
+//! Every route, byte for byte where the documentation shows it.
+
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use time::{Date, Month, OffsetDateTime};
 
-use crate::common::{Daemon, PROBES, SCENARIOS, agent, alone, answer, eventually, send};
+use crate::support::{Daemon, PROBES, exclusive, request, scenario_names};
 
-/// Every body that the document posts to a single start, as printed.
+/// Every body that the documentation posts to a single start, as printed.
 const SINGLE_STARTS: [(&str, &str); 12] = [
     ("cpu_burner", r#"{"target_percent": 80}"#),
     ("cpu_burner", r#"{"target_percent": 80, "duration": 300}"#),
@@ -30,7 +32,7 @@ const SINGLE_STARTS: [(&str, &str); 12] = [
     ("dependency", r#"{}"#),
 ];
 
-/// Every body that the document posts to a composite start, as printed.
+/// Every body that the documentation posts to a composite start, as printed.
 const SET_STARTS: [(&str, &[&str]); 4] = [
     (
         r#"{
@@ -96,66 +98,42 @@ const SET_STARTS: [(&str, &[&str]); 4] = [
     ),
 ];
 
-/// What a client may say of a body: nothing, what `curl -d` says, what the document says.
+/// The content types that clients give a body: none, that of `curl -d`, that of the documentation.
 const CONTENT_TYPES: [&[(&str, &str)]; 3] = [
     &[],
     &[("content-type", "application/x-www-form-urlencoded")],
     &[("content-type", "application/json")],
 ];
 
-fn post(daemon: &Daemon, path: &str, body: &str, headers: &[(&str, &str)]) -> (u16, Value) {
-    let response = send(
-        &agent(),
-        "POST",
-        daemon.service,
-        path,
-        body.as_bytes(),
-        headers,
-    );
-    let answer = answer(response);
-    (answer.status, answer.body)
-}
-
-fn running(daemon: &Daemon) -> Vec<String> {
-    let list = daemon.admin_get("/api/v1/scenarios").body;
-    let rows = list["scenarios"].as_array().expect("a list");
-    rows.iter()
-        .filter(|row| row["running"] == true)
-        .map(|row| row["name"].as_str().expect("a name").to_owned())
-        .collect()
-}
-
 fn keys(value: &Value) -> Vec<&str> {
-    let members = value.as_object().expect("an object");
+    let members = value.as_object().unwrap();
     members.keys().map(String::as_str).collect()
 }
 
-/// Milliseconds since 1970 of an RFC 3339 time in UTC; nothing else is let pass.
+/// Milliseconds since 1970 of an RFC 3339 time in UTC; anything else fails the test.
 fn millis(time: &Value) -> i128 {
-    let text = time.as_str().expect("a time");
+    let text = time.as_str().unwrap();
     let number = |range: std::ops::Range<usize>| -> u16 {
         text.get(range)
             .and_then(|digits| digits.parse().ok())
             .unwrap_or_else(|| panic!("not RFC 3339: {text}"))
     };
-    let byte = |n: u16| u8::try_from(n).expect("two digits");
+    let byte = |n: u16| u8::try_from(n).unwrap();
     let mut shape = text.to_owned();
     shape.retain(|c| !c.is_ascii_digit());
     assert!(
         shape == "--T::Z" || shape == "--T::.Z",
         "not RFC 3339 in UTC: {text}"
     );
-    let month = Month::try_from(byte(number(5..7))).expect("a month");
+    let month = Month::try_from(byte(number(5..7))).unwrap();
     let day = Date::from_calendar_date(number(0..4).into(), month, byte(number(8..10)));
-    let at = day.expect("a day").with_hms(
+    let at = day.unwrap().with_hms(
         byte(number(11..13)),
         byte(number(14..16)),
         byte(number(17..19)),
     );
-    let seconds = at.expect("a time").assume_utc().unix_timestamp_nanos() / 1_000_000;
-    let fraction: f64 = format!("0{}", &text[19..text.len() - 1])
-        .parse()
-        .expect("a fraction");
+    let seconds = at.unwrap().assume_utc().unix_timestamp_nanos() / 1_000_000;
+    let fraction: f64 = format!("0{}", &text[19..text.len() - 1]).parse().unwrap();
     seconds + (fraction * 1000.0).round() as i128
 }
 
@@ -163,27 +141,27 @@ fn now_millis() -> i128 {
     OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000
 }
 
-// === What the document prints ===
+// === What the documentation prints ===
 
 #[test]
-fn every_single_start_of_the_document_runs_with_its_values_whatever_the_content_type() {
-    let _turn = alone();
+fn every_single_start_of_the_documentation_runs_with_its_values_whatever_the_content_type() {
+    let _turn = exclusive();
     let daemon = Daemon::start();
     for (name, body) in SINGLE_STARTS {
         for headers in CONTENT_TYPES {
             let path = format!("/api/v1/scenarios/{name}/start");
-            let (status, report) = post(&daemon, &path, body, headers);
+            let started = request("POST", daemon.service, &path, body, headers);
             assert_eq!(
-                (status, &report["status"]),
+                (started.status, &started.body["status"]),
                 (200, &json!("success")),
                 "{body}"
             );
-            assert_eq!(report["scenarios"], json!([name]));
-            assert_eq!(running(&daemon), [name]);
+            assert_eq!(started.body["scenarios"], json!([name]));
+            assert_eq!(daemon.running(), [name]);
 
             let shown = daemon.status(name);
-            let sent: Value = serde_json::from_str(body).expect("JSON");
-            for (key, value) in sent.as_object().expect("an object") {
+            let sent: Value = serde_json::from_str(body).unwrap();
+            for (key, value) in sent.as_object().unwrap() {
                 if key == "duration" {
                     let lasts = millis(&shown["expires_at"]) - millis(&shown["start_time"]);
                     assert_eq!(lasts, 300_000);
@@ -193,41 +171,44 @@ fn every_single_start_of_the_document_runs_with_its_values_whatever_the_content_
             }
 
             let stop = format!("/api/v1/scenarios/{name}/stop");
-            let (status, stopped) = post(&daemon, &stop, "", headers);
-            assert_eq!((status, &stopped["running"]), (200, &json!(false)));
-            assert!(running(&daemon).is_empty());
+            let stopped = request("POST", daemon.service, &stop, "", headers);
+            assert_eq!(
+                (stopped.status, &stopped.body["running"]),
+                (200, &json!(false))
+            );
+            assert!(daemon.running().is_empty());
         }
     }
 }
 
 #[test]
-fn every_composite_start_of_the_document_runs_its_set_whatever_the_content_type() {
-    let _turn = alone();
+fn every_composite_start_of_the_documentation_runs_its_set_whatever_the_content_type() {
+    let _turn = exclusive();
     let daemon = Daemon::start();
     for (body, names) in SET_STARTS {
         for headers in CONTENT_TYPES {
-            let (status, report) = post(&daemon, "/api/v1/composite/start", body, headers);
+            let path = "/api/v1/composite/start";
+            let started = request("POST", daemon.service, path, body, headers);
             assert_eq!(
-                (status, &report["status"]),
+                (started.status, &started.body["status"]),
                 (200, &json!("success")),
                 "{body}"
             );
-            assert_eq!(report["scenarios"], json!(names));
-            // Nothing of the set before it is left.
-            assert_eq!(running(&daemon), names);
+            assert_eq!(started.body["scenarios"], json!(names));
+            // The set before it has ended.
+            assert_eq!(daemon.running(), names);
             assert_eq!(daemon.session()["scenarios"], json!(names));
         }
     }
-    let (status, stopped) = post(&daemon, "/api/v1/composite/stop", "", &[]);
     assert_eq!(
-        (status, &stopped["status"]),
-        (200, &json!("all scenarios stopped"))
+        daemon.stop_all().body["status"],
+        json!("all scenarios stopped")
     );
-    assert!(running(&daemon).is_empty());
+    assert!(daemon.running().is_empty());
 }
 
 #[test]
-fn the_reads_of_the_document_answer_200_on_both_listeners() {
+fn the_reads_of_the_documentation_answer_200_on_both_listeners() {
     let daemon = Daemon::start();
     for path in [
         "/api/v1/composite/status",
@@ -268,9 +249,9 @@ fn probes_answer_healthy_under_all_their_names_on_both_listeners() {
 }
 
 #[test]
-fn the_version_is_that_of_the_configuration_beside_the_program_s() {
+fn the_version_is_the_configured_one_beside_that_of_the_program() {
     let yaml = "Name: checkout\nVersion: 1.4.2-canary\n";
-    let answer = Daemon::start_with(yaml, &[]).get("/version");
+    let answer = Daemon::builder().file(yaml).start().get("/version");
     let program = env!("CARGO_PKG_VERSION");
     let expected = json!({ "name": "checkout", "version": "1.4.2-canary", "mockserver": program });
     assert_eq!((answer.status, answer.body), (200, expected));
@@ -282,7 +263,7 @@ fn the_version_is_that_of_the_configuration_beside_the_program_s() {
 }
 
 #[test]
-fn the_pretended_dependency_is_ok_when_nothing_runs() {
+fn the_mock_dependency_is_ok_when_nothing_runs() {
     let daemon = Daemon::start();
     let answer = daemon.get("/api/v1/mock-service");
     assert_eq!(
@@ -305,17 +286,17 @@ fn the_test_routes_take_their_time_and_say_so() {
 }
 
 #[test]
-fn the_list_has_the_order_and_the_shape_of_the_document() {
+fn the_list_has_the_order_and_the_shape_of_the_documentation() {
     let daemon = Daemon::start();
-    daemon.started("memory_leaker", json!({ "target_mb": 1 }));
+    daemon.start_scenario("memory_leaker", json!({ "target_mb": 1 }));
     let list = daemon.get("/api/v1/scenarios").body;
     assert_eq!(keys(&list), ["scenarios"]);
-    let rows = list["scenarios"].as_array().expect("a list");
+    let rows = list["scenarios"].as_array().unwrap();
     let names: Vec<&str> = rows
         .iter()
-        .map(|row| row["name"].as_str().expect("a name"))
+        .map(|row| row["name"].as_str().unwrap())
         .collect();
-    assert_eq!(names, SCENARIOS);
+    assert!(names.into_iter().eq(scenario_names()));
     for row in rows {
         assert_eq!(keys(row), ["name", "description", "running"]);
         assert_eq!(row["running"], row["name"] == "memory_leaker");
@@ -331,9 +312,9 @@ fn the_list_has_the_order_and_the_shape_of_the_document() {
 }
 
 #[test]
-fn describe_gives_the_json_schema_of_every_scenario() {
+fn every_scenario_describes_its_parameters_and_their_defaults() {
     let daemon = Daemon::start();
-    for name in SCENARIOS {
+    for name in scenario_names() {
         let answer = daemon.get(&format!("/api/v1/scenarios/{name}"));
         assert_eq!(answer.status, 200);
         assert_eq!(
@@ -353,74 +334,55 @@ fn describe_gives_the_json_schema_of_every_scenario() {
             (&schema["type"], &schema["additionalProperties"]),
             (&json!("object"), &json!(false))
         );
-        // A body of the schema's own defaults is what an empty body means.
+        // An empty body means the defaults of the schema.
         let defaults: serde_json::Map<_, _> = schema["properties"]
             .as_object()
-            .expect("properties")
+            .unwrap()
             .iter()
             .filter(|(_, spec)| !spec["default"].is_null())
             .map(|(key, spec)| (key.clone(), spec["default"].clone()))
             .collect();
-        daemon.started(name, json!({}));
-        let effective = daemon.stopped(name)["params"].clone();
-        let expected = match name {
-            "cpu_burner" => json!({ "target_percent": 50 }),
-            "memory_leaker" => json!({ "target_mb": 1024, "leak_rate_mb": 10 }),
-            "network_latency" => json!({ "latency_ms": 100 }),
-            "health_check" => json!({
-                "failure_mode": "always", "status_code": 503, "fail_rate": 0.5,
-                "delay_ms": 10_000, "probes": ["health", "ready"],
-            }),
-            "goroutine_leak" => json!({ "goroutines_per_second": 100 }),
-            "disk_io" => json!({ "write_rate_mb": 50 }),
-            "crash" => {
-                json!({ "mode": "exit", "crash_delay": 10, "exit_code": 1, "scrape_window": 0 })
-            }
-            "shutdown_hang" => json!({ "mode": "ignore", "drain_seconds": 30 }),
-            _ => json!({ "failure_type": "timeout" }),
-        };
-        assert_eq!(effective, expected, "{name}");
-        assert_eq!(Value::Object(defaults), expected, "{name}");
+        daemon.start_scenario(name, json!({}));
+        let effective = daemon.stop_scenario(name)["params"].take();
+        assert_eq!(effective, Value::Object(defaults), "{name}");
     }
 }
 
+/// Documented parameters with their range and their default.
+const RANGES: [(&str, &str, f64, f64, f64); 11] = [
+    ("cpu_burner", "target_percent", 0.0, 100.0, 50.0),
+    ("memory_leaker", "target_mb", 1.0, 1_048_576.0, 1024.0),
+    ("memory_leaker", "leak_rate_mb", 0.0, 65_536.0, 10.0),
+    ("network_latency", "latency_ms", 0.0, 600_000.0, 100.0),
+    ("health_check", "status_code", 400.0, 599.0, 503.0),
+    ("health_check", "fail_rate", 0.0, 1.0, 0.5),
+    ("health_check", "delay_ms", 0.0, 600_000.0, 10_000.0),
+    (
+        "goroutine_leak",
+        "goroutines_per_second",
+        0.0,
+        1_000_000.0,
+        100.0,
+    ),
+    ("disk_io", "write_rate_mb", 0.0, 100_000.0, 50.0),
+    ("crash", "crash_delay", 0.0, 86_400.0, 10.0),
+    ("crash", "exit_code", 0.0, 255.0, 1.0),
+];
+
 #[test]
-fn the_schema_tells_range_default_and_unit_of_the_documented_parameters() {
+fn the_schema_has_range_default_and_unit_of_the_documented_parameters() {
     let daemon = Daemon::start();
-    for (name, parameter, range, default) in [
-        ("cpu_burner", "target_percent", (0.0, 100.0), json!(50)),
-        (
-            "memory_leaker",
-            "target_mb",
-            (1.0, 1_048_576.0),
-            json!(1024),
-        ),
-        ("memory_leaker", "leak_rate_mb", (0.0, 65_536.0), json!(10)),
-        (
-            "network_latency",
-            "latency_ms",
-            (0.0, 600_000.0),
-            json!(100),
-        ),
-        ("health_check", "status_code", (400.0, 599.0), json!(503)),
-        ("health_check", "fail_rate", (0.0, 1.0), json!(0.5)),
-        ("health_check", "delay_ms", (0.0, 600_000.0), json!(10_000)),
-        (
-            "goroutine_leak",
-            "goroutines_per_second",
-            (0.0, 1_000_000.0),
-            json!(100),
-        ),
-        ("disk_io", "write_rate_mb", (0.0, 100_000.0), json!(50)),
-        ("crash", "crash_delay", (0.0, 86_400.0), json!(10)),
-        ("crash", "exit_code", (0.0, 255.0), json!(1)),
-    ] {
+    for (name, parameter, least, most, default) in RANGES {
         let described = daemon.get(&format!("/api/v1/scenarios/{name}")).body;
         let spec = &described["params_schema"]["properties"][parameter];
         let low = spec.get("minimum").or_else(|| spec.get("exclusiveMinimum"));
         let ends = (low.and_then(Value::as_f64), spec["maximum"].as_f64());
-        assert_eq!(ends, (Some(range.0), Some(range.1)), "{name} {parameter}");
-        assert_eq!(spec["default"], default, "{name} {parameter}");
+        assert_eq!(ends, (Some(least), Some(most)), "{name} {parameter}");
+        assert_eq!(
+            spec["default"].as_f64(),
+            Some(default),
+            "{name} {parameter}"
+        );
         let has_unit = !["status_code", "fail_rate", "exit_code"].contains(&parameter);
         assert_eq!(spec["unit"].is_string(), has_unit, "{name} {parameter}");
     }
@@ -435,7 +397,7 @@ fn the_schema_tells_range_default_and_unit_of_the_documented_parameters() {
 #[test]
 fn a_status_before_the_first_run_has_no_times() {
     let daemon = Daemon::start();
-    for name in SCENARIOS {
+    for name in scenario_names() {
         let status = daemon.status(name);
         assert_eq!(
             (&status["name"], &status["running"]),
@@ -455,7 +417,7 @@ fn a_status_before_the_first_run_has_no_times() {
 fn a_status_during_a_run_has_its_times_and_all_effective_parameters() {
     let daemon = Daemon::start();
     let before = now_millis();
-    daemon.started(
+    daemon.start_scenario(
         "health_check",
         json!({ "failure_mode": "delayed", "delay_ms": 5.0, "duration": 90 }),
     );
@@ -480,12 +442,12 @@ fn a_status_during_a_run_has_its_times_and_all_effective_parameters() {
 #[test]
 fn a_status_after_a_run_keeps_its_start_and_parameters_and_has_no_expiry() {
     let daemon = Daemon::start();
-    daemon.started(
+    daemon.start_scenario(
         "dependency",
         json!({ "failure_type": "slow", "duration": 90 }),
     );
     let during = daemon.status("dependency");
-    let stopped = daemon.stopped("dependency");
+    let stopped = daemon.stop_scenario("dependency");
     let after = daemon.status("dependency");
     for status in [stopped, after] {
         assert_eq!(status["running"], false);
@@ -499,7 +461,7 @@ fn a_status_after_a_run_keeps_its_start_and_parameters_and_has_no_expiry() {
 fn a_run_without_duration_or_with_zero_never_expires() {
     let daemon = Daemon::start();
     for body in [json!({}), json!({ "duration": 0 })] {
-        daemon.started("dependency", body);
+        daemon.start_scenario("dependency", body);
         assert_eq!(daemon.status("dependency")["expires_at"], Value::Null);
         assert_eq!(daemon.session()["expires_at"], Value::Null);
     }
@@ -507,22 +469,17 @@ fn a_run_without_duration_or_with_zero_never_expires() {
 
 #[test]
 fn running_scenarios_report_the_documented_metrics() {
-    let _turn = alone();
+    let _turn = exclusive();
     let daemon = Daemon::start();
-    daemon.started_set(json!([
+    daemon.start_set(json!([
         { "name": "cpu_burner", "params": { "target_percent": 10 } },
         { "name": "memory_leaker", "params": { "target_mb": 4, "leak_rate_mb": 100 } },
         { "name": "goroutine_leak", "params": { "goroutines_per_second": 500 } },
     ]));
-    let above_zero = |name: &str, metric: &str| {
-        eventually(&format!("{name} reports {metric}"), || {
-            let value = daemon.status(name)["metrics"][metric].as_f64();
-            value.filter(|value| *value > 0.0)
-        })
-    };
+    let above_zero = |name: &str, metric: &str| daemon.wait_for_metric(name, metric, |v| v > 0.0);
     assert!(above_zero("cpu_burner", "current_cpu_percent") <= 100.0);
-    assert!(above_zero("memory_leaker", "current_mb") > 0.0);
-    assert!(above_zero("goroutine_leak", "current_goroutines") > 0.0);
+    above_zero("memory_leaker", "current_mb");
+    above_zero("goroutine_leak", "current_goroutines");
     let metrics = &daemon.status("memory_leaker")["metrics"];
     assert_eq!(metrics["target_mb"].as_f64(), Some(4.0));
     assert_eq!(metrics["leak_rate_mb"].as_f64(), Some(100.0));
@@ -538,12 +495,12 @@ fn the_composite_answers_have_exactly_the_shape_of_the_contract() {
         ["session_id", "scenarios", "status", "details"]
     );
 
-    let mut report = daemon.started_set(json!([
+    let mut report = daemon.start_set(json!([
         { "name": "dependency", "params": { "failure_type": "error" }, "duration": 60 },
         { "name": "goroutine_leak", "params": { "goroutines_per_second": 1 } },
     ]));
-    let id = report["session_id"].as_str().expect("an id").to_owned();
-    let digits = id.strip_prefix("session-").expect("the prefix");
+    let id = report["session_id"].as_str().unwrap().to_owned();
+    let digits = id.strip_prefix("session-").unwrap();
     assert!(
         !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit()),
         "{id}"
@@ -564,10 +521,10 @@ fn the_composite_answers_have_exactly_the_shape_of_the_contract() {
     let mut session = daemon.session();
     let began = millis(&session["started_at"]);
     let expires = millis(&session["expires_at"]);
-    // The two are read one after the other.
+    // The daemon reads the clock twice.
     assert!((59_000..=60_500).contains(&(expires - began)), "{session}");
     for key in ["started_at", "expires_at"] {
-        session.as_object_mut().expect("an object").remove(key);
+        session.as_object_mut().unwrap().remove(key);
     }
     assert_eq!(session, report.take());
 
@@ -587,7 +544,7 @@ fn the_composite_answers_have_exactly_the_shape_of_the_contract() {
 #[test]
 fn a_single_start_answers_with_a_report_of_its_one_scenario() {
     let daemon = Daemon::start();
-    let report = daemon.started("dependency", json!({}));
+    let report = daemon.start_scenario("dependency", json!({}));
     assert_eq!(
         report,
         json!({
@@ -609,9 +566,9 @@ fn an_absent_body_is_an_empty_object() {
 }
 
 #[test]
-fn stopping_what_does_not_run_is_200() {
+fn stopping_a_scenario_that_does_not_run_is_200() {
     let daemon = Daemon::start();
-    for name in SCENARIOS {
+    for name in scenario_names() {
         let answer = daemon.post(&format!("/api/v1/scenarios/{name}/stop"), "");
         assert_eq!(
             (answer.status, &answer.body["running"]),
@@ -629,7 +586,7 @@ fn stopping_what_does_not_run_is_200() {
 }
 
 #[test]
-fn what_one_listener_starts_the_other_shows_and_stops() {
+fn each_listener_shows_and_stops_what_the_other_started() {
     let daemon = Daemon::start();
     let started = daemon.admin_post("/api/v1/scenarios/dependency/start", "");
     assert_eq!(started.status, 200);
@@ -658,9 +615,9 @@ fn session_ids_strictly_increase() {
     let daemon = Daemon::start();
     let mut last = 0;
     for _ in 0..20 {
-        let report = daemon.started_set(json!([{ "name": "dependency" }]));
-        let id = report["session_id"].as_str().expect("an id");
-        let number: u64 = id["session-".len()..].parse().expect("digits");
+        let report = daemon.start_set(json!([{ "name": "dependency" }]));
+        let id = report["session_id"].as_str().unwrap();
+        let number: u64 = id["session-".len()..].parse().unwrap();
         assert!(number > last, "{number} after {last}");
         last = number;
     }

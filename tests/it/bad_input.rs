@@ -1,13 +1,17 @@
-use std::time::Duration;
+//! Every kind of bad input: what the answer is, and that running faults go on.
 
+use mockserver::scenarios;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::common::{Answer, Daemon, PROBES, SCENARIOS, agent, answer, header_of, send, send_raw};
+use crate::support::{
+    Answer, Daemon, PROBES, agent, assert_problem, connect_and_write, header_of, scenario_names,
+    send, send_raw, start_path,
+};
 
 const COMPOSITE: &str = "/api/v1/composite/start";
 
-/// A daemon on which two faults run that nothing refused may touch.
+/// A daemon on which two faults run, which no refused request may touch.
 struct Busy {
     daemon: Daemon,
     session: Value,
@@ -17,7 +21,7 @@ struct Busy {
 impl Busy {
     fn start() -> Self {
         let daemon = Daemon::start();
-        daemon.started_set(json!([
+        daemon.start_set(json!([
             { "name": "health_check", "params": { "status_code": 599 } },
             { "name": "dependency", "params": { "failure_type": "error" } },
         ]));
@@ -37,7 +41,7 @@ impl Busy {
         })
     }
 
-    /// The same session with the same runs, and both are still in effect.
+    /// Checks that the session and its runs are the same, and that both faults are in effect.
     fn assert_untouched(&self) {
         assert_eq!(self.daemon.session(), self.session);
         assert_eq!(Self::runs(&self.daemon), self.runs);
@@ -45,10 +49,10 @@ impl Busy {
         assert_eq!(self.daemon.get("/api/v1/mock-service").status, 500);
     }
 
-    /// Posts `body`, which must be refused with this status and type, and must have changed nothing.
+    /// Posts `body`, which must be refused with this status and kind and change nothing.
     fn refused(&self, path: &str, body: impl AsRef<[u8]>, status: u16, kind: &str) -> Value {
         let answer = self.daemon.post(path, body);
-        let problem = problem(answer, status, kind);
+        let problem = assert_problem(answer, status, kind, path);
         self.assert_untouched();
         problem
     }
@@ -59,9 +63,9 @@ impl Busy {
         assert_eq!(pointers_of(&problem), sorted(pointers), "{body}: {problem}");
     }
 
-    /// The same of a single start, and of a composite start in which the body is the second entry.
+    /// The same for a single start, and for a composite start with `params` in its second entry.
     fn invalid_params(&self, name: &str, params: &Value, pointers: &[&str]) {
-        self.invalid(&start_of(name), params, pointers);
+        self.invalid(&start_path(name), params, pointers);
         let good = if name == "crash" {
             "dependency"
         } else {
@@ -80,29 +84,8 @@ impl Busy {
     }
 }
 
-fn start_of(name: &str) -> String {
-    format!("/api/v1/scenarios/{name}/start")
-}
-
-/// Checks that an answer is a problem document of this status and type.
-fn problem(answer: Answer, status: u16, kind: &str) -> Value {
-    assert_eq!(
-        (answer.status, answer.content_type.as_str()),
-        (status, "application/problem+json"),
-        "{answer:?}"
-    );
-    let problem = answer.body;
-    assert_eq!(problem["status"], status);
-    assert_eq!(problem["type"], format!("urn:mockserver:problem:{kind}"));
-    for text in ["title", "detail"] {
-        let text = problem[text].as_str().unwrap_or_default();
-        assert!(!text.is_empty(), "{problem}");
-    }
-    problem
-}
-
 fn pointers_of(problem: &Value) -> Vec<String> {
-    let errors = problem["errors"].as_array().expect("errors");
+    let errors = problem["errors"].as_array().unwrap();
     let mut pointers: Vec<String> = errors
         .iter()
         .map(|error| {
@@ -111,7 +94,7 @@ fn pointers_of(problem: &Value) -> Vec<String> {
                     .as_str()
                     .is_some_and(|detail| !detail.is_empty())
             );
-            error["pointer"].as_str().expect("a pointer").to_owned()
+            error["pointer"].as_str().unwrap().to_owned()
         })
         .collect();
     pointers.sort();
@@ -127,7 +110,7 @@ fn sorted(pointers: &[&str]) -> Vec<String> {
 // === Values ===
 
 #[test]
-fn no_wrong_value_is_taken_for_an_integer() {
+fn no_wrong_value_is_accepted_as_an_integer() {
     let busy = Busy::start();
     for value in [
         json!(-1),
@@ -195,16 +178,13 @@ fn every_parameter_of_every_scenario_refuses_what_lies_outside_its_range() {
         ("dependency", json!({ "failure_type": "" })),
         ("dependency", json!({ "failure_type": 1 })),
     ] {
-        let key = params
-            .as_object()
-            .and_then(|o| o.keys().next())
-            .expect("a key");
+        let key = params.as_object().and_then(|o| o.keys().next()).unwrap();
         busy.invalid_params(name, &params, &[&format!("/{key}")]);
     }
 }
 
 #[test]
-fn an_unknown_key_is_refused_wherever_it_stands() {
+fn an_unknown_key_is_refused_wherever_it_is() {
     let busy = Busy::start();
     busy.invalid_params("dependency", &json!({ "typo": 1 }), &["/typo"]);
     busy.invalid(
@@ -230,17 +210,17 @@ fn a_duration_is_a_number_of_seconds_and_nothing_else() {
     let busy = Busy::start();
     for duration in [json!(-1), json!("5"), json!(null), json!(1e9), json!([1])] {
         let body = json!({ "duration": duration });
-        busy.invalid(&start_of("dependency"), &body, &["/duration"]);
+        busy.invalid(&start_path("dependency"), &body, &["/duration"]);
         let set = json!({ "scenarios": [{ "name": "dependency", "duration": duration }] });
         busy.invalid(COMPOSITE, &set, &["/scenarios/0/duration"]);
     }
 }
 
 #[test]
-fn all_bad_values_of_a_single_start_are_told_at_once() {
+fn all_bad_values_of_a_single_start_are_reported_at_once() {
     let busy = Busy::start();
     busy.invalid(
-        &start_of("health_check"),
+        &start_path("health_check"),
         &json!({
             "failure_mode": "never", "status_code": 200, "fail_rate": "half", "delay_ms": -5,
             "probes": ["live"], "duration": -1, "unknown": true,
@@ -258,7 +238,7 @@ fn all_bad_values_of_a_single_start_are_told_at_once() {
 }
 
 #[test]
-fn all_bad_values_of_a_set_are_told_at_once() {
+fn all_bad_values_of_a_set_are_reported_at_once() {
     let busy = Busy::start();
     busy.invalid(
         COMPOSITE,
@@ -289,11 +269,11 @@ fn all_bad_values_of_a_set_are_told_at_once() {
 }
 
 #[test]
-fn a_scenario_that_stands_in_a_set_twice_is_refused() {
+fn a_set_with_the_same_scenario_twice_is_refused() {
     let busy = Busy::start();
     let set = json!({ "scenarios": [{ "name": "crash" }, { "name": "crash" }] });
     busy.invalid(COMPOSITE, &set, &["/scenarios/1/name"]);
-    // What else is wrong with the second one is told too.
+    // Other errors of the second entry are reported too.
     let set = json!({ "scenarios": [
         { "name": "crash" }, { "name": "crash", "params": { "exit_code": -1 } },
     ] });
@@ -330,9 +310,9 @@ fn two_parameters_that_exclude_each_other_are_refused_together() {
 // === Bodies ===
 
 #[test]
-fn a_body_that_is_no_object_is_refused_as_a_whole() {
+fn a_body_that_is_not_an_object_is_refused_as_a_whole() {
     let busy = Busy::start();
-    for path in [start_of("dependency"), COMPOSITE.to_owned()] {
+    for path in [start_path("dependency"), COMPOSITE.to_owned()] {
         for body in ["[]", "null", "1", "\"x\"", "true", "[{\"name\":\"crash\"}]"] {
             let problem = busy.refused(&path, body, 422, "invalid-params");
             assert_eq!(pointers_of(&problem), [""]);
@@ -343,7 +323,7 @@ fn a_body_that_is_no_object_is_refused_as_a_whole() {
 #[test]
 fn a_body_that_is_not_json_is_refused_with_its_line_and_column() {
     let busy = Busy::start();
-    for path in [start_of("network_latency"), COMPOSITE.to_owned()] {
+    for path in [start_path("network_latency"), COMPOSITE.to_owned()] {
         for body in [
             "{",
             "latency_ms=5",
@@ -360,7 +340,7 @@ fn a_body_that_is_not_json_is_refused_with_its_line_and_column() {
             "\u{feff}{}",
         ] {
             let problem = busy.refused(&path, body, 400, "malformed-body");
-            let detail = problem["detail"].as_str().expect("a detail");
+            let detail = problem["detail"].as_str().unwrap();
             assert!(
                 detail.contains("line ") && detail.contains("column "),
                 "{body}: {detail}"
@@ -385,7 +365,7 @@ fn a_repeated_key_deep_in_a_set_is_refused() {
 #[test]
 fn a_body_that_is_not_utf_8_is_refused() {
     let busy = Busy::start();
-    for path in [start_of("dependency"), COMPOSITE.to_owned()] {
+    for path in [start_path("dependency"), COMPOSITE.to_owned()] {
         busy.refused(
             &path,
             b"{\"failure_type\": \"\xff\xfe\"}",
@@ -397,20 +377,20 @@ fn a_body_that_is_not_utf_8_is_refused() {
 }
 
 #[test]
-fn a_body_that_is_nested_without_end_is_refused() {
+fn a_deeply_nested_body_is_refused() {
     let busy = Busy::start();
     for open in ["[", "{\"a\":", "{\"scenarios\":[{\"params\":"] {
         let body = open.repeat(60_000 / open.len());
         busy.refused(COMPOSITE, &body, 400, "malformed-body");
-        busy.refused(&start_of("dependency"), &body, 400, "malformed-body");
+        busy.refused(&start_path("dependency"), &body, 400, "malformed-body");
     }
 }
 
 #[test]
-fn a_body_of_ten_megabytes_is_refused_and_the_client_reads_why() {
+fn a_body_of_ten_megabytes_is_refused_and_the_client_gets_the_answer() {
     let busy = Busy::start();
     let body = format!("{{\"a\": \"{}\"}}", "x".repeat(10_000_000));
-    for path in [start_of("dependency"), COMPOSITE.to_owned()] {
+    for path in [start_path("dependency"), COMPOSITE.to_owned()] {
         busy.refused(&path, &body, 413, "body-too-large");
     }
 }
@@ -428,7 +408,7 @@ fn a_body_that_is_declared_too_large_is_refused_before_it_is_sent() {
 }
 
 #[test]
-fn a_body_in_chunks_is_cut_off_at_the_same_size() {
+fn a_chunked_body_has_the_same_size_limit() {
     let busy = Busy::start();
     let head = format!(
         "POST {COMPOSITE} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -442,24 +422,21 @@ fn a_body_in_chunks_is_cut_off_at_the_same_size() {
 }
 
 #[test]
-fn a_body_of_just_the_largest_size_is_read() {
+fn a_body_of_the_largest_size_is_read() {
     let daemon = Daemon::start();
-    let path = start_of("dependency");
+    let path = start_path("dependency");
     let largest = 64 * 1024;
     let body = format!("{{{}}}", " ".repeat(largest - 2));
     assert_eq!(daemon.post(&path, &body).status, 200);
-    problem(
-        daemon.post(&path, format!("{body} ")),
-        413,
-        "body-too-large",
-    );
+    let answer = daemon.post(&path, format!("{body} "));
+    assert_problem(answer, 413, "body-too-large", "one byte more");
 }
 
 #[test]
 fn parameters_in_a_query_are_refused_and_nothing_is_started() {
     let busy = Busy::start();
     for path in [
-        format!("{}?dry_run=true", start_of("dependency")),
+        format!("{}?dry_run=true", start_path("dependency")),
         format!("{COMPOSITE}?duration=5"),
         "/api/v1/halt?x".to_owned(),
     ] {
@@ -469,10 +446,13 @@ fn parameters_in_a_query_are_refused_and_nothing_is_started() {
 
 // === Names, routes and methods ===
 
-/// The known scenarios, in their order.
+/// Checks that a text lists all scenarios in their order.
 fn assert_names_all(detail: &Value) {
-    let text = detail.as_str().expect("a text");
-    assert!(text.contains(&SCENARIOS.join(", ")), "{text}");
+    let text = detail.as_str().unwrap();
+    assert!(
+        text.contains(&scenario_names().collect::<Vec<_>>().join(", ")),
+        "{text}"
+    );
 }
 
 #[test]
@@ -492,7 +472,7 @@ fn an_unknown_scenario_is_404_and_the_known_ones_are_named() {
         }
         for part in ["", "/status"] {
             let answer = busy.daemon.get(&format!("/api/v1/scenarios/{name}{part}"));
-            let problem = problem(answer, 404, "unknown-scenario");
+            let problem = assert_problem(answer, 404, "unknown-scenario", name);
             assert_names_all(&problem["detail"]);
         }
     }
@@ -510,7 +490,7 @@ fn an_unknown_scenario_in_a_set_is_a_bad_value() {
 }
 
 #[test]
-fn a_name_that_is_not_utf_8_is_a_problem_too() {
+fn a_name_that_is_not_utf_8_is_a_malformed_path() {
     let busy = Busy::start();
     busy.refused("/api/v1/scenarios/%ff/start", "{}", 400, "malformed-path");
 }
@@ -541,21 +521,21 @@ fn a_wrong_method_is_405_and_the_allow_header_names_the_right_ones() {
     for to in [busy.daemon.service, busy.daemon.admin] {
         for (path, allowed, wrong) in posts.iter().chain(&gets) {
             for method in wrong {
-                // The service's dependency route is at fault here: it never gets to look at methods.
+                // The fault answers for this route before the method is checked.
                 if *path == "/api/v1/mock-service" && to == busy.daemon.service {
                     continue;
                 }
                 let response = send(&agent, method, to, path, b"", &[]);
                 let allow = header_of(&response, "allow");
                 assert_eq!(&allow, allowed, "{method} {path}");
-                problem(answer(response), 405, "method-not-allowed");
+                assert_problem(Answer::read(response), 405, "method-not-allowed", path);
             }
         }
     }
     for probe in PROBES {
         let response = send(&agent, "POST", busy.daemon.admin, probe, b"", &[]);
         assert_eq!(header_of(&response, "allow"), "GET,HEAD", "{probe}");
-        problem(answer(response), 405, "method-not-allowed");
+        assert_problem(Answer::read(response), 405, "method-not-allowed", probe);
     }
     busy.assert_untouched();
 }
@@ -578,7 +558,7 @@ fn an_unknown_route_is_a_404_problem_whatever_the_method() {
         for to in [busy.daemon.service, busy.daemon.admin] {
             for method in ["GET", "POST", "DELETE"] {
                 let answer = busy.daemon.ask(method, to, path, b"");
-                problem(answer, 404, "unknown-route");
+                assert_problem(answer, 404, "unknown-route", path);
             }
         }
     }
@@ -587,84 +567,129 @@ fn an_unknown_route_is_a_404_problem_whatever_the_method() {
 
 // === Anything ===
 
-/// Values that no scenario here can do harm with: nothing crashes, no big memory, no load.
-fn any_value() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from),
-        any::<f64>().prop_map(Value::from),
-        (0..600_i32).prop_map(Value::from),
-        (0.0..1.0).prop_map(Value::from),
-        any_name().prop_map(Value::from),
-        prop::sample::select(vec![
-            "always",
-            "intermittent",
-            "error",
-            "slow",
-            "health",
-            "ready"
-        ])
-        .prop_map(Value::from),
-        ".{0,8}".prop_map(|text| Value::from(format!("x{text}"))),
-    ];
-    leaf.prop_recursive(4, 32, 6, |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
-            prop::collection::vec((any_key(), inner), 0..5)
-                .prop_map(|members| Value::Object(members.into_iter().collect())),
-        ]
-    })
+/// Limits under which no start can do harm to the machine.
+const TIGHT: &str = "Limits: {CpuPercent: 5, CpuCores: 0.1, MemoryMb: 16, MemoryPercent: 0.1, \
+                     DiskMbPerSecond: 1, TasksPerSecond: 1000, Tasks: 10000}\n";
+
+/// All words that the schemas of the scenarios know.
+struct Vocabulary {
+    names: Vec<&'static str>,
+    keys: Vec<String>,
+    choices: Vec<String>,
 }
 
-/// Harmless scenarios, and names that are none.
-fn any_name() -> impl Strategy<Value = String> {
-    prop_oneof![
-        4 => prop::sample::select(vec!["network_latency", "health_check", "dependency"])
-            .prop_map(str::to_owned),
-        1 => "[a-z_]{0,10}".prop_map(|text| format!("x{text}")),
-    ]
-}
-
-fn any_key() -> impl Strategy<Value = String> {
-    prop_oneof![
-        4 => prop::sample::select(vec![
-            "name", "params", "duration", "scenarios", "latency_ms", "failure_mode", "status_code",
-            "fail_rate", "delay_ms", "probes", "seed", "failure_type",
-        ])
-        .prop_map(str::to_owned),
-        1 => ".{0,6}",
-    ]
-}
-
-/// Bodies that are nearly right.
-fn any_set() -> impl Strategy<Value = Value> {
-    let params = prop::collection::vec((any_key(), any_value()), 0..3)
-        .prop_map(|members| Value::Object(members.into_iter().collect()));
-    let params = prop_oneof![Just(json!({})), params];
-    let entry = (any_name(), params, any::<bool>()).prop_map(|(name, params, timed)| {
-        if timed {
-            json!({ "name": name, "params": params, "duration": 1 })
-        } else {
-            json!({ "name": name, "params": params })
+impl Vocabulary {
+    /// Of the scenarios that do not end the process.
+    fn of_registry() -> Self {
+        let plugins = || {
+            scenarios::ALL
+                .iter()
+                .filter(|plugin| !plugin.ends_process())
+        };
+        let mut keys: Vec<String> = ["name", "params", "duration", "scenarios"]
+            .map(str::to_owned)
+            .into();
+        let mut choices = Vec::new();
+        for plugin in plugins() {
+            let schema = plugin.schema();
+            for (key, spec) in schema["properties"].as_object().unwrap() {
+                keys.push(key.clone());
+                let of_items = &spec["items"]["enum"];
+                let texts = [&spec["enum"], of_items]
+                    .into_iter()
+                    .filter_map(Value::as_array);
+                choices.extend(
+                    texts
+                        .flatten()
+                        .map(|text| text.as_str().unwrap().to_owned()),
+                );
+            }
         }
-    });
-    prop::collection::vec(entry, 0..4).prop_map(|entries| json!({ "scenarios": entries }))
+        Self {
+            names: plugins().map(|plugin| plugin.name()).collect(),
+            keys,
+            choices,
+        }
+    }
+
+    /// Names of scenarios, and others.
+    fn any_name(&self) -> BoxedStrategy<String> {
+        prop_oneof![
+            4 => prop::sample::select(self.names.clone()).prop_map(str::to_owned),
+            1 => "[a-z_]{0,10}".prop_map(|text| format!("x{text}")),
+        ]
+        .boxed()
+    }
+
+    fn any_key(&self) -> BoxedStrategy<String> {
+        prop_oneof![
+            4 => prop::sample::select(self.keys.clone()),
+            1 => ".{0,6}",
+        ]
+        .boxed()
+    }
+
+    fn any_value(&self) -> BoxedStrategy<Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            (0..600_i32).prop_map(Value::from),
+            (0.0..1.0).prop_map(Value::from),
+            self.any_name().prop_map(Value::from),
+            prop::sample::select(self.choices.clone()).prop_map(Value::from),
+            ".{0,8}".prop_map(|text| Value::from(format!("x{text}"))),
+        ];
+        let key = self.any_key();
+        leaf.prop_recursive(4, 32, 6, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                any_object(key.clone(), inner),
+            ]
+        })
+        .boxed()
+    }
+
+    /// Bodies of composite starts that are nearly right.
+    fn any_set(&self) -> BoxedStrategy<Value> {
+        let params = any_object(self.any_key(), self.any_value());
+        let params = prop_oneof![Just(json!({})), params];
+        let entry = (self.any_name(), params, any::<bool>()).prop_map(|(name, params, timed)| {
+            let mut entry = json!({ "name": name, "params": params });
+            if timed {
+                entry["duration"] = json!(1);
+            }
+            entry
+        });
+        prop::collection::vec(entry, 0..4)
+            .prop_map(|entries| json!({ "scenarios": entries }))
+            .boxed()
+    }
+}
+
+fn any_object(
+    key: BoxedStrategy<String>,
+    value: impl Strategy<Value = Value>,
+) -> impl Strategy<Value = Value> {
+    prop::collection::vec((key, value), 0..3)
+        .prop_map(|members| Value::Object(members.into_iter().collect()))
 }
 
 #[test]
 fn whatever_is_posted_is_done_or_refused_as_a_problem() {
-    let daemon = Daemon::start();
+    let words = Vocabulary::of_registry();
+    let daemon = Daemon::builder().file(TIGHT).start();
     let client = daemon.client();
     let config = ProptestConfig {
         cases: 64,
         failure_persistence: None,
         ..ProptestConfig::default()
     };
-    let bodies = (any_name(), any_value(), prop_oneof![any_set(), any_value()]);
+    let set = prop_oneof![words.any_set(), words.any_value()];
+    let bodies = (words.any_name(), words.any_value(), set);
     proptest!(config, |((name, single, set) in bodies)| {
-        // What a name of a path may hold as it stands.
-        for (path, body) in [(start_of(&name), single), (COMPOSITE.to_owned(), set)] {
+        for (path, body) in [(start_path(&name), single), (COMPOSITE.to_owned(), set)] {
             let answer = client.post(&path, &body.to_string());
             if answer.status != 200 {
                 prop_assert!((400..500).contains(&answer.status), "{body}: {answer:?}");
@@ -679,19 +704,14 @@ fn whatever_is_posted_is_done_or_refused_as_a_problem() {
 }
 
 #[test]
-fn bytes_that_are_no_http_do_not_disturb_anybody() {
+fn bytes_that_are_not_http_disturb_no_other_client() {
     let busy = Busy::start();
     for bytes in [
         &b"\x16\x03\x01\x02\x00"[..],
         b"GET\r\n\r\n",
         b"POST / HTTP/9.9\r\n\r\n",
     ] {
-        use std::io::Write;
-        let mut stream = std::net::TcpStream::connect(busy.daemon.service).expect("a connection");
-        stream
-            .set_read_timeout(Some(Duration::from_secs(5)))
-            .expect("a limit");
-        stream.write_all(bytes).expect("room");
+        connect_and_write(busy.daemon.service, bytes);
     }
     busy.assert_untouched();
 }
@@ -699,7 +719,7 @@ fn bytes_that_are_no_http_do_not_disturb_anybody() {
 #[test]
 fn a_stop_takes_no_parameters() {
     let daemon = Daemon::start();
-    let before = daemon.started("network_latency", json!({ "latency_ms": 1 }));
+    let before = daemon.start_scenario("network_latency", json!({ "latency_ms": 1 }));
     for path in [
         "/api/v1/composite/stop",
         "/api/v1/scenarios/network_latency/stop",
@@ -714,7 +734,7 @@ fn a_stop_takes_no_parameters() {
 }
 
 #[test]
-fn a_list_of_thousands_is_refused_in_a_few_words() {
+fn a_body_with_thousands_of_errors_gets_a_bounded_answer() {
     let daemon = Daemon::start();
     let many = format!("{{\"scenarios\": [{}{{}}]}}", "{},".repeat(20_000));
     let answer = daemon.post("/api/v1/composite/start", many);

@@ -1,99 +1,106 @@
+//! Clients that hold connections and send nothing, and what they cost all others.
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
-use crate::common::{Daemon, PATIENCE, agent, alone, answer, eventually, send, send_raw};
+use crate::support::{Daemon, PATIENCE, eventually, exclusive, request, send_raw};
 
-/// How long anybody else's request may take while connections are held: what a busy machine may need,
-/// and far less than any limit that closes a connection.
+/// How long the request of another client may take while connections are held: what a busy machine may need, and far
+/// less than any timeout that closes a connection.
 const AT_ONCE: Duration = Duration::from_secs(1);
-/// When a head or a body that does not come has to be given up, plus what a busy machine may need.
+/// The daemon gives up an incomplete head or body within this time, on a busy machine too.
 const GIVEN_UP_WITHIN: Duration = Duration::from_secs(16);
-/// What a connection may cost while a request comes in.
+/// The memory that a connection may take while a request arrives.
 const MOST_MB: f64 = 32.0 / 1024.0;
 const GET: &[u8] = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
 
-/// Connections that each sent `bytes` and nothing else.
+/// Opens connections that send `bytes` and nothing else.
 fn held(to: SocketAddr, count: usize, bytes: &[u8]) -> Vec<TcpStream> {
     // The test needs as many descriptors as the daemon.
     raise_file_limit(count as u64 + 500);
     (0..count)
         .map(|_| {
-            let mut stream = TcpStream::connect(to).expect("a connection");
-            stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
-            // Where it was closed already, that is seen when it is read.
+            let mut stream = TcpStream::connect(to).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            // A connection that is closed already shows that when it is read.
             stream.write_all(bytes).ok();
             stream
         })
         .collect()
 }
 
-/// All that still comes on a connection until the daemon closes it.
+/// Everything that arrives until the daemon closes the connection.
 fn rest(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     match stream.read_to_end(&mut bytes) {
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
-        Err(error) => panic!("never closed: {error}"),
+        Err(error) => panic!("the daemon did not close the connection: {error}"),
     }
-    String::from_utf8(bytes).expect("a text")
+    String::from_utf8(bytes).unwrap()
 }
 
-/// Asks on a connection of its own and checks that the answer comes at once.
-fn ask_anew(method: &str, to: SocketAddr, path: &str, body: &str) -> Value {
+/// Sends a request over a new connection and checks that the answer comes at once.
+fn assert_prompt(method: &str, to: SocketAddr, path: &str, body: &str) -> Value {
     let begin = Instant::now();
-    let answer = answer(send(&agent(), method, to, path, body.as_bytes(), &[]));
+    let answer = request(method, to, path, body, &[]);
     let took = begin.elapsed();
     assert_eq!(answer.status, 200, "{method} {path}: {answer:?}");
     assert!(took < AT_ONCE, "{method} {path} took {took:?}");
     answer.body
 }
 
-/// Faults, control and probes work at once, each on connections of its own.
-fn everybody_else_is_served(daemon: &Daemon) {
+/// Checks that probes and control answer at once, over new connections.
+fn assert_others_are_served(daemon: &Daemon) {
     for to in [daemon.service, daemon.admin] {
-        ask_anew("GET", to, "/health", "");
-        ask_anew("POST", to, "/api/v1/scenarios/dependency/start", "{}");
-        let status = ask_anew("GET", to, "/api/v1/scenarios/dependency/status", "");
+        assert_prompt("GET", to, "/health", "");
+        assert_prompt("POST", to, "/api/v1/scenarios/dependency/start", "{}");
+        let status = assert_prompt("GET", to, "/api/v1/scenarios/dependency/status", "");
         assert_eq!(status["running"], true);
-        ask_anew("POST", to, "/api/v1/scenarios/dependency/stop", "");
+        assert_prompt("POST", to, "/api/v1/scenarios/dependency/stop", "");
     }
 }
 
-// === Requests that never come whole ===
+// === Incomplete requests ===
 
 #[test]
-fn a_thousand_half_requests_disturb_nobody_and_are_gone_after_ten_seconds() {
-    let _turn = alone();
+fn a_thousand_incomplete_requests_disturb_no_other_client_and_time_out() {
+    let turn = exclusive();
     let daemon = Daemon::start();
-    everybody_else_is_served(&daemon);
-    // The test's own connections stay.
+    assert_others_are_served(&daemon);
+    // Opens the connections of the test itself, which stay open.
     daemon.get("/health");
     daemon.admin_get("/health");
     let process = daemon.process();
     let (files, resident) = (process.open_files(), process.resident_mb());
-    // What only waits for its answer is not timed.
-    daemon.started("network_latency", json!({ "latency_ms": 600_000 }));
+    // A request that waits for its answer must not time out.
+    daemon.start_scenario("network_latency", json!({ "latency_ms": 600_000 }));
     let mut waiting = held(daemon.service, 1, GET);
-    daemon.delays(1);
+    daemon.wait_for_delayed_requests(1);
 
     let begin = Instant::now();
     let head = format!("GET /health HTTP/1.1\r\nX: {}", "x".repeat(10_000));
     let mut heads = held(daemon.service, 1_000, head.as_bytes());
     heads.append(&mut held(daemon.service, 200, b""));
     heads.append(&mut held(daemon.admin, 100, &head.as_bytes()[..30]));
-    daemon.stopped("network_latency");
+    daemon.stop_scenario("network_latency");
     let mut first = [0; 12];
-    waiting[0].read_exact(&mut first).expect("an answer");
+    waiting[0].read_exact(&mut first).unwrap();
     assert_eq!(&first, b"HTTP/1.1 200");
-    everybody_else_is_served(&daemon);
+    assert_others_are_served(&daemon);
     let more = process.resident_mb() - resident;
-    assert!(more < MOST_MB * heads.len() as f64, "{more} MiB are held");
+    assert!(
+        more < MOST_MB * heads.len() as f64,
+        "{} connections take {more} MiB",
+        heads.len()
+    );
+    // The rest is waiting, which disturbs no other test.
+    drop(turn);
     for stream in &mut heads {
         assert_eq!(rest(stream), "");
     }
@@ -105,7 +112,7 @@ fn a_thousand_half_requests_disturb_nobody_and_are_gone_after_ten_seconds() {
 }
 
 #[test]
-fn a_body_that_does_not_come_is_given_up_with_408() {
+fn a_body_that_does_not_arrive_is_answered_with_408() {
     let daemon = Daemon::start();
     let begin = Instant::now();
     let request =
@@ -123,9 +130,9 @@ fn a_body_that_does_not_come_is_given_up_with_408() {
 fn a_flood_of_large_bodies_takes_no_more_than_its_share_of_memory() {
     const FLOOD: usize = 400;
     const LARGE_BODIES_MB: f64 = 8.0;
-    let _turn = alone();
+    let _turn = exclusive();
     let daemon = Daemon::start();
-    everybody_else_is_served(&daemon);
+    assert_others_are_served(&daemon);
     let base = daemon.process().resident_mb();
     let path = "/api/v1/composite/start";
     let mut half = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 65000\r\n\r\n");
@@ -133,39 +140,39 @@ fn a_flood_of_large_bodies_takes_no_more_than_its_share_of_memory() {
     let flood = held(daemon.service, FLOOD, half.as_bytes());
     let refused = |stream: &TcpStream| {
         let mut text = [0; 12];
-        stream.set_nonblocking(true).expect("a flag");
+        stream.set_nonblocking(true).unwrap();
         stream.peek(&mut text).is_ok() && &text == b"HTTP/1.1 503"
     };
-    eventually("what is too much is refused", || {
+    eventually("half of the flood is refused", || {
         (flood.iter().filter(|stream| refused(stream)).count() >= FLOOD / 2).then_some(())
     });
     let most = base + FLOOD as f64 * MOST_MB + LARGE_BODIES_MB;
     let resident = daemon.process().resident_mb();
     assert!(resident <= most, "{resident} MiB where {most} are the most");
-    // Small ones are read all the while, and large ones again later.
-    everybody_else_is_served(&daemon);
-    let mut refusal = flood.iter().find(|stream| refused(stream)).expect("one");
-    refusal.set_nonblocking(false).expect("a flag");
+    // Small bodies are still read, and large ones again later.
+    assert_others_are_served(&daemon);
+    let mut refusal = flood.iter().find(|stream| refused(stream)).unwrap();
+    refusal.set_nonblocking(false).unwrap();
     let mut text = [0; 1024];
-    let length = refusal.read(&mut text).expect("an answer");
+    let length = refusal.read(&mut text).unwrap();
     let text = String::from_utf8_lossy(&text[..length]);
     assert!(
         text.contains("urn:mockserver:problem:too-many-bodies"),
         "{text}"
     );
-    // Those of the other listener are nobody's loss here.
+    // The other listener has its own share.
     let large = format!("{{\"latency_ms\": 1{}}}", " ".repeat(5_000));
     let start = "/api/v1/scenarios/network_latency/start";
     assert_eq!(daemon.admin_post(start, &large).status, 200);
     daemon.stop_all();
     drop(flood);
-    eventually("a large body is read", || {
+    eventually("a large body is read again", || {
         (daemon.post(start, &large).status == 200).then_some(())
     });
 }
 
 #[test]
-fn a_connection_that_closes_behind_an_unread_body_says_so() {
+fn an_answer_to_an_unread_body_announces_that_the_connection_closes() {
     let daemon = Daemon::start();
     for (path, status) in [("/nothing", 404), ("/health", 405)] {
         let half = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n");
@@ -174,7 +181,7 @@ fn a_connection_that_closes_behind_an_unread_body_says_so() {
         assert!(answer.starts_with(&head), "{answer}");
         assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
     }
-    // Behind one that was read the next request is served.
+    // After a body that was read the connection stays open.
     let two = b"POST /api/v1/rearm HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}\
         GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let answers = send_raw(daemon.service, two);
@@ -191,12 +198,12 @@ fn a_head_that_cannot_be_read_is_refused_with_a_problem() {
         let mut stream = held(daemon.service, 1, request.as_bytes());
         let text = rest(&mut stream[0]);
         assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{text}");
-        let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(
             head.contains("content-type: application/problem+json"),
             "{head}"
         );
-        let body: Value = serde_json::from_str(body).expect("JSON");
+        let body: Value = serde_json::from_str(body).unwrap();
         assert_eq!(body["status"], status);
         assert_eq!(body["type"], format!("urn:mockserver:problem:{kind}"));
     };
@@ -220,24 +227,24 @@ fn a_head_that_cannot_be_read_is_refused_with_a_problem() {
     ] {
         refused(request, 400, "malformed-request");
     }
-    everybody_else_is_served(&daemon);
+    assert_others_are_served(&daemon);
 }
 
 #[test]
-fn http_2_is_not_spoken() {
+fn http_2_is_not_supported() {
     let daemon = Daemon::start();
     let mut stream = held(daemon.service, 1, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     assert_eq!(rest(&mut stream[0]), "");
-    everybody_else_is_served(&daemon);
+    assert_others_are_served(&daemon);
 }
 
 #[test]
-fn pipelined_garbage_is_refused_and_disturbs_nobody() {
+fn pipelined_garbage_is_refused_and_disturbs_no_other_client() {
     let daemon = Daemon::start();
     let mut garbage = GET.to_vec();
     garbage.extend(b"\0\xff garbage ".repeat(2_000));
     let mut all = held(daemon.service, 100, &garbage);
-    everybody_else_is_served(&daemon);
+    assert_others_are_served(&daemon);
     for stream in &mut all {
         let text = rest(stream);
         assert!(
@@ -248,25 +255,25 @@ fn pipelined_garbage_is_refused_and_disturbs_nobody() {
 }
 
 #[test]
-fn a_client_that_sent_two_requests_and_hung_up_in_a_delay_is_let_go() {
+fn a_delayed_connection_with_two_requests_is_closed_once_its_client_hangs_up() {
     let daemon = Daemon::start();
-    daemon.started("network_latency", json!({ "latency_ms": 600_000 }));
-    let delayed = || daemon.status("network_latency")["metrics"]["delayed_requests"].clone();
-    delayed();
+    daemon.start_scenario("network_latency", json!({ "latency_ms": 600_000 }));
+    // Opens the connection of the test itself.
+    daemon.session();
     let files = daemon.process().open_files();
     let mut all = held(daemon.service, 20, &GET.repeat(2));
-    // One that only waits stays.
+    // One whose client waits stays open.
     all.append(&mut held(daemon.service, 1, &GET.repeat(2)));
-    eventually("all wait", || (delayed() == 21).then_some(()));
-    let mut waiting = all.pop().expect("the last one");
+    daemon.wait_for_delayed_requests(21);
+    let mut waiting = all.pop().unwrap();
     drop(all);
     let process = daemon.process();
     eventually("the connections are closed", || {
         (process.open_files() <= files + 1).then_some(())
     });
-    daemon.stopped("network_latency");
+    daemon.stop_scenario("network_latency");
     let mut first = [0; 12];
-    waiting.read_exact(&mut first).expect("an answer");
+    waiting.read_exact(&mut first).unwrap();
     assert_eq!(&first, b"HTTP/1.1 200");
 }
 
@@ -275,15 +282,17 @@ fn a_client_that_sent_two_requests_and_hung_up_in_a_delay_is_let_go() {
 #[test]
 fn with_every_descriptor_taken_both_listeners_answer_at_once() {
     for admin in [false, true] {
-        let daemon = Daemon::start_under(&["prlimit", "--nofile=64"], "", &[]);
+        let daemon = Daemon::builder()
+            .wrapper(&["prlimit", "--nofile=64"])
+            .start();
         let to = if admin { daemon.admin } else { daemon.service };
         let _idle = held(to, 200, b"");
         for _ in 0..3 {
-            everybody_else_is_served(&daemon);
+            assert_others_are_served(&daemon);
         }
-        // Files can still be had for faults and for the ledger.
-        daemon.started("disk_io", json!({ "write_rate_mb": 1 }));
-        daemon.started("goroutine_leak", json!({}));
+        // Faults and the ledger can still open files.
+        daemon.start_scenario("disk_io", json!({ "write_rate_mb": 1 }));
+        daemon.start_scenario("goroutine_leak", json!({}));
         let events = daemon.admin_get("/api/v1/events").body;
         assert_eq!(events["durable"], true, "{events}");
         assert_eq!(daemon.stop_all().status, 200);
@@ -291,23 +300,22 @@ fn with_every_descriptor_taken_both_listeners_answer_at_once() {
 }
 
 #[test]
-fn a_way_in_is_left_where_all_requests_of_the_service_wait() {
-    let daemon = Daemon::start_under(&["prlimit", "--nofile=64"], "", &[]);
-    daemon.started("network_latency", json!({ "latency_ms": 600_000 }));
+fn a_stop_gets_through_while_all_other_connections_are_delayed() {
+    let daemon = Daemon::builder()
+        .wrapper(&["prlimit", "--nofile=64"])
+        .start();
+    daemon.start_scenario("network_latency", json!({ "latency_ms": 600_000 }));
     let _waiting = held(daemon.service, 100, GET);
-    eventually("as many wait as can", || {
-        let metrics = &daemon.status("network_latency")["metrics"];
-        (metrics["delayed_requests"].as_u64() >= Some(24)).then_some(())
-    });
-    ask_anew("POST", daemon.service, "/api/v1/composite/stop", "");
+    daemon.wait_for_metric("network_latency", "delayed_requests", |n| n >= 24.0);
+    assert_prompt("POST", daemon.service, "/api/v1/composite/stop", "");
 }
 
 #[test]
-fn where_the_limit_falls_below_what_is_open_the_admin_listener_still_answers() {
+fn the_admin_listener_answers_after_the_file_limit_falls_below_the_open_files() {
     let daemon = Daemon::start();
-    // Only then both have what they need.
+    // Each listener opens what it needs with its first connection.
     for to in [daemon.service, daemon.admin] {
-        ask_anew("GET", to, "/health", "");
+        assert_prompt("GET", to, "/health", "");
     }
     let mut last = 0;
     let files = eventually("the connections are closed", || {
@@ -318,17 +326,13 @@ fn where_the_limit_falls_below_what_is_open_the_admin_listener_still_answers() {
     eventually("all are accepted", || {
         (daemon.process().open_files() >= files + 50).then_some(())
     });
-    let lowered = Command::new("prlimit")
-        .arg(format!("--nofile={files}:64"))
-        .args(["--pid", &daemon.pid().to_string()])
-        .status();
-    assert!(lowered.expect("prlimit runs").success());
+    daemon.process().limit("nofile", files as u64);
     let used = daemon.process().live_cpu();
     let begin = Instant::now();
     for _ in 0..5 {
-        ask_anew("GET", daemon.admin, "/api/v1/composite/status", "");
+        assert_prompt("GET", daemon.admin, "/api/v1/composite/status", "");
     }
-    // A connection that nobody accepts must not keep a thread busy.
+    // A connection that cannot be accepted must not keep a thread busy.
     let _more = held(daemon.service, 20, b"");
     while begin.elapsed() < Duration::from_secs(2) {
         thread::sleep(Duration::from_millis(100));
@@ -337,12 +341,12 @@ fn where_the_limit_falls_below_what_is_open_the_admin_listener_still_answers() {
     assert!(used < Duration::from_millis(500), "{used:?} of CPU");
 }
 
-/// Lets this process, the client, have so many files.
+/// Raises the file limit of the test itself.
 fn raise_file_limit(files: u64) {
     let limit = getrlimit(Resource::Nofile);
     assert!(
         limit.maximum.is_none_or(|most| most >= files),
-        "`ulimit -Hn` is too low"
+        "`ulimit -Hn` must be at least {files}"
     );
     let raised = Rlimit {
         current: limit.maximum,

@@ -3,39 +3,40 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use mockserver::plugin::Plugin;
 use mockserver::scenarios;
 use serde_json::json;
 
-use crate::common::{Daemon, agent, eventually};
+use crate::support::{Daemon, agent, eventually, harmless, scenario_names};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0";
 
-/// A page: the value of each series by its name and labels.
-struct Page {
+/// A page of metrics, with the value of each series by its name and labels.
+struct MetricsPage {
     text: String,
     content_type: String,
     series: BTreeMap<String, f64>,
 }
 
-impl Page {
+impl MetricsPage {
     fn of(address: std::net::SocketAddr, accept: &str) -> Self {
         let request = agent()
             .get(format!("http://{address}/metrics"))
             .header("accept", accept);
-        let mut response = request.call().expect("an answer");
+        let mut response = request.call().unwrap();
         assert_eq!(response.status(), 200);
-        let content_type = response.headers()["content-type"].to_str().expect("a text");
+        let content_type = response.headers()["content-type"].to_str().unwrap();
         let content_type = content_type.to_owned();
-        let text = response.body_mut().read_to_string().expect("a body");
+        let text = response.body_mut().read_to_string().unwrap();
         let samples = text.lines().filter(|line| !line.starts_with('#'));
         let series: BTreeMap<String, f64> = samples
             .clone()
             .map(|line| {
-                let (series, value) = line.rsplit_once(' ').expect("a sample");
-                (series.to_owned(), value.parse().expect("a number"))
+                let (series, value) = line.rsplit_once(' ').unwrap();
+                (series.to_owned(), value.parse().unwrap())
             })
             .collect();
-        assert_eq!(series.len(), samples.count(), "a series stands there twice");
+        assert_eq!(series.len(), samples.count(), "a series is there twice");
         Self {
             text,
             content_type,
@@ -53,10 +54,10 @@ impl Page {
 
     fn value(&self, series: &str) -> f64 {
         let value = self.series.get(series);
-        *value.unwrap_or_else(|| panic!("{series} is not in {}", self.text))
+        *value.unwrap_or_else(|| panic!("no series {series} in {}", self.text))
     }
 
-    /// Requests on `route` that were answered with `status`.
+    /// The number of requests on `route` with this status.
     fn answers(&self, route: &str, status: &str) -> f64 {
         self.value(&format!(
             "http_server_request_duration_seconds_count{{http_request_method=\"GET\",\
@@ -64,7 +65,7 @@ impl Page {
         ))
     }
 
-    /// The same, of those that took `seconds` at most.
+    /// The same, for those that took at most `seconds`.
     fn within(&self, seconds: &str, route: &str, status: &str) -> f64 {
         self.value(&format!(
             "http_server_request_duration_seconds_bucket{{le=\"{seconds}\",\
@@ -160,10 +161,10 @@ const OF_FAULTS: [&str; 7] = [
 ];
 
 #[test]
-fn both_pages_have_their_names_and_every_series_stands_at_its_zero_from_the_start() {
+fn both_pages_have_all_their_series_from_the_start_at_zero() {
     let daemon = Daemon::start();
-    // The scrape of the service listener is a request itself, so it comes last.
-    let (admin, service) = (Page::admin(&daemon), Page::service(&daemon));
+    // The scrape of the service listener is a request itself: it comes last.
+    let (admin, service) = (MetricsPage::admin(&daemon), MetricsPage::service(&daemon));
     let both = OF_THE_PROCESS.iter().copied();
     assert_eq!(service.names(), both.clone().chain(OF_REQUESTS).collect());
     let all = both.chain(OF_REQUESTS).chain(OF_FAULTS);
@@ -201,9 +202,9 @@ fn both_pages_have_their_names_and_every_series_stands_at_its_zero_from_the_star
 #[test]
 fn no_page_ever_has_more_than_300_series() {
     let daemon = Daemon::start();
-    let first = Page::service(&daemon).series.len();
+    let first = MetricsPage::service(&daemon).series.len();
     for status in [500, 501, 502, 504, 429] {
-        daemon.started("health_check", json!({ "status_code": status }));
+        daemon.start_scenario("health_check", json!({ "status_code": status }));
         assert_eq!(daemon.get("/health").status, status);
         assert_eq!(daemon.get("/ready").status, status);
     }
@@ -215,15 +216,15 @@ fn no_page_ever_has_more_than_300_series() {
         }
         daemon.get(&format!("/api/v1/scenarios/x{i}"));
     }
-    let (service, admin) = (Page::service(&daemon), Page::admin(&daemon));
-    // The first two statuses that were not foreseen got series of their own.
+    let (service, admin) = (MetricsPage::service(&daemon), MetricsPage::admin(&daemon));
+    // The first two unexpected statuses of each route got series.
     assert_eq!(service.series.len(), first + 40);
     assert_eq!(service.answers("/health", "500"), 1.0);
     assert!(service.series.len() <= 300, "{}", service.series.len());
     assert!(admin.series.len() <= 300, "{}", admin.series.len());
-    // They have them on the admin page too, with fewer buckets; those that it has say the same.
+    // The admin page has them with fewer buckets, and the same values.
     assert_eq!(admin.answers("/health", "500"), 1.0);
-    let of_requests = |page: &Page, part: &str| -> BTreeMap<String, f64> {
+    let of_requests = |page: &MetricsPage, part: &str| -> BTreeMap<String, f64> {
         let series = page.series.iter().filter(|(series, _)| {
             series.starts_with("http_") && series.contains(part) && !series.contains("\"other\"")
         });
@@ -238,15 +239,15 @@ fn no_page_ever_has_more_than_300_series() {
         of_requests(&service, "_count")
     );
     assert_eq!(of_requests(&admin, "_bucket").len(), 12 * 10);
-    // None is lost: what has no series of its own is counted among the others.
+    // A request without its own series counts among the others.
     let (starts, scrapes) = (5.0, 1.0);
     assert_eq!(service.others(), 8.0 + 50.0 * 8.0 + starts + scrapes);
 }
 
 #[test]
-fn the_format_is_the_one_that_is_asked_for() {
+fn the_format_follows_the_accept_header() {
     let daemon = Daemon::start();
-    let plain = Page::service(&daemon);
+    let plain = MetricsPage::service(&daemon);
     assert_eq!(
         plain.content_type,
         "text/plain; version=0.0.4; charset=utf-8"
@@ -257,7 +258,7 @@ fn the_format_is_the_one_that_is_asked_for() {
             .contains("# TYPE process_cpu_seconds_total counter\n")
     );
     assert!(plain.text.contains("# TYPE target_info gauge\n"));
-    let open = Page::of(daemon.service, OPEN_METRICS);
+    let open = MetricsPage::of(daemon.service, OPEN_METRICS);
     assert_eq!(
         open.content_type,
         "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -271,20 +272,20 @@ fn the_format_is_the_one_that_is_asked_for() {
 #[test]
 fn the_name_and_the_version_are_the_configured_ones() {
     let yaml = "Name: checkout\nVersion: 2.0.0-canary\n";
-    let daemon = Daemon::start_with(yaml, &[]);
+    let daemon = Daemon::builder().file(yaml).start();
     let series = "target_info{service_name=\"checkout\",service_version=\"2.0.0-canary\"}";
-    assert_eq!(Page::service(&daemon).value(series), 1.0);
-    assert_eq!(Page::admin(&daemon).value(series), 1.0);
+    assert_eq!(MetricsPage::service(&daemon).value(series), 1.0);
+    assert_eq!(MetricsPage::admin(&daemon).value(series), 1.0);
     let daemon = Daemon::start();
     let series = format!(
         "target_info{{service_name=\"mockserver\",service_version=\"{}\"}}",
         env!("CARGO_PKG_VERSION")
     );
-    assert_eq!(Page::service(&daemon).value(&series), 1.0);
+    assert_eq!(MetricsPage::service(&daemon).value(&series), 1.0);
 }
 
 #[test]
-fn a_delay_and_a_reply_are_measured_as_the_client_meets_them() {
+fn delays_and_replies_of_faults_are_measured_as_clients_see_them() {
     let daemon = Daemon::start();
     for path in [
         "/health",
@@ -295,39 +296,40 @@ fn a_delay_and_a_reply_are_measured_as_the_client_meets_them() {
     ] {
         assert_eq!(daemon.get(path).status, 200);
     }
-    let before = Page::service(&daemon);
+    let before = MetricsPage::service(&daemon);
     assert_eq!(before.within("0.025", "/health", "200"), 3.0);
     assert_eq!(before.answers("/ready", "200"), 1.0);
     let sleep = "/api/v1/test/sleep30ms";
     assert_eq!(before.within("0.025", sleep, "200"), 0.0);
     assert_eq!(before.answers(sleep, "200"), 1.0);
 
-    daemon.started("network_latency", json!({ "latency_ms": 300 }));
-    daemon.started("health_check", json!({ "probes": ["ready"] }));
+    daemon.start_scenario("network_latency", json!({ "latency_ms": 300 }));
+    daemon.start_scenario("health_check", json!({ "probes": ["ready"] }));
     assert_eq!(daemon.get("/health").status, 200);
     assert_eq!(daemon.get("/ready").status, 503);
-    let after = Page::service(&daemon);
+    let after = MetricsPage::service(&daemon);
     for (route, status) in [("/health", "200"), ("/ready", "503")] {
-        let slow = |page: &Page| page.answers(route, status) - page.within("0.25", route, status);
+        let slow =
+            |page: &MetricsPage| page.answers(route, status) - page.within("0.25", route, status);
         assert_eq!(slow(&after) - slow(&before), 1.0, "{route}");
     }
     assert_eq!(after.answers("/ready", "200"), 1.0);
 }
 
 #[test]
-fn a_call_to_the_dependency_is_measured_apart_from_the_request_that_makes_it() {
+fn a_call_to_the_dependency_is_measured_apart_from_its_request() {
     let daemon = Daemon::start();
     let call = || daemon.get("/api/v1/mock-service").status;
     assert_eq!(call(), 200);
-    daemon.started("dependency", json!({ "failure_type": "error" }));
+    daemon.start_scenario("dependency", json!({ "failure_type": "error" }));
     assert_eq!(call(), 500);
-    // Only the request waits here, not the call.
-    daemon.started("network_latency", json!({ "latency_ms": 400 }));
+    // The latency delays the request, not the call.
+    daemon.start_scenario("network_latency", json!({ "latency_ms": 400 }));
     assert_eq!(call(), 500);
     let refused = daemon.post("/api/v1/mock-service", "");
     assert_eq!(refused.status, 405);
     daemon.stop_all();
-    let page = Page::service(&daemon);
+    let page = MetricsPage::service(&daemon);
     assert_eq!(
         (page.calls("count", "200"), page.calls("count", "500")),
         (1.0, 2.0)
@@ -341,9 +343,9 @@ fn a_call_to_the_dependency_is_measured_apart_from_the_request_that_makes_it() {
     assert_eq!(page.answers(route, "500"), 2.0);
     assert_eq!(page.within("0.25", route, "500"), 1.0);
 
-    daemon.started("dependency", json!({ "failure_type": "slow", "seed": 1 }));
+    daemon.start_scenario("dependency", json!({ "failure_type": "slow", "seed": 1 }));
     assert_eq!(call(), 200);
-    let page = Page::service(&daemon);
+    let page = MetricsPage::service(&daemon);
     assert!(
         page.calls("sum", "200") >= 2.0,
         "{}",
@@ -356,25 +358,28 @@ fn a_call_to_the_dependency_is_measured_apart_from_the_request_that_makes_it() {
 }
 
 #[test]
-fn a_request_that_waits_is_active_and_one_that_hangs_up_is_counted() {
+fn a_delayed_request_is_active_and_an_abandoned_one_is_counted() {
     let daemon = Daemon::start();
-    daemon.started("dependency", json!({ "failure_type": "timeout" }));
-    let others = Page::service(&daemon).others();
+    daemon.start_scenario("dependency", json!({ "failure_type": "timeout" }));
+    let others = MetricsPage::service(&daemon).others();
     let impatient = ureq::Agent::config_builder()
         .timeout_global(Some(Duration::from_millis(500)))
         .build();
     let url = format!("http://{}/api/v1/mock-service", daemon.service);
     let client = std::thread::spawn(move || ureq::Agent::from(impatient).get(url).call().is_err());
     let route = "/api/v1/mock-service";
-    eventually("it is active", || {
-        (Page::service(&daemon).active(route) == 1.0).then_some(())
+    eventually("the request is active", || {
+        (MetricsPage::service(&daemon).active(route) == 1.0).then_some(())
     });
-    assert!(client.join().expect("no panic"), "it should have given up");
-    let page = eventually("it has ended", || {
-        let page = Page::service(&daemon);
+    assert!(
+        client.join().unwrap(),
+        "the client must give up before the answer"
+    );
+    let page = eventually("the request has ended", || {
+        let page = MetricsPage::service(&daemon);
         (page.active(route) == 0.0).then_some(page)
     });
-    // It has neither a status nor a call that ended; it stands among the others, as the scrapes do.
+    // It has no status and its call did not end: it counts among the others, as the scrapes do.
     assert_eq!(
         (page.answers(route, "200"), page.calls("count", "200")),
         (0.0, 0.0)
@@ -383,15 +388,18 @@ fn a_request_that_waits_is_active_and_one_that_hangs_up_is_counted() {
 }
 
 #[test]
-fn leaked_tasks_are_tasks_of_the_process_until_the_stop() {
+fn leaked_tasks_count_as_tasks_of_the_process_until_the_stop() {
     let daemon = Daemon::start();
-    let tasks = || Page::admin(&daemon).value("tokio_num_alive_tasks");
-    let (before, workers) = (tasks(), Page::admin(&daemon).value("tokio_num_workers"));
-    daemon.started("goroutine_leak", json!({ "goroutines_per_second": 5000 }));
+    let tasks = || MetricsPage::admin(&daemon).value("tokio_num_alive_tasks");
+    let (before, workers) = (
+        tasks(),
+        MetricsPage::admin(&daemon).value("tokio_num_workers"),
+    );
+    daemon.start_scenario("goroutine_leak", json!({ "goroutines_per_second": 5000 }));
     eventually("tasks pile up", || {
         (tasks() > before + 1000.0).then_some(())
     });
-    let during = Page::service(&daemon);
+    let during = MetricsPage::service(&daemon);
     assert!(during.value("tokio_num_alive_tasks") > before + 1000.0);
     assert_eq!(during.value("tokio_num_workers"), workers);
     daemon.stop_all();
@@ -399,23 +407,23 @@ fn leaked_tasks_are_tasks_of_the_process_until_the_stop() {
 }
 
 #[test]
-fn what_the_process_uses_follows_the_faults() {
+fn the_metrics_of_the_process_follow_the_faults() {
     let daemon = Daemon::start();
-    let before = Page::service(&daemon);
+    let before = MetricsPage::service(&daemon);
     let scenarios = json!({ "scenarios": [
         { "name": "memory_leaker", "params": { "target_mb": 64, "leak_rate_mb": 1000 } },
         { "name": "cpu_burner", "params": { "target_percent": 20 } },
     ]});
     let started = daemon.post("/api/v1/composite/start", scenarios.to_string());
     assert_eq!(started.body["status"], "success");
-    let grown = |page: &Page, name| page.value(name) - before.value(name);
+    let grown = |page: &MetricsPage, name| page.value(name) - before.value(name);
     eventually("memory and CPU time grow", || {
-        let page = Page::service(&daemon);
+        let page = MetricsPage::service(&daemon);
         let memory = grown(&page, "process_resident_memory_bytes");
         (memory >= 60e6 && grown(&page, "process_cpu_seconds_total") > 0.3).then_some(())
     });
     daemon.stop_all();
-    let after = Page::service(&daemon);
+    let after = MetricsPage::service(&daemon);
     assert!(grown(&after, "process_resident_memory_bytes") < 20e6);
     assert_eq!(grown(&after, "process_start_time_seconds"), 0.0);
 }
@@ -423,37 +431,27 @@ fn what_the_process_uses_follows_the_faults() {
 #[test]
 fn the_service_page_never_names_a_fault() {
     let daemon = Daemon::start();
-    let names = || scenarios::ALL.iter().map(|plugin| plugin.name());
-    let starts: Vec<_> = names()
-        .map(|name| {
-            let params = match name {
-                "crash" => json!({ "crash_delay": 3600 }),
-                "memory_leaker" => json!({ "target_mb": 1 }),
-                "disk_io" => json!({ "write_rate_mb": 1 }),
-                "cpu_burner" => json!({ "target_percent": 1 }),
-                "network_latency" => json!({ "latency_ms": 1 }),
-                "dependency" => json!({ "failure_type": "error" }),
-                _ => json!({}),
-            };
-            json!({ "name": name, "params": params })
-        })
-        .collect();
-    let set = json!({ "scenarios": starts });
-    let started = daemon.post("/api/v1/composite/start", set.to_string());
-    assert_eq!(started.body["status"], "success", "{started:?}");
-    for name in names() {
+    let entry = |plugin: &&dyn Plugin| {
+        let params = harmless(*plugin);
+        json!({ "name": plugin.name(), "params": params })
+    };
+    let set: Vec<_> = scenarios::ALL.iter().map(entry).collect();
+    assert_eq!(daemon.start_set(set.into())["status"], "success");
+    // By default its calls would hang.
+    daemon.start_scenario("dependency", json!({ "failure_type": "error" }));
+    for name in scenario_names() {
         daemon.get(&format!("/api/v1/scenarios/{name}/status"));
         daemon.get(&format!("/{name}"));
     }
     for path in ["/health", "/ready", "/api/v1/mock-service"] {
         daemon.get(path);
     }
-    let admin = Page::admin(&daemon);
+    let admin = MetricsPage::admin(&daemon);
     for accept in ["*/*", OPEN_METRICS] {
-        let service = Page::of(daemon.service, accept).text;
-        for name in names() {
+        let service = MetricsPage::of(daemon.service, accept).text;
+        for name in scenario_names() {
             assert_eq!(admin.fault("active", name), 1.0, "{name}");
-            // As a whole word or as a part of one.
+            // Not even as a part of a word.
             assert!(!service.to_lowercase().contains(name), "{name} is named");
         }
         for word in ["fault", "mockserver_", "scenario", "session", "inject"] {
@@ -463,17 +461,17 @@ fn the_service_page_never_names_a_fault() {
 }
 
 #[test]
-fn the_admin_page_tells_what_runs_what_it_achieves_and_how_runs_ended() {
+fn the_admin_page_shows_what_runs_what_it_achieves_and_how_runs_ended() {
     let daemon = Daemon::start();
-    let idle = Page::admin(&daemon);
+    let idle = MetricsPage::admin(&daemon);
     assert_eq!(idle.value("mockserver_session_info{session_id=\"\"}"), 0.0);
-    let report = daemon.started(
+    let report = daemon.start_scenario(
         "memory_leaker",
         json!({ "target_mb": 16, "leak_rate_mb": 1000 }),
     );
-    let id = report["session_id"].as_str().expect("an id");
+    let id = report["session_id"].as_str().unwrap();
     let live = eventually("the target is reached", || {
-        let page = Page::admin(&daemon);
+        let page = MetricsPage::admin(&daemon);
         (page.fault("achieved", "memory_leaker") >= 16.0).then_some(page)
     });
     assert_eq!(
@@ -484,20 +482,20 @@ fn the_admin_page_tells_what_runs_what_it_achieves_and_how_runs_ended() {
     assert_eq!(live.fault("asked", "memory_leaker"), 16.0);
     assert_eq!(live.fault("active", "cpu_burner"), 0.0);
 
-    daemon.started("dependency", json!({ "failure_type": "error" }));
-    let unmeasured = Page::admin(&daemon).fault("achieved", "dependency");
-    assert!(unmeasured.is_nan(), "nobody has called yet: {unmeasured}");
+    daemon.start_scenario("dependency", json!({ "failure_type": "error" }));
+    let unmeasured = MetricsPage::admin(&daemon).fault("achieved", "dependency");
+    assert!(unmeasured.is_nan(), "there was no call yet: {unmeasured}");
 
-    daemon.started(
+    daemon.start_scenario(
         "dependency",
         json!({ "failure_type": "slow", "duration": 0.1 }),
     );
-    eventually("it expires", || {
-        (Page::admin(&daemon).runs("dependency", "expired") == 1.0).then_some(())
+    eventually("the run expires", || {
+        (MetricsPage::admin(&daemon).runs("dependency", "expired") == 1.0).then_some(())
     });
     daemon.stop_all();
     daemon.stop_all();
-    let over = Page::admin(&daemon);
+    let over = MetricsPage::admin(&daemon);
     assert_eq!(over.runs("dependency", "replaced"), 1.0);
     assert_eq!(over.runs("memory_leaker", "stopped"), 1.0);
     assert_eq!(over.fault("active", "memory_leaker"), 0.0);
@@ -509,7 +507,7 @@ fn the_admin_page_tells_what_runs_what_it_achieves_and_how_runs_ended() {
     assert_eq!(runs.map(|(_, value)| value).sum::<f64>(), 3.0);
 }
 
-/// The metrics that a text names: words that begin as metrics of ours do.
+/// The metrics that a text names: words with a prefix of our metrics.
 fn named(text: &str) -> BTreeSet<&str> {
     const OURS: [&str; 6] = [
         "process_",
@@ -526,14 +524,14 @@ fn named(text: &str) -> BTreeSet<&str> {
 }
 
 #[test]
-fn the_shipped_rules_and_the_dashboard_name_only_metrics_that_there_are() {
+fn the_shipped_rules_and_the_dashboard_name_only_existing_metrics() {
     let daemon = Daemon::start();
-    let (service, admin) = (Page::service(&daemon), Page::admin(&daemon));
-    let there: BTreeSet<&str> = service.names().union(&admin.names()).copied().collect();
+    let (service, admin) = (MetricsPage::service(&daemon), MetricsPage::admin(&daemon));
+    let served: BTreeSet<&str> = service.names().union(&admin.names()).copied().collect();
     let alerts = include_str!("../../etc/prometheus/alerts.yml");
     let dashboard = include_str!("../../etc/grafana/dashboard.json");
-    let dashboard: serde_json::Value = serde_json::from_str(dashboard).expect("JSON");
-    let panels = dashboard["panels"].as_array().expect("panels");
+    let dashboard: serde_json::Value = serde_json::from_str(dashboard).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
     let targets = panels.iter().flat_map(|panel| panel["targets"].as_array());
     let queries: Vec<&str> = targets
         .flatten()
@@ -544,20 +542,19 @@ fn the_shipped_rules_and_the_dashboard_name_only_metrics_that_there_are() {
         let named = named(text);
         assert!(named.len() >= least, "only {named:?}");
         for name in named {
-            assert!(there.contains(name), "{name} is not served");
+            assert!(served.contains(name), "{name} is not served");
         }
     }
-    // Rules are for the public page: whoever is tested may have them.
+    // The rules must not give away that faults are injected.
     assert!(!alerts.contains("mockserver_"));
 }
 
-/// In CPU time, which others on the machine cannot take; `cargo bench --bench overhead` has the time on
-/// the clock.
+/// Measured in CPU time, which other processes do not lengthen; `cargo bench --bench overhead` measures by the clock.
 #[test]
 fn a_scrape_takes_less_than_five_milliseconds() {
     const SCRAPES: u32 = 20;
     let daemon = Daemon::start();
-    for page in [Page::service, Page::admin] {
+    for page in [MetricsPage::service, MetricsPage::admin] {
         page(&daemon);
         let before = daemon.process().live_cpu();
         for _ in 0..SCRAPES {

@@ -1,55 +1,65 @@
-use std::collections::BTreeSet;
+//! The OpenAPI description beside what the daemon does.
 
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use mockserver::plugin::Plugin;
 use mockserver::scenarios;
 use serde_json::{Map, Value, json};
 
-use crate::common::{Answer, Daemon, PROBES, agent, answer, eventually, header_of, send};
+use crate::support::{
+    Answer, Daemon, PROBES, agent, assert_problem, harmless, header_of, send, start_path,
+};
 
-/// Documented answers that no request from here can bring about, each with the reason.
+/// Documented answers that no request of these tests can cause, each with the reason.
 const OUT_OF_REACH: &[(&str, &str, &str)] = &[
-    ("", "internal", "a defect, if there were one"),
+    ("", "internal", "it takes a defect"),
     (
         "",
         "shutting-down",
-        "there are milliseconds for it; other tests meet it",
+        "it lasts milliseconds; other tests get it",
     ),
     (
         "",
         "body-too-slow",
-        "it takes ten seconds; the tests of connections meet it",
+        "it takes ten seconds; the tests of connections get it",
     ),
     (
         "",
         "too-many-bodies",
-        "it takes a flood; the tests of connections meet it",
+        "it takes a flood; the tests of connections get it",
     ),
 ];
 
-/// The start that fails where `DataDir` cannot be written; no other can be made to fail from outside.
+/// The start that fails if `DataDir` cannot be written; no other can be made to fail from outside.
 const FAILING_START: &str = "/api/v1/scenarios/disk_io/start";
 
 const PROBLEM: &str = "application/problem+json";
 const STREAM: &str = "text/event-stream";
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-/// A daemon whose every answer is held to the document that it serves.
+/// A daemon whose answers are all checked against its own description.
 struct Described {
     daemon: Daemon,
     document: Value,
-    /// What was met: method, path as documented, status as documented, media type, kind of problem.
-    met: BTreeSet<Met>,
+    /// By schema: compiling one takes longer than all requests that use it.
+    validators: RefCell<HashMap<String, Arc<jsonschema::Validator>>>,
+    seen: BTreeSet<Documented>,
 }
 
-type Met = (String, String, String, String, String);
+/// Method, path, status, media type and kind of problem of an answer, as documented.
+type Documented = (String, String, String, String, String);
 
 impl Described {
-    fn start(yaml: &str, env: &[(&str, &str)]) -> Self {
-        let daemon = Daemon::start_with(yaml, env);
+    fn start(yaml: &str) -> Self {
+        let daemon = Daemon::builder().file(yaml).start();
         let document = daemon.get("/openapi.json").body;
         Self {
             daemon,
             document,
-            met: BTreeSet::new(),
+            validators: RefCell::default(),
+            seen: BTreeSet::new(),
         }
     }
 
@@ -61,19 +71,19 @@ impl Described {
         self.ask("POST", path, &body.to_string(), &[])
     }
 
-    /// Sends a request and holds the answer to the document.
+    /// Sends a request and checks the answer against the description.
     fn ask(&mut self, method: &str, path: &str, body: &str, headers: &[(&str, &str)]) -> Answer {
         let to = self.daemon.service;
         let response = send(&agent(), method, to, path, body.as_bytes(), headers);
         let answer = if header_of(&response, "content-type") == STREAM {
-            // It has no end.
+            // A stream does not end.
             Answer {
                 status: response.status().as_u16(),
                 content_type: STREAM.to_owned(),
                 body: "".into(),
             }
         } else {
-            answer(response)
+            Answer::read(response)
         };
         let place = format!("{method} {path} {body} gave {answer:?}");
         let template = self.template_of(path);
@@ -89,18 +99,18 @@ impl Described {
         let media = &self.resolved(&responses[&key])["content"][&answer.content_type];
         assert!(media.is_object(), "{place}: the type is not documented");
         self.assert_valid(&media["schema"], &answer.body, &place);
-        let met = (
+        let seen = (
             method.to_owned(),
             template,
             key,
             answer.content_type.clone(),
             kind_of(&answer),
         );
-        self.met.insert(met);
+        self.seen.insert(seen);
         answer
     }
 
-    /// The documented path that `path` is meant by; one without parameters goes before.
+    /// The documented path that matches `path`; one without parameters comes first.
     fn template_of(&self, path: &str) -> String {
         let path = path.split('?').next().unwrap_or_default();
         let matches = |template: &&String| {
@@ -122,7 +132,7 @@ impl Described {
         match value["$ref"].as_str() {
             Some(reference) => {
                 let target = self.document.pointer(reference.trim_start_matches('#'));
-                target.unwrap_or_else(|| panic!("{reference} leads nowhere"))
+                target.unwrap_or_else(|| panic!("{reference} does not resolve"))
             }
             None => value,
         }
@@ -137,17 +147,21 @@ impl Described {
         assert!(errors.is_empty(), "{place}: {errors:?}");
     }
 
-    fn validator(&self, schema: &Value) -> jsonschema::Validator {
-        let whole = json!({
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
-            "components": self.document["components"],
-            "allOf": [schema],
-        });
-        let options = jsonschema::options().should_validate_formats(true);
-        options.build(&whole).expect("a schema")
+    fn validator(&self, schema: &Value) -> Arc<jsonschema::Validator> {
+        let compile = || {
+            let whole = json!({
+                "$schema": "https://json-schema.org/draft/2020-12/schema",
+                "components": self.document["components"],
+                "allOf": [schema],
+            });
+            let options = jsonschema::options().should_validate_formats(true);
+            Arc::new(options.build(&whole).unwrap())
+        };
+        let mut validators = self.validators.borrow_mut();
+        Arc::clone(validators.entry(schema.to_string()).or_insert_with(compile))
     }
 
-    /// Each operation: path, method in capitals, and what is said of it.
+    /// Each operation: path, method in capitals, and its description.
     fn operations(&self) -> impl Iterator<Item = (&String, String, &Value)> {
         members(&self.document["paths"])
             .iter()
@@ -158,8 +172,8 @@ impl Described {
             })
     }
 
-    /// Everything that the document says may be answered.
-    fn documented(&self) -> BTreeSet<Met> {
+    /// Every answer that the document allows.
+    fn documented(&self) -> BTreeSet<Documented> {
         let mut all = BTreeSet::new();
         for (path, method, operation) in self.operations() {
             for (status, response) in members(&operation["responses"]) {
@@ -182,7 +196,7 @@ impl Described {
 fn members(value: &Value) -> &Map<String, Value> {
     value
         .as_object()
-        .unwrap_or_else(|| panic!("an object, not {value}"))
+        .unwrap_or_else(|| panic!("not an object: {value}"))
 }
 
 fn kind_of(answer: &Answer) -> String {
@@ -194,29 +208,12 @@ fn kind_of(answer: &Answer) -> String {
 }
 
 fn end_of_type(uri: &Value) -> String {
-    let uri = uri.as_str().expect("a type");
-    uri.rsplit(':').next().expect("an end").to_owned()
+    let uri = uri.as_str().unwrap();
+    uri.rsplit(':').next().unwrap().to_owned()
 }
 
-/// A start that does no harm for the moment that it runs.
-fn harmless(name: &str) -> Value {
-    match name {
-        "cpu_burner" => json!({ "target_percent": 1 }),
-        "memory_leaker" => json!({ "target_mb": 1 }),
-        "network_latency" => json!({ "latency_ms": 1 }),
-        "disk_io" => json!({ "write_rate_mb": 1 }),
-        "crash" => json!({ "crash_delay": 3600 }),
-        "goroutine_leak" => json!({ "goroutines_per_second": 1 }),
-        _ => json!({}),
-    }
-}
-
-fn names() -> impl Iterator<Item = &'static str> {
-    scenarios::ALL.iter().map(|plugin| plugin.name())
-}
-
-/// Asks for all that can be had of a POST, whatever it is: the refusals of its body.
-fn refusals(described: &mut Described, path: &str) {
+/// Provokes every refusal of a body that all POSTs share.
+fn refused_bodies(described: &mut Described, path: &str) {
     let large = format!("{{\"a\": \"{}\"}}", "x".repeat(70_000));
     assert_eq!(described.ask("POST", path, "{", &[]).status, 400);
     assert_eq!(described.ask("POST", path, &large, &[]).status, 413);
@@ -224,12 +221,120 @@ fn refusals(described: &mut Described, path: &str) {
     assert_eq!(described.post(path, json!([])).status, 422);
 }
 
-/// Asks for all that can be had of the ledger.
+fn reads(described: &mut Described) {
+    for path in [
+        "/api/v1/scenarios",
+        "/api/v1/composite/status",
+        "/openapi.json",
+        "/docs",
+        "/version",
+        "/api/v1/mock-service",
+        "/api/v1/test/sleep10ms",
+        "/api/v1/test/sleep30ms",
+        "/metrics",
+    ] {
+        assert_eq!(described.get(path).status, 200);
+    }
+    for path in PROBES {
+        assert_eq!(described.get(path).status, 200);
+    }
+    let open_metrics = [("accept", "application/openmetrics-text")];
+    let scrape = described.ask("GET", "/metrics", "", &open_metrics);
+    assert_eq!(scrape.status, 200);
+}
+
+/// The routes of every scenario while it runs, and of no scenario.
+fn single_starts(described: &mut Described) {
+    for plugin in scenarios::ALL {
+        let at = |end: &str| format!("/api/v1/scenarios/{}{end}", plugin.name());
+        assert_eq!(described.get(&at("")).status, 200);
+        assert_eq!(described.get(&at("/status")).status, 200);
+        refused_bodies(described, &at("/start"));
+        let started = described.post(&at("/start"), harmless(*plugin));
+        assert_eq!(started.status, 200);
+        assert_eq!(described.get(&at("/status")).body["running"], true);
+        for path in ["/api/v1/scenarios", "/api/v1/composite/status"] {
+            assert_eq!(described.get(path).status, 200);
+        }
+        let stopped = described.ask("POST", &at("/stop"), "", &[]);
+        assert_eq!(stopped.body["running"], false);
+        assert!(described.get(&at("/status")).body["end"].is_object());
+    }
+    for (name, status) in [("no_such", 404), ("%ff", 400)] {
+        let at = |end: &str| format!("/api/v1/scenarios/{name}{end}");
+        assert_eq!(described.get(&at("")).status, status);
+        assert_eq!(described.get(&at("/status")).status, status);
+        let stopped = described.ask("POST", &at("/stop"), "", &[]);
+        assert_eq!(stopped.status, status);
+    }
+    refused_bodies(described, "/api/v1/scenarios/crash/stop");
+}
+
+/// All scenarios at once.
+fn whole_set(described: &mut Described) {
+    let entry = |plugin: &&dyn Plugin| {
+        let params = harmless(*plugin);
+        json!({ "name": plugin.name(), "params": params, "duration": 3600 })
+    };
+    let set: Vec<Value> = scenarios::ALL.iter().map(entry).collect();
+    refused_bodies(described, "/api/v1/composite/start");
+    let started = described.post("/api/v1/composite/start", json!({ "scenarios": set }));
+    assert_eq!(started.body["status"], "success", "{started:?}");
+    assert_eq!(described.get("/api/v1/composite/status").status, 200);
+    refused_bodies(described, "/api/v1/composite/stop");
+    let stopped = described.post("/api/v1/composite/stop", json!({}));
+    assert_eq!(stopped.status, 200);
+}
+
+/// Probes and calls that a fault answers.
+fn failing_service(described: &mut Described) {
+    for status in [418, 503] {
+        let fails = json!({ "status_code": status, "probes": ["health", "ready", "startup"] });
+        let started = described.post(&start_path("health_check"), fails);
+        assert_eq!(started.status, 200);
+        for path in PROBES {
+            assert_eq!(described.get(path).status, status);
+        }
+    }
+    let fails = json!({ "failure_type": "error" });
+    let started = described.post(&start_path("dependency"), fails);
+    assert_eq!(started.status, 200);
+    assert_eq!(described.get("/api/v1/mock-service").status, 500);
+}
+
+/// Lease, dry run, halt and rearm.
+fn guard_rails(described: &mut Described) {
+    let renew = "/api/v1/composite/renew";
+    let leased = json!({ "latency_ms": 1, "lease": 3600, "abort_when": { "achieved_above": {} } });
+    let started = described.post(&start_path("network_latency"), leased);
+    assert_eq!(started.status, 200);
+    refused_bodies(described, renew);
+    assert_eq!(described.post(renew, json!({})).status, 200);
+    let dry_run = json!({ "dry_run": true, "lease": 1 });
+    let planned = described.post(&start_path("crash"), dry_run);
+    assert_eq!(planned.body["status"], "dry_run");
+    for path in ["/api/v1/halt", "/api/v1/rearm"] {
+        refused_bodies(described, path);
+        assert_eq!(described.post("/api/v1/halt", json!({})).status, 200);
+    }
+    assert_eq!(described.post(renew, json!({})).status, 409);
+    let session = described.get("/api/v1/composite/status").body;
+    assert!(session["halted_since"].is_string());
+    for plugin in scenarios::ALL {
+        let refused = described.post(&start_path(plugin.name()), harmless(*plugin));
+        assert_eq!(refused.status, 409);
+    }
+    let set = json!({ "scenarios": [{ "name": "dependency" }] });
+    let refused = described.post("/api/v1/composite/start", set);
+    assert_eq!(refused.status, 409);
+    assert_eq!(described.post("/api/v1/rearm", json!({})).status, 200);
+}
+
 fn ledger(described: &mut Described) {
     let ndjson = [("accept", "application/x-ndjson")];
     let events = "/api/v1/events";
     let written = described.get(&format!("{events}?limit=10000"));
-    let written = written.body["events"].as_array().expect("events").len();
+    let written = written.body["events"].as_array().unwrap().len();
     assert!(written > 30, "only {written} events were seen");
     assert_eq!(described.ask("GET", events, "", &ndjson).status, 200);
     for bad in ["since=-1", "limit=0", "scenario=no_such", "unknown=1"] {
@@ -242,7 +347,7 @@ fn ledger(described: &mut Described) {
     assert_eq!(described.ask("GET", stream, "", &last("x")).status, 422);
 
     let all = described.get("/api/v1/sessions").body;
-    let latest = all["sessions"][0]["session_id"].as_str().expect("an id");
+    let latest = all["sessions"][0]["session_id"].as_str().unwrap();
     let one = format!("/api/v1/sessions/{latest}");
     for path in ["/api/v1/sessions", &one] {
         assert_eq!(described.get(path).status, 200);
@@ -253,134 +358,13 @@ fn ledger(described: &mut Described) {
     assert_eq!(described.get("/api/v1/sessions/%ff").status, 400);
 }
 
-/// What is met where an operator allows one scenario only, or one at a time.
-fn met_under_limits() -> BTreeSet<Met> {
-    let mut met = BTreeSet::new();
-    for one in ["dependency", "crash"] {
-        let only = format!("Limits: {{Scenarios: [{one}]}}\n");
-        let mut listed = Described::start(&only, &[]);
-        let mut single = Described::start("Limits: {ConcurrentScenarios: 1}\n", &[]);
-        let start = |name: &str| format!("/api/v1/scenarios/{name}/start");
-        assert_eq!(single.post(&start(one), harmless(one)).status, 200);
-        for other in names().filter(|name| *name != one) {
-            let refused = listed.post(&start(other), harmless(other));
-            assert_eq!(refused.status, 403);
-            let refused = single.post(&start(other), harmless(other));
-            assert_eq!(refused.status, 409);
-        }
-        met.extend(listed.met);
-        met.extend(single.met);
-    }
-    met
-}
-
-#[test]
-fn every_documented_answer_is_given_and_every_answer_is_documented() {
-    let mut all = Described::start("", &[]);
-    let reads = ["/api/v1/scenarios", "/api/v1/composite/status"];
-    let still = ["/openapi.json", "/docs", "/version", "/api/v1/mock-service"];
-    let sleeps = ["/api/v1/test/sleep10ms", "/api/v1/test/sleep30ms"];
-    for path in reads.iter().chain(&still).chain(&PROBES).chain(&sleeps) {
-        assert_eq!(all.get(path).status, 200);
-    }
-    for name in names() {
-        let at = |end: &str| format!("/api/v1/scenarios/{name}{end}");
-        assert_eq!(all.get(&at("")).status, 200);
-        assert_eq!(all.get(&at("/status")).status, 200);
-        refusals(&mut all, &at("/start"));
-        assert_eq!(all.post(&at("/start"), harmless(name)).status, 200);
-        assert_eq!(all.get(&at("/status")).body["running"], true);
-        for path in reads {
-            assert_eq!(all.get(path).status, 200);
-        }
-        assert_eq!(
-            all.ask("POST", &at("/stop"), "", &[]).body["running"],
-            false
-        );
-        assert!(all.get(&at("/status")).body["end"].is_object());
-    }
-    for end in ["", "/status"] {
-        assert_eq!(
-            all.get(&format!("/api/v1/scenarios/no_such{end}")).status,
-            404
-        );
-        assert_eq!(all.get(&format!("/api/v1/scenarios/%ff{end}")).status, 400);
-    }
-    assert_eq!(
-        all.ask("POST", "/api/v1/scenarios/no_such/stop", "", &[])
-            .status,
-        404
-    );
-    assert_eq!(
-        all.ask("POST", "/api/v1/scenarios/%ff/stop", "", &[])
-            .status,
-        400
-    );
-    refusals(&mut all, "/api/v1/scenarios/crash/stop");
-
-    let set: Vec<Value> = names()
-        .map(|name| json!({ "name": name, "params": harmless(name), "duration": 3600 }))
-        .collect();
-    refusals(&mut all, "/api/v1/composite/start");
-    let set = json!({ "scenarios": set });
-    let started = all.post("/api/v1/composite/start", set);
-    assert_eq!(started.body["status"], "success", "{started:?}");
-    assert_eq!(all.get("/api/v1/composite/status").status, 200);
-    refusals(&mut all, "/api/v1/composite/stop");
-    assert_eq!(all.post("/api/v1/composite/stop", json!({})).status, 200);
-
-    for status in [418, 503] {
-        let fails = json!({ "status_code": status, "probes": ["health", "ready", "startup"] });
-        assert_eq!(
-            all.post("/api/v1/scenarios/health_check/start", fails)
-                .status,
-            200
-        );
-        for path in PROBES {
-            assert_eq!(all.get(path).status, status);
-        }
-    }
-    let fails = json!({ "failure_type": "error" });
-    assert_eq!(
-        all.post("/api/v1/scenarios/dependency/start", fails).status,
-        200
-    );
-    assert_eq!(all.get("/api/v1/mock-service").status, 500);
-
-    let renew = "/api/v1/composite/renew";
-    let leased = json!({ "latency_ms": 1, "lease": 3600, "abort_when": { "achieved_above": {} } });
-    let started = all.post("/api/v1/scenarios/network_latency/start", leased);
-    assert_eq!(started.status, 200);
-    refusals(&mut all, renew);
-    assert_eq!(all.post(renew, json!({})).status, 200);
-    let dry_run = json!({ "dry_run": true, "lease": 1 });
-    let planned = all.post("/api/v1/scenarios/crash/start", dry_run);
-    assert_eq!(planned.body["status"], "dry_run");
-    for path in ["/api/v1/halt", "/api/v1/rearm"] {
-        refusals(&mut all, path);
-        assert_eq!(all.post("/api/v1/halt", json!({})).status, 200);
-    }
-    assert_eq!(all.post(renew, json!({})).status, 409);
-    assert!(all.get("/api/v1/composite/status").body["halted_since"].is_string());
-    for name in names() {
-        let start = format!("/api/v1/scenarios/{name}/start");
-        assert_eq!(all.post(&start, harmless(name)).status, 409);
-    }
-    let set = json!({ "scenarios": [{ "name": "dependency" }] });
-    assert_eq!(all.post("/api/v1/composite/start", set).status, 409);
-    assert_eq!(all.post("/api/v1/rearm", json!({})).status, 200);
-
-    ledger(&mut all);
-    let open_metrics = [("accept", "application/openmetrics-text")];
-    assert_eq!(all.get("/metrics").status, 200);
-    assert_eq!(all.ask("GET", "/metrics", "", &open_metrics).status, 200);
-
-    // A daemon that wants a token, and whose disk cannot be written.
+/// A daemon that wants a token, and whose disk cannot be written.
+fn locked() -> Described {
     let yaml = "DataDir: /proc\nAuth: {Token: t, ProtectReads: true}\n";
-    let mut locked = Described::start(yaml, &[]);
+    let mut locked = Described::start(yaml);
     let token = [("authorization", "Bearer t")];
     let foreign = [("sec-fetch-site", "cross-site")];
-    let guarded: Vec<(String, String)> = all
+    let guarded: Vec<(String, String)> = locked
         .operations()
         .filter(|(_, _, operation)| operation["security"].is_array())
         .map(|(path, method, _)| {
@@ -396,31 +380,62 @@ fn every_documented_answer_is_given_and_every_answer_is_documented() {
     let set = json!({ "scenarios": [{ "name": "disk_io" }] }).to_string();
     let failed = locked.ask("POST", "/api/v1/composite/start", &set, &token);
     assert_eq!(failed.status, 500);
+    locked
+}
 
-    let limited = met_under_limits();
+/// The answers where an operator allows one scenario only, or one at a time.
+fn seen_under_limits() -> BTreeSet<Documented> {
+    let mut seen = BTreeSet::new();
+    for one in [scenarios::ALL[0], scenarios::ALL[1]] {
+        let only = format!("Limits: {{Scenarios: [{}]}}\n", one.name());
+        let mut listed = Described::start(&only);
+        let mut single = Described::start("Limits: {ConcurrentScenarios: 1}\n");
+        let started = single.post(&start_path(one.name()), harmless(one));
+        assert_eq!(started.status, 200);
+        let others = scenarios::ALL.iter();
+        for other in others.filter(|plugin| plugin.name() != one.name()) {
+            let start = start_path(other.name());
+            assert_eq!(listed.post(&start, harmless(*other)).status, 403);
+            assert_eq!(single.post(&start, harmless(*other)).status, 409);
+        }
+        seen.extend(listed.seen);
+        seen.extend(single.seen);
+    }
+    seen
+}
 
-    assert_eq!(locked.document, all.document);
-    let out_of_reach = |(_, path, _, _, kind): &&Met| {
+#[test]
+fn every_documented_answer_is_given_and_every_answer_is_documented() {
+    let mut described = Described::start("");
+    reads(&mut described);
+    single_starts(&mut described);
+    whole_set(&mut described);
+    failing_service(&mut described);
+    guard_rails(&mut described);
+    ledger(&mut described);
+    let documented = described.documented();
+    let locked = locked();
+    assert_eq!(locked.document, described.document);
+
+    let mut seen = described.seen;
+    seen.extend(locked.seen);
+    seen.extend(seen_under_limits());
+    let out_of_reach = |(_, path, _, _, kind): &&Documented| {
         OUT_OF_REACH
             .iter()
             .any(|(of, known, _)| kind == known && path.contains(of))
             || kind == "start-failed" && path.contains("scenarios") && path != FAILING_START
     };
-    let met: BTreeSet<Met> = [all.met.clone(), locked.met, limited]
-        .into_iter()
-        .flatten()
+    let never: Vec<&Documented> = documented
+        .difference(&seen)
+        .filter(|answer| !out_of_reach(answer))
         .collect();
-    let documented = all.documented();
-    let never: Vec<&Met> = documented
-        .difference(&met)
-        .filter(|met| !out_of_reach(met))
-        .collect();
-    assert!(never.is_empty(), "documented and never met: {never:#?}");
+    assert!(never.is_empty(), "documented and never seen: {never:#?}");
 }
 
 #[test]
 fn a_route_takes_the_documented_methods_and_no_other() {
-    let described = Described::start("", &[]);
+    let described = Described::start("");
     let agent = agent();
     for (path, item) in members(&described.document["paths"]) {
         let mut documented: BTreeSet<String> = members(item)
@@ -442,11 +457,8 @@ fn a_route_takes_the_documented_methods_and_no_other() {
                 .collect();
             assert_eq!(allowed, documented, "{method} {path}");
             if *method != "HEAD" {
-                let answer = answer(refused);
-                assert_eq!(
-                    (answer.status, answer.content_type.as_str()),
-                    (405, PROBLEM)
-                );
+                let context = format!("{method} {path}");
+                assert_problem(Answer::read(refused), 405, "method-not-allowed", &context);
             }
         }
     }
@@ -469,15 +481,15 @@ fn both_listeners_serve_the_same_description() {
 }
 
 #[test]
-fn the_page_lets_no_script_run_but_its_own() {
+fn the_documentation_page_allows_only_its_own_script() {
     let daemon = Daemon::start();
     let nonce_of = || {
         let mut page = send(&agent(), "GET", daemon.service, "/docs", b"", &[]);
         let policy = header_of(&page, "content-security-policy");
         assert!(policy.starts_with("default-src 'none'; "), "{policy}");
-        let nonce = policy.split("script-src 'nonce-").nth(1).expect("a nonce");
-        let nonce = nonce.split('\'').next().expect("its end").to_owned();
-        let text = page.body_mut().read_to_string().expect("a page");
+        let nonce = policy.split("script-src 'nonce-").nth(1).unwrap();
+        let nonce = nonce.split('\'').next().unwrap().to_owned();
+        let text = page.body_mut().read_to_string().unwrap();
         assert!(text.contains(&format!("<script nonce=\"{nonce}\">")));
         assert_eq!(text.matches("<script").count(), 1);
         nonce
@@ -487,12 +499,12 @@ fn the_page_lets_no_script_run_but_its_own() {
 
 #[test]
 fn every_example_is_valid_and_every_name_is_used_once() {
-    let described = Described::start("", &[]);
+    let described = Described::start("");
     let mut ids = BTreeSet::new();
     let mut examples = 0;
     for (path, method, operation) in described.operations() {
         let place = format!("{method} {path}");
-        let id = operation["operationId"].as_str().expect("an id");
+        let id = operation["operationId"].as_str().unwrap();
         assert!(ids.insert(id), "{place}: {id} is used twice");
         assert!(operation["summary"].is_string(), "{place}");
         let bodies = operation.get("requestBody").into_iter();
@@ -516,123 +528,129 @@ fn every_example_is_valid_and_every_name_is_used_once() {
     assert!(examples > 100, "only {examples} examples were seen");
 }
 
-#[test]
-fn the_schema_of_a_body_says_what_the_daemon_says() {
-    let described = Described::start("", &[]);
-    let mut checked = 0;
-    let mut check = |path: &str, body: Value, good: bool| {
-        let schema = &described.document["paths"][described.template_of(path)]["post"]["requestBody"]
-            ["content"]["application/json"]["schema"];
-        let place = format!("{path} {body}");
-        assert_eq!(
-            described.validator(schema).is_valid(&body),
-            good,
-            "{place}: schema"
-        );
-        let answer = described.daemon.post(path, body.to_string());
-        assert_eq!(
-            answer.status,
-            if good { 200 } else { 422 },
-            "{place}: {answer:?}"
-        );
-        checked += 1;
-    };
-    for name in names() {
-        let path = format!("/api/v1/scenarios/{name}/start");
-        let with = |key: &str, value: Value| {
-            let mut body = harmless(name);
-            body[key] = value;
-            body
-        };
-        check(&path, harmless(name), true);
-        check(&path, with("duration", json!(0.25)), true);
-        check(&path, with("duration", json!(-1)), false);
-        check(&path, with("duration", json!(31_536_001)), false);
-        check(&path, with("duration", json!("1")), false);
-        check(&path, with("dry_run", json!(true)), true);
-        check(&path, with("dry_run", json!(1)), false);
-        check(&path, with("lease", json!(60)), true);
-        check(&path, with("lease", json!(0)), false);
-        check(
-            &path,
-            with("abort_when", json!({ "achieved_above": { "crash": 9 } })),
-            true,
-        );
-        for bad in [
-            json!(null),
-            json!({ "x": 1 }),
-            json!({ "achieved_above": null }),
-        ] {
-            check(&path, with("abort_when", bad), false);
-        }
-        check(&path, with("unknown", json!(1)), false);
-        check(&format!("/api/v1/scenarios/{name}/stop"), json!({}), true);
-        check(
-            &format!("/api/v1/scenarios/{name}/stop"),
-            json!({ "duration": 1 }),
-            false,
-        );
-    }
-    let burner = "/api/v1/scenarios/cpu_burner/start";
-    check(burner, json!({ "cores": 0.01 }), true);
-    check(burner, json!({ "cores": 0.01, "target_percent": 1 }), false);
-    check(burner, json!({ "target_percent": 1.0 }), true);
-    check(burner, json!({ "target_percent": 1.5 }), false);
-    let leaker = "/api/v1/scenarios/memory_leaker/start";
-    check(
-        leaker,
-        json!({ "target_mb": 1, "target_percent_of_limit": 0.001 }),
-        false,
-    );
+/// Members that every single start has, with values that are valid or not.
+const START_MEMBERS: [(&str, &str, bool); 13] = [
+    ("duration", "0.25", true),
+    ("duration", "-1", false),
+    ("duration", "31536001", false),
+    ("duration", r#""1""#, false),
+    ("dry_run", "true", true),
+    ("dry_run", "1", false),
+    ("lease", "60", true),
+    ("lease", "0", false),
+    ("abort_when", r#"{"achieved_above": {"crash": 9}}"#, true),
+    ("abort_when", "null", false),
+    ("abort_when", r#"{"x": 1}"#, false),
+    ("abort_when", r#"{"achieved_above": null}"#, false),
+    ("unknown", "1", false),
+];
 
-    let set = "/api/v1/composite/start";
-    let entry = |name: &str| json!({ "name": name, "params": harmless(name) });
-    let scenarios = |entries: &[Value]| json!({ "scenarios": entries });
-    check(
-        set,
-        scenarios(&names().map(entry).collect::<Vec<_>>()),
+/// Bodies of POSTs that are valid or not.
+const BODIES: [(&str, &str, bool); 20] = [
+    ("scenarios/cpu_burner/start", r#"{"cores": 0.01}"#, true),
+    (
+        "scenarios/cpu_burner/start",
+        r#"{"cores": 0.01, "target_percent": 1}"#,
+        false,
+    ),
+    (
+        "scenarios/cpu_burner/start",
+        r#"{"target_percent": 1.0}"#,
         true,
-    );
-    check(
-        set,
-        scenarios(&[entry("dependency"), entry("dependency")]),
+    ),
+    (
+        "scenarios/cpu_burner/start",
+        r#"{"target_percent": 1.5}"#,
         false,
-    );
-    check(set, scenarios(&[]), false);
-    check(set, scenarios(&[json!("dependency")]), false);
-    check(set, scenarios(&[json!({ "name": "no_such" })]), false);
-    check(set, scenarios(&[json!({ "params": {} })]), false);
-    check(
-        set,
-        scenarios(&[json!({ "name": "dependency", "params": null })]),
+    ),
+    (
+        "scenarios/memory_leaker/start",
+        r#"{"target_mb": 1, "target_percent_of_limit": 0.001}"#,
         false,
-    );
-    check(
-        set,
-        scenarios(&[json!({ "name": "dependency", "extra": 1 })]),
+    ),
+    ("scenarios/crash/stop", "{}", true),
+    ("scenarios/crash/stop", r#"{"duration": 1}"#, false),
+    (
+        "composite/start",
+        r#"{"scenarios": [{"name": "dependency"}, {"name": "dependency"}]}"#,
         false,
-    );
-    check(
-        set,
-        scenarios(&[json!({ "name": "crash", "params": { "exit_code": 256 } })]),
+    ),
+    ("composite/start", r#"{"scenarios": []}"#, false),
+    ("composite/start", r#"{"scenarios": ["dependency"]}"#, false),
+    (
+        "composite/start",
+        r#"{"scenarios": [{"name": "no_such"}]}"#,
         false,
-    );
-    check(set, json!({}), false);
-    check(
-        set,
-        json!({ "scenarios": [entry("dependency")], "dry_run": true }),
+    ),
+    (
+        "composite/start",
+        r#"{"scenarios": [{"params": {}}]}"#,
+        false,
+    ),
+    (
+        "composite/start",
+        r#"{"scenarios": [{"name": "dependency", "params": null}]}"#,
+        false,
+    ),
+    (
+        "composite/start",
+        r#"{"scenarios": [{"name": "dependency", "extra": 1}]}"#,
+        false,
+    ),
+    (
+        "composite/start",
+        r#"{"scenarios": [{"name": "crash", "params": {"exit_code": 256}}]}"#,
+        false,
+    ),
+    ("composite/start", "{}", false),
+    (
+        "composite/start",
+        r#"{"scenarios": [{"name": "dependency"}], "dry_run": true}"#,
         true,
-    );
-    check(set, json!({ "dry_run": true }), false);
-    check(
-        set,
-        json!({ "scenarios": [entry("dependency")], "duration": 1 }),
+    ),
+    (
+        "composite/start",
+        r#"{"scenarios": [{"name": "dependency"}], "duration": 1}"#,
         false,
-    );
-    check("/api/v1/composite/stop", json!({}), true);
-    check("/api/v1/composite/stop", json!({ "scenarios": [] }), false);
-    assert!(checked > 80, "only {checked} bodies were checked");
-    eventually("nothing runs", || {
-        (described.daemon.session()["session_id"] == "").then_some(())
-    });
+    ),
+    ("composite/stop", "{}", true),
+    ("composite/stop", r#"{"scenarios": []}"#, false),
+];
+
+/// Checks that the schema of a body and the daemon both accept it, or both refuse it.
+fn assert_judged_alike(described: &Described, path: &str, body: &Value, is_valid: bool) {
+    let post = &described.document["paths"][described.template_of(path)]["post"];
+    let schema = &post["requestBody"]["content"]["application/json"]["schema"];
+    let by_schema = described.validator(schema).is_valid(body);
+    assert_eq!(by_schema, is_valid, "{path} {body}: schema");
+    let answer = described.daemon.post(path, body.to_string());
+    let expected = if is_valid { 200 } else { 422 };
+    assert_eq!(answer.status, expected, "{path} {body}: {answer:?}");
+}
+
+#[test]
+fn the_schema_of_a_body_and_the_daemon_agree() {
+    let described = Described::start("");
+    for plugin in scenarios::ALL {
+        let start = start_path(plugin.name());
+        assert_judged_alike(&described, &start, &harmless(*plugin), true);
+        for (member, value, is_valid) in START_MEMBERS {
+            let mut body = harmless(*plugin);
+            body[member] = serde_json::from_str(value).unwrap();
+            assert_judged_alike(&described, &start, &body, is_valid);
+        }
+        let stop = format!("/api/v1/scenarios/{}/stop", plugin.name());
+        assert_judged_alike(&described, &stop, &json!({}), true);
+    }
+    let entry = |plugin: &&dyn Plugin| {
+        let params = harmless(*plugin);
+        json!({ "name": plugin.name(), "params": params })
+    };
+    let entries: Vec<Value> = scenarios::ALL.iter().map(entry).collect();
+    let set = json!({ "scenarios": entries });
+    assert_judged_alike(&described, "/api/v1/composite/start", &set, true);
+    for (path, body, is_valid) in BODIES {
+        let body = serde_json::from_str(body).unwrap();
+        assert_judged_alike(&described, &format!("/api/v1/{path}"), &body, is_valid);
+    }
 }

@@ -1,3 +1,5 @@
+//! The process: its command line, its configuration, its logs and its signals.
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -9,14 +11,17 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::common::{Daemon, PATIENCE, agent, alone, answer, eventually, header_of, send, signal};
+use crate::support::{
+    Answer, ChildGuard, Daemon, UNUSABLE_DATA_DIR, agent, assert_problem, connect_and_write,
+    eventually, exclusive, header_of, request, scenario_names, send,
+};
 
 /// How long the daemon may take to end after a signal.
 const ENDS_WITHIN: Duration = Duration::from_secs(2);
 const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
 
-/// The binary in a folder of its own, with no configuration there.
+/// The binary in `folder`, which has no default configuration.
 fn command(folder: &TempDir, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mockserver"));
     command.args(args).current_dir(folder.path());
@@ -25,14 +30,14 @@ fn command(folder: &TempDir, args: &[&str]) -> Command {
 
 /// Runs the binary to its end.
 fn run(args: &[&str], env: &[(&str, &str)]) -> Output {
-    run_in(&TempDir::new().expect("a folder"), args, env)
+    run_in(&TempDir::new().unwrap(), args, env)
 }
 
 fn run_in(folder: &TempDir, args: &[&str], env: &[(&str, &str)]) -> Output {
     command(folder, args)
         .envs(env.iter().copied())
         .output()
-        .expect("it runs")
+        .expect("the binary can be executed")
 }
 
 fn stdout(output: &Output) -> String {
@@ -44,14 +49,14 @@ fn stderr(output: &Output) -> String {
 }
 
 fn with_file(yaml: &str) -> TempDir {
-    let folder = TempDir::new().expect("a folder");
-    std::fs::write(folder.path().join("a.yaml"), yaml).expect("a configuration");
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("a.yaml"), yaml).unwrap();
     folder
 }
 
 // === The first signal ===
 
-fn ends_in_time_with_zero(daemon: &mut Daemon, signal: Signal, during: &str) {
+fn assert_ends_in_time(daemon: &mut Daemon, signal: Signal, during: &str) {
     let start = Instant::now();
     daemon.signal(signal);
     let status = daemon.ended();
@@ -66,51 +71,46 @@ fn ends_in_time_with_zero(daemon: &mut Daemon, signal: Signal, during: &str) {
 #[test]
 fn sigterm_and_sigint_end_an_idle_daemon_with_code_zero() {
     for signal in [Signal::TERM, Signal::INT] {
-        ends_in_time_with_zero(&mut Daemon::start(), signal, "nothing");
+        assert_ends_in_time(&mut Daemon::start(), signal, "nothing");
     }
 }
+
+/// Scenarios under load, or with something that waits.
+const LOADS: [(&str, &str); 5] = [
+    ("cpu_burner", r#"{"target_percent": 100}"#),
+    (
+        "memory_leaker",
+        r#"{"target_mb": 512, "leak_rate_mb": 512}"#,
+    ),
+    ("network_latency", r#"{"latency_ms": 600000}"#),
+    ("goroutine_leak", r#"{"goroutines_per_second": 100000}"#),
+    ("disk_io", r#"{"write_rate_mb": 200}"#),
+];
 
 #[test]
 fn sigterm_ends_the_daemon_with_code_zero_during_each_scenario() {
-    let _turn = alone();
-    for (name, params) in [
-        ("cpu_burner", json!({ "target_percent": 100 })),
-        (
-            "memory_leaker",
-            json!({ "target_mb": 512, "leak_rate_mb": 512 }),
-        ),
-        ("network_latency", json!({ "latency_ms": 600_000 })),
-        ("health_check", json!({ "failure_mode": "delayed" })),
-        (
-            "goroutine_leak",
-            json!({ "goroutines_per_second": 100_000 }),
-        ),
-        ("disk_io", json!({ "write_rate_mb": 200 })),
-        ("crash", json!({ "crash_delay": 3600 })),
-        ("dependency", json!({})),
-    ] {
+    let _turn = exclusive();
+    // `shutdown_hang` changes the shutdown: see tests/it/shutdown.rs.
+    for name in scenario_names().filter(|name| *name != "shutdown_hang") {
+        let load = LOADS.iter().find(|(of, _)| *of == name);
+        let params = load.map_or("{}", |(_, params)| *params);
         let mut daemon = Daemon::start();
-        daemon.started(name, params);
-        eventually(&format!("{name} has begun"), || {
-            (daemon.status(name)["running"] == true).then_some(())
-        });
-        ends_in_time_with_zero(&mut daemon, Signal::TERM, name);
+        daemon.start_scenario(name, serde_json::from_str(params).unwrap());
+        assert_eq!(daemon.running(), [name]);
+        assert_ends_in_time(&mut daemon, Signal::TERM, name);
     }
 }
 
 #[test]
-fn a_request_in_a_thirty_second_fault_is_let_through_by_the_signal() {
+fn a_signal_releases_a_request_that_waits_in_a_fault() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut daemon = Daemon::start();
-        daemon.started("dependency", json!({ "failure_type": "timeout" }));
+        daemon.start_scenario("dependency", json!({ "failure_type": "timeout" }));
         let client = daemon.client();
         let waiting = thread::spawn(move || client.get("/api/v1/mock-service"));
-        eventually("the request waits", || {
-            let metrics = &daemon.status("dependency")["metrics"];
-            (metrics["failed_calls"] == 1).then_some(())
-        });
-        ends_in_time_with_zero(&mut daemon, signal, "a timeout");
-        let answer = waiting.join().expect("an answer");
+        daemon.wait_for_metric("dependency", "failed_calls", |calls| calls == 1.0);
+        assert_ends_in_time(&mut daemon, signal, "a timeout");
+        let answer = waiting.join().unwrap();
         assert_eq!(
             (answer.status, answer.body),
             (200, json!({ "status": "ok" }))
@@ -119,28 +119,28 @@ fn a_request_in_a_thirty_second_fault_is_let_through_by_the_signal() {
 }
 
 #[test]
-fn connections_that_send_nothing_do_not_hold_the_end_up() {
+fn connections_that_send_nothing_do_not_delay_the_shutdown() {
     let mut daemon = Daemon::start();
     let _idle: Vec<TcpStream> = (0..20)
-        .map(|_| TcpStream::connect(daemon.service).expect("a connection"))
+        .map(|_| TcpStream::connect(daemon.service).unwrap())
         .collect();
     daemon.get("/health");
-    ends_in_time_with_zero(&mut daemon, Signal::TERM, "idle connections");
+    assert_ends_in_time(&mut daemon, Signal::TERM, "idle connections");
 }
 
 #[test]
-fn a_client_that_never_ends_its_request_does_not_hold_the_end_up() {
+fn an_incomplete_request_does_not_delay_the_shutdown() {
     let mut daemon = Daemon::start();
     let _slow = half_a_request(daemon.service);
-    ends_in_time_with_zero(&mut daemon, Signal::TERM, "half a request");
+    assert_ends_in_time(&mut daemon, Signal::TERM, "half a request");
 }
 
 #[test]
-fn the_end_is_told_in_the_log_and_in_the_run() {
+fn the_shutdown_is_the_end_reason_of_a_run_in_the_log() {
     let mut daemon = Daemon::start();
-    daemon.started("dependency", json!({}));
+    daemon.start_scenario("dependency", json!({}));
     daemon.signal(Signal::TERM);
-    let ended = daemon.logged("the end of the run", |line| {
+    let ended = daemon.wait_for_log("the end of the run", |line| {
         line["message"] == "Scenario ended."
     });
     assert_eq!(ended["scenario"], "dependency");
@@ -154,61 +154,56 @@ fn the_end_is_told_in_the_log_and_in_the_run() {
 
 // === The second signal ===
 
-/// A connection whose request is on its way and never arrives as a whole: it holds the drain open.
+/// A connection with an incomplete request, which keeps the drain open.
 fn half_a_request(to: SocketAddr) -> TcpStream {
-    let mut stream = TcpStream::connect(to).expect("a connection");
-    stream
-        .write_all(
-            b"POST /api/v1/composite/start HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n",
-        )
-        .expect("room for half a request");
-    // The daemon says that it wants the body: now it waits for it.
-    let mut said = [0; 12];
-    stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
-    stream.read_exact(&mut said).expect("an interim answer");
-    assert_eq!(&said, b"HTTP/1.1 100");
-    stream.write_all(b"{").expect("room for a byte");
+    let head = "POST /api/v1/composite/start HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\
+                Expect: 100-continue\r\n\r\n";
+    let mut stream = connect_and_write(to, head.as_bytes());
+    // The interim answer shows that the daemon waits for the body.
+    let mut interim = [0; 12];
+    stream.read_exact(&mut interim).unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100");
+    stream.write_all(b"{").unwrap();
     stream
 }
 
-fn exits_at_once_with(daemon: &mut Daemon, second: Signal, number: i32) {
+fn assert_exits_at_once(daemon: &mut Daemon, second: Signal, number: i32) {
     let _slow = half_a_request(daemon.service);
     daemon.signal(Signal::TERM);
-    daemon.logged("the first signal", |line| {
+    daemon.wait_for_log("the first signal", |line| {
         line["message"]
             .as_str()
             .is_some_and(|text| text.starts_with("Signal received"))
     });
     daemon.signal(second);
-    // Had it waited for the drain, it would have ended with zero.
+    // A finished drain would end with zero.
     assert_eq!(daemon.ended().code(), Some(128 + number));
 }
 
 #[test]
 fn a_second_signal_exits_at_once_with_its_number() {
     for (second, number) in [(Signal::TERM, SIGTERM), (Signal::INT, SIGINT)] {
-        exits_at_once_with(&mut Daemon::start(), second, number);
+        assert_exits_at_once(&mut Daemon::start(), second, number);
     }
 }
 
 #[test]
-fn a_second_signal_exits_at_once_when_there_is_no_admin_listener_to_drain() {
+fn a_second_signal_exits_at_once_without_an_admin_listener() {
     let mut quiet = Quiet::start(&["--port", "0"], &[("MOCKSERVER_ADMIN_PORT", "0")]);
     let service = quiet.service();
     let _slow = half_a_request(service);
-    quiet.signal(Signal::TERM);
+    quiet.child.signal(Signal::TERM);
     eventually("the faults are stopped", || {
         quiet.log().contains("All faults stopped.").then_some(())
     });
-    quiet.signal(Signal::INT);
-    let status = quiet.child.wait().expect("its end");
-    assert_eq!(status.code(), Some(128 + SIGINT));
+    quiet.child.signal(Signal::INT);
+    assert_eq!(quiet.child.ended().code(), Some(128 + SIGINT));
 }
 
 // === The command line and the configuration ===
 
 #[test]
-fn every_fault_of_a_configuration_is_named_in_one_message() {
+fn every_error_of_a_configuration_is_in_one_message() {
     let folder = with_file(
         "Name: ''\nHost: nowhere\nPort: 70000\nLog:\n  Mode: paper\n  Level: loud\n  Colour: red\n\
          Admin: {Port: -1}\nTimeout: 5\n",
@@ -239,7 +234,7 @@ fn every_fault_of_a_configuration_is_named_in_one_message() {
 }
 
 #[test]
-fn a_configuration_that_is_no_yaml_exits_with_64() {
+fn a_configuration_that_is_not_yaml_exits_with_64() {
     for yaml in ["Port: [", "- a\n- b\n", "Port: 1\nPort: 2\n", "just a text"] {
         let output = run_in(&with_file(yaml), &["-f", "a.yaml"], &[]);
         assert_eq!(output.status.code(), Some(64), "{yaml}: {output:?}");
@@ -307,10 +302,10 @@ fn check_prints_the_effective_configuration_without_the_token() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let yaml = stdout(&output);
     assert!(!yaml.contains("hush-hush"), "{yaml}");
-    let printed: Value = serde_yaml::from_str(&yaml).expect("YAML");
+    let printed: Value = serde_yaml::from_str(&yaml).unwrap();
     assert_eq!(printed["Port"], 1234);
     assert_eq!(printed["Log"]["Level"], "warn");
-    // What nobody set has its default.
+    // The rest has its defaults.
     assert_eq!(printed["Host"], "127.0.0.1");
     assert_eq!(printed["Log"]["Mode"], "console");
     assert_eq!(
@@ -320,19 +315,19 @@ fn check_prints_the_effective_configuration_without_the_token() {
 
     let by_variable = run(&["--check"], &[("MOCKSERVER_AUTH_TOKEN", "hush-hush")]);
     assert_eq!(by_variable.status.code(), Some(0));
-    let told = format!("{}{}", stdout(&by_variable), stderr(&by_variable));
-    assert!(!told.contains("hush-hush"), "{told}");
+    let output = format!("{}{}", stdout(&by_variable), stderr(&by_variable));
+    assert!(!output.contains("hush-hush"), "{output}");
 }
 
 #[test]
-fn a_variable_that_nothing_knows_is_told_by_check_and_in_the_log() {
+fn an_unknown_variable_is_reported_by_check_and_in_the_log() {
     let typo = [("MOCKSERVER_LIMITS_CPU_PERCNT", "30")];
     let checked = run(&["--check"], &typo);
     assert_eq!(checked.status.code(), Some(0));
     assert!(stderr(&checked).contains(typo[0].0), "{checked:?}");
-    // It ends by itself: its port is taken.
-    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = taken.local_addr().expect("its address").port().to_string();
+    // The taken port makes the daemon end.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
     let env = [typo[0], ("MOCKSERVER_ADMIN_PORT", "0")];
     let served = run(&["--port", &port], &env);
     assert_eq!(served.status.code(), Some(1));
@@ -340,7 +335,7 @@ fn a_variable_that_nothing_knows_is_told_by_check_and_in_the_log() {
 }
 
 #[test]
-fn check_tells_of_a_bad_configuration() {
+fn check_exits_with_64_for_a_bad_configuration() {
     let output = run_in(&with_file("Port: x\n"), &["--check", "-f", "a.yaml"], &[]);
     assert_eq!(output.status.code(), Some(64));
 }
@@ -362,8 +357,7 @@ fn flags_win_over_variables_and_those_over_the_file() {
         "warn",
         "--check",
     ];
-    let printed: Value =
-        serde_yaml::from_str(&stdout(&run_in(&folder, &args, &env))).expect("YAML");
+    let printed: Value = serde_yaml::from_str(&stdout(&run_in(&folder, &args, &env))).unwrap();
     assert_eq!(
         [
             &printed["Name"],
@@ -381,51 +375,43 @@ fn flags_win_over_variables_and_those_over_the_file() {
 }
 
 #[test]
-fn the_default_file_is_read_when_it_is_there() {
-    let folder = TempDir::new().expect("a folder");
-    std::fs::create_dir(folder.path().join("etc")).expect("a folder");
-    std::fs::write(folder.path().join("etc/mockserver.yaml"), "Port: 4321\n").expect("a file");
+fn the_default_file_is_read_if_it_exists() {
+    let folder = TempDir::new().unwrap();
+    std::fs::create_dir(folder.path().join("etc")).unwrap();
+    std::fs::write(folder.path().join("etc/mockserver.yaml"), "Port: 4321\n").unwrap();
     let output = run_in(&folder, &["--check"], &[]);
-    let printed: Value = serde_yaml::from_str(&stdout(&output)).expect("YAML");
+    let printed: Value = serde_yaml::from_str(&stdout(&output)).unwrap();
     assert_eq!(printed["Port"], 4321);
 }
 
-/// A daemon that is told nothing by a file, with its standard output in one.
+/// A daemon without a default configuration, which writes its standard output to a file.
 struct Quiet {
-    child: std::process::Child,
+    child: ChildGuard,
     folder: TempDir,
 }
 
 impl Quiet {
     fn start(args: &[&str], env: &[(&str, &str)]) -> Self {
-        let folder = TempDir::new().expect("a folder");
-        let log = std::fs::File::create(folder.path().join("stdout")).expect("a file");
+        let folder = TempDir::new().unwrap();
+        let log = std::fs::File::create(folder.path().join("stdout")).unwrap();
         let child = command(&folder, args)
             .envs(env.iter().copied())
             .stdout(Stdio::from(log))
             .spawn()
-            .expect("it starts");
-        Self { child, folder }
+            .expect("the binary can be executed");
+        Self {
+            child: ChildGuard(child),
+            folder,
+        }
     }
 
     fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("stdout")).expect("a file")
+        std::fs::read_to_string(self.folder.path().join("stdout")).unwrap()
     }
 
     /// The address in a log of text lines.
     fn service(&self) -> SocketAddr {
-        address_in("its address", || self.log())
-    }
-
-    fn signal(&self, name: Signal) {
-        signal(&self.child, name);
-    }
-}
-
-impl Drop for Quiet {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
+        address_in("the log has the address", || self.log())
     }
 }
 
@@ -446,8 +432,7 @@ fn without_a_file_it_listens_on_loopback_only() {
     let quiet = Quiet::start(&["--port", "0"], &[("MOCKSERVER_ADMIN_PORT", "0")]);
     let service = quiet.service();
     assert!(service.ip().is_loopback(), "{service}");
-    let answer = answer(send(&agent(), "GET", service, "/health", b"", &[]));
-    assert_eq!(answer.status, 200);
+    assert_eq!(request("GET", service, "/health", "", &[]).status, 200);
     assert!(
         !quiet.log().contains("listener=\"admin\""),
         "{}",
@@ -457,8 +442,8 @@ fn without_a_file_it_listens_on_loopback_only() {
 
 #[test]
 fn a_taken_port_exits_with_1_and_names_the_address() {
-    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = taken.local_addr().expect("its address");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
     let port = address.port().to_string();
     for (args, env) in [
         (
@@ -490,13 +475,13 @@ fn healthcheck_exits_with_zero_or_one() {
     };
     let url = format!("http://{}/health", daemon.service);
     assert_eq!(check(&url), Some(0));
-    daemon.started("health_check", json!({}));
+    daemon.start_scenario("health_check", json!({}));
     assert_eq!(check(&url), Some(1));
     assert_eq!(check(&format!("http://{}/nothing", daemon.admin)), Some(1));
     assert_eq!(check("http://127.0.0.1:1/health"), Some(1));
     assert_eq!(check("not a url"), Some(1));
 
-    // Without a URL it asks the listener that the configuration describes.
+    // Without a URL it requests the configured listener.
     daemon.stop_all();
     let port = daemon.service.port().to_string();
     let env = [("MOCKSERVER_PORT", port.as_str())];
@@ -505,18 +490,8 @@ fn healthcheck_exits_with_zero_or_one() {
 
 // === Logs ===
 
-/// All log lines until the process has ended.
-fn whole_log(daemon: &mut Daemon) -> Vec<Value> {
-    daemon.signal(Signal::TERM);
-    daemon.ended();
-    let mut lines = Vec::new();
-    while let Ok(line) = daemon.log.recv_timeout(PATIENCE) {
-        lines.push(line);
-    }
-    lines
-}
-
-fn of<'l>(lines: &'l [Value], message: &str) -> Vec<&'l Value> {
+/// The lines with this message.
+fn lines_of<'l>(lines: &'l [Value], message: &str) -> Vec<&'l Value> {
     lines
         .iter()
         .filter(|line| line["message"] == message)
@@ -526,46 +501,46 @@ fn of<'l>(lines: &'l [Value], message: &str) -> Vec<&'l Value> {
 #[test]
 fn starts_and_ends_are_logged_at_info_with_session_and_parameters() {
     let mut daemon = Daemon::start();
-    let report = daemon.started(
+    let report = daemon.start_scenario(
         "network_latency",
         json!({ "latency_ms": 7, "duration": 300 }),
     );
-    daemon.stopped("network_latency");
+    daemon.stop_scenario("network_latency");
     daemon.get("/health");
-    let lines = whole_log(&mut daemon);
+    let lines = daemon.whole_log();
     for message in ["Scenario started.", "Scenario ended."] {
-        let told = of(&lines, message);
-        assert_eq!(told.len(), 1, "{lines:?}");
-        assert_eq!(told[0]["level"], "INFO");
-        assert_eq!(told[0]["session"], report["session_id"]);
-        assert_eq!(told[0]["scenario"], "network_latency");
-        let params = told[0]["params"].as_str().expect("a text");
+        let logged = lines_of(&lines, message);
+        assert_eq!(logged.len(), 1, "{lines:?}");
+        assert_eq!(logged[0]["level"], "INFO");
+        assert_eq!(logged[0]["session"], report["session_id"]);
+        assert_eq!(logged[0]["scenario"], "network_latency");
+        let params = logged[0]["params"].as_str().unwrap();
         assert_eq!(
             serde_json::from_str::<Value>(params).ok(),
             Some(json!({ "latency_ms": 7 }))
         );
     }
     assert!(
-        of(&lines, "Request served.").is_empty(),
-        "requests are logged at info"
+        lines_of(&lines, "Request served.").is_empty(),
+        "requests must not be logged at info"
     );
     assert!(lines.iter().all(|line| line["level"] != "DEBUG"));
 }
 
 #[test]
 fn a_failed_start_is_logged_with_its_reason() {
-    let mut daemon = Daemon::start_with("DataDir: mockserver.yaml\n", &[]);
+    let mut daemon = Daemon::builder().file(UNUSABLE_DATA_DIR).start();
     daemon.post("/api/v1/scenarios/disk_io/start", "{\"write_rate_mb\": 3}");
-    let lines = whole_log(&mut daemon);
-    let told = of(&lines, "Scenario failed to start.");
-    assert_eq!(told.len(), 1, "{lines:?}");
+    let lines = daemon.whole_log();
+    let logged = lines_of(&lines, "Scenario failed to start.");
+    assert_eq!(logged.len(), 1, "{lines:?}");
     assert_eq!(
-        (&told[0]["level"], &told[0]["scenario"]),
+        (&logged[0]["level"], &logged[0]["scenario"]),
         (&json!("WARN"), &json!("disk_io"))
     );
-    assert!(told[0]["session"].is_string() && told[0]["params"].is_string());
+    assert!(logged[0]["session"].is_string() && logged[0]["params"].is_string());
     assert!(
-        told[0]["reason"]
+        logged[0]["reason"]
             .as_str()
             .is_some_and(|reason| reason.contains("DataDir"))
     );
@@ -573,11 +548,11 @@ fn a_failed_start_is_logged_with_its_reason() {
 
 #[test]
 fn every_request_is_logged_at_debug() {
-    let mut daemon = Daemon::start_with("Log: {Level: debug}\n", &[]);
+    let mut daemon = Daemon::builder().file("Log: {Level: debug}\n").start();
     daemon.get("/health?full=1");
     daemon.admin_get("/no/such/route");
-    let lines = whole_log(&mut daemon);
-    let told: Vec<_> = of(&lines, "Request served.")
+    let lines = daemon.whole_log();
+    let requests: Vec<_> = lines_of(&lines, "Request served.")
         .iter()
         .map(|line| {
             assert_eq!(line["level"], "DEBUG");
@@ -590,38 +565,29 @@ fn every_request_is_logged_at_debug() {
         })
         .collect();
     assert!(
-        told.contains(&(json!("GET"), json!("/health"), json!(200))),
-        "{told:?}"
+        requests.contains(&(json!("GET"), json!("/health"), json!(200))),
+        "{requests:?}"
     );
     assert!(
-        told.contains(&(json!("GET"), json!("/no/such/route"), json!(404))),
-        "{told:?}"
+        requests.contains(&(json!("GET"), json!("/no/such/route"), json!(404))),
+        "{requests:?}"
     );
 }
 
 #[test]
-fn only_what_is_severe_enough_is_logged() {
+fn only_severe_enough_lines_are_logged() {
     let quiet = Quiet::start(
         &["--port", "0", "--log-level", "error"],
         &[("MOCKSERVER_ADMIN_PORT", "0")],
     );
-    // It says nothing, so its socket is what shows that it is up.
-    eventually("it listens", || listens(quiet.child.id()).then_some(()));
-    quiet.signal(Signal::TERM);
+    // Nothing is logged: the signal handler shows that it is up.
+    eventually("the process handles SIGTERM", || {
+        quiet.child.catches_sigterm().then_some(())
+    });
+    quiet.child.signal(Signal::TERM);
     let mut quiet = quiet;
-    assert_eq!(quiet.child.wait().expect("its end").code(), Some(0));
+    assert_eq!(quiet.child.ended().code(), Some(0));
     assert_eq!(quiet.log(), "");
-}
-
-/// Whether the process catches SIGTERM and has a socket.
-fn listens(pid: u32) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let caught = status
-        .lines()
-        .find_map(|line| line.strip_prefix("SigCgt:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .unwrap_or_default();
-    caught & (1 << (SIGTERM - 1)) != 0
 }
 
 #[test]
@@ -629,44 +595,32 @@ fn log_mode_file_writes_one_dated_file_and_nothing_to_standard_output() {
     let folder = with_file(
         "Host: 127.0.0.1\nPort: 0\nAdmin: {Port: 0}\nLog: {Mode: file, Path: some/logs}\n",
     );
-    let out = std::fs::File::create(folder.path().join("stdout")).expect("a file");
+    let out = std::fs::File::create(folder.path().join("stdout")).unwrap();
     let child = command(&folder, &["-f", "a.yaml"])
         .stdout(Stdio::from(out))
         .spawn()
-        .expect("it starts");
-    let mut quiet = Quiet { child, folder };
+        .expect("the binary can be executed");
+    let mut quiet = Quiet {
+        child: ChildGuard(child),
+        folder,
+    };
     let logs = quiet.folder.path().join("some/logs");
-    let service = address_in("its address in a file", || text_of_all(&logs));
-    let agent = agent();
-    let started = send(
-        &agent,
-        "POST",
-        service,
-        "/api/v1/scenarios/dependency/start",
-        b"",
-        &[],
-    );
-    assert_eq!(started.status(), 200);
-    drop(agent);
+    let service = address_in("the log file has the address", || text_of_all(&logs));
+    let start = "/api/v1/scenarios/dependency/start";
+    assert_eq!(request("POST", service, start, "", &[]).status, 200);
     eventually("the start is in the file", || {
         text_of_all(&logs)
             .contains("Scenario started.")
             .then_some(())
     });
-    quiet.signal(Signal::TERM);
-    assert_eq!(quiet.child.wait().expect("its end").code(), Some(0));
+    quiet.child.signal(Signal::TERM);
+    assert_eq!(quiet.child.ended().code(), Some(0));
 
     assert_eq!(quiet.log(), "");
     let today = time::OffsetDateTime::now_utc().date().to_string();
     let names: Vec<String> = std::fs::read_dir(&logs)
-        .expect("the folder")
-        .map(|entry| {
-            entry
-                .expect("an entry")
-                .file_name()
-                .to_string_lossy()
-                .into_owned()
-        })
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
         .collect();
     // Midnight may pass while the test runs.
     assert!((1..=2).contains(&names.len()), "{names:?}");
@@ -683,7 +637,7 @@ fn text_of_all(folder: &Path) -> String {
         .collect()
 }
 
-// === Who may change anything ===
+// === Access ===
 
 fn warnings(lines: &[Value]) -> Vec<&Value> {
     lines
@@ -698,15 +652,15 @@ fn warnings(lines: &[Value]) -> Vec<&Value> {
 }
 
 #[test]
-fn an_open_api_beyond_this_machine_is_warned_of() {
-    // The address is bound only as long as it takes to read the log.
-    let mut daemon = Daemon::start_with("", &[("MOCKSERVER_HOST", "0.0.0.0")]);
-    let lines = whole_log(&mut daemon);
+fn an_open_api_beyond_loopback_logs_a_warning() {
+    // The address is bound for a moment only.
+    let mut daemon = Daemon::builder().env("MOCKSERVER_HOST", "0.0.0.0").start();
+    let lines = daemon.whole_log();
     assert_eq!(warnings(&lines).len(), 1, "{lines:?}");
 }
 
 #[test]
-fn there_is_no_warning_with_a_token_or_on_loopback() {
+fn a_token_or_loopback_logs_no_warning() {
     for env in [
         &[
             ("MOCKSERVER_HOST", "0.0.0.0"),
@@ -714,8 +668,8 @@ fn there_is_no_warning_with_a_token_or_on_loopback() {
         ][..],
         &[],
     ] {
-        let mut daemon = Daemon::start_with("", env);
-        let lines = whole_log(&mut daemon);
+        let mut daemon = Daemon::builder().envs(env).start();
+        let lines = daemon.whole_log();
         assert!(warnings(&lines).is_empty(), "{lines:?}");
         assert!(!format!("{lines:?}").contains("hush"));
     }
@@ -730,7 +684,9 @@ const POSTS: [&str; 4] = [
 
 #[test]
 fn a_post_without_the_right_token_is_401_and_changes_nothing() {
-    let daemon = Daemon::start_with("Auth: {Token: open-sesame}\n", &[]);
+    let daemon = Daemon::builder()
+        .file("Auth: {Token: open-sesame}\n")
+        .start();
     let agent = agent();
     for to in [daemon.service, daemon.admin] {
         for path in POSTS {
@@ -745,14 +701,8 @@ fn a_post_without_the_right_token_is_401_and_changes_nothing() {
                 let body = br#"{"scenarios": [{"name": "dependency"}]}"#;
                 let response = send(&agent, "POST", to, path, body, given);
                 assert_eq!(header_of(&response, "www-authenticate"), "Bearer");
-                let answer = answer(response);
-                assert_eq!(
-                    (answer.status, answer.content_type.as_str()),
-                    (401, "application/problem+json"),
-                    "{path} {given:?}"
-                );
-                assert_eq!(answer.body["status"], 401);
-                assert_eq!(answer.body["type"], "urn:mockserver:problem:no-token");
+                let context = format!("{path} {given:?}");
+                assert_problem(Answer::read(response), 401, "no-token", &context);
             }
         }
     }
@@ -761,15 +711,15 @@ fn a_post_without_the_right_token_is_401_and_changes_nothing() {
 
 #[test]
 fn reads_are_open_and_the_right_token_passes() {
-    let folder = TempDir::new().expect("a folder");
+    let folder = TempDir::new().unwrap();
     let file = folder.path().join("token");
-    std::fs::write(&file, "open-sesame\n").expect("a file");
-    let file = file.to_str().expect("a text");
+    std::fs::write(&file, "open-sesame\n").unwrap();
+    let file = file.to_str().unwrap();
     for (yaml, env) in [
         ("Auth: {Token: open-sesame}\n", &[][..]),
         ("", &[("MOCKSERVER_AUTH_TOKEN_FILE", file)]),
     ] {
-        let daemon = Daemon::start_with(yaml, env);
+        let daemon = Daemon::builder().file(yaml).envs(env).start();
         for path in [
             "/health",
             "/ready",
@@ -779,17 +729,16 @@ fn reads_are_open_and_the_right_token_passes() {
             assert_eq!(daemon.get(path).status, 200, "{path}");
             assert_eq!(daemon.admin_get(path).status, 200, "{path}");
         }
-        let agent = agent();
         for to in [daemon.service, daemon.admin] {
             for path in POSTS {
-                let body: &[u8] = if path == "/api/v1/composite/start" {
-                    br#"{"scenarios": [{"name": "dependency"}]}"#
+                let body = if path == "/api/v1/composite/start" {
+                    r#"{"scenarios": [{"name": "dependency"}]}"#
                 } else {
-                    b""
+                    ""
                 };
                 let headers = [("authorization", "Bearer open-sesame")];
-                let response = send(&agent, "POST", to, path, body, &headers);
-                assert_eq!(response.status(), 200, "{path}");
+                let answer = request("POST", to, path, body, &headers);
+                assert_eq!(answer.status, 200, "{path}");
             }
         }
     }

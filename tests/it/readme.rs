@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use self::excused::NOT_RUN_HERE;
-use crate::common::Daemon;
+use crate::support::Daemon;
 
 /// The example scenario of CONTRIBUTING.md, compiled as it is printed.
 #[path = "readme_scenario.rs"]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::common::Daemon;
+use crate::support::Daemon;
 
 /// The folder of each recorded version.
 fn recordings() -> Vec<PathBuf> {
@@ -63,7 +63,7 @@ fn boot_on(file: &str, events: &[Value]) -> Daemon {
     let ledger = folder.path().join("data/ledger");
     fs::create_dir_all(&ledger).expect("a folder");
     fs::write(ledger.join(file), lines_of(events)).expect("a ledger");
-    Daemon::start_in(Arc::new(folder), &[])
+    Daemon::builder().folder(&Arc::new(folder)).start()
 }
 
 fn list(value: &Value) -> &[Value] {

@@ -1,4 +1,4 @@
-//! A collector that takes OTLP over HTTP, or does not, beside a daemon that sends its spans there.
+//! Spans of requests, as a collector gets them over OTLP, or does not.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -16,52 +16,51 @@ use prost::Message;
 use rustix::process::Signal;
 use serde_json::{Map, Value, json};
 
-use crate::common::{Daemon, agent, free_port, send};
+use crate::support::{Daemon, PATIENCE, agent, free_port, send};
 
-const PATIENCE: Duration = Duration::from_secs(20);
-/// A span that a caller has, as W3C's trace context writes it: its trace, itself, and whether it is recorded.
+/// The trace of a caller and its span, for a `traceparent` header.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
-/// What shows in `/proc` of the thread that sends spans.
+/// The name in `/proc` of the thread that exports spans.
 const THREAD: &str = "OpenTelemetry.T";
 
 /// What the collector does with a batch.
 #[derive(Clone, Copy, PartialEq)]
-enum Manner {
-    Takes,
-    /// Answers 503 once, then takes.
-    TakesTheSecond,
-    /// Accepts the connection and says nothing.
+enum Behaviour {
+    Accepts,
+    /// Answers 503 once, then accepts.
+    RefusesFirst,
+    /// Accepts the connection and never answers.
     IsSilent,
 }
 
 struct Collector {
     address: SocketAddr,
     batches: Receiver<Vec<u8>>,
-    /// What has come so far.
+    /// The batches so far.
     all: Vec<ExportTraceServiceRequest>,
 }
 
 impl Collector {
-    fn start(manner: Manner) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("its address");
+    fn start(behaviour: Behaviour) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
         let (sender, batches) = mpsc::channel();
         std::thread::spawn(move || {
-            let mut refuses = manner == Manner::TakesTheSecond;
+            let mut refuses = behaviour == Behaviour::RefusesFirst;
             let mut silent = Vec::new();
             for stream in listener.incoming() {
-                let mut stream = stream.expect("a connection");
-                if manner == Manner::IsSilent {
+                let mut stream = stream.unwrap();
+                if behaviour == Behaviour::IsSilent {
                     silent.push(stream);
-                    // That somebody has come, and now waits.
+                    // An empty batch reports the connection.
                     sender.send(Vec::new()).ok();
                     continue;
                 }
                 let batch = batch_of(&mut stream);
                 let answer = if refuses { "503 Later" } else { "200 OK" };
                 let answer = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n");
-                stream.write_all(answer.as_bytes()).expect("room");
+                stream.write_all(answer.as_bytes()).unwrap();
                 if !std::mem::take(&mut refuses) && sender.send(batch).is_err() {
                     break;
                 }
@@ -74,7 +73,7 @@ impl Collector {
         }
     }
 
-    /// A daemon that sends its spans here, soon.
+    /// A daemon that exports its spans here every 20 ms.
     fn daemon(&self, yaml: &str) -> Daemon {
         traced(self.address, yaml, "20")
     }
@@ -89,12 +88,13 @@ impl Collector {
             }
             let left = give_up.saturating_duration_since(Instant::now());
             let batch = self.batches.recv_timeout(left);
-            let batch = batch.unwrap_or_else(|_| panic!("{count} spans never come: {spans:?}"));
+            let batch =
+                batch.unwrap_or_else(|_| panic!("fewer than {count} spans arrived: {spans:?}"));
             self.keep(&batch);
         }
     }
 
-    /// All there are, once the daemon has ended.
+    /// All spans, once the daemon has ended.
     fn at_the_end(&mut self) -> Vec<Span> {
         while let Ok(batch) = self.batches.try_recv() {
             self.keep(&batch);
@@ -115,22 +115,22 @@ impl Collector {
 
     fn resource(&self) -> Map<String, Value> {
         let resource = self.all[0].resource_spans[0].resource.as_ref();
-        plain(&resource.expect("a resource").attributes)
+        plain(&resource.unwrap().attributes)
     }
 }
 
-/// The body of the one request of a connection.
+/// The body of the only request of a connection.
 fn batch_of(stream: &mut TcpStream) -> Vec<u8> {
     let mut reader = BufReader::new(stream);
     let (mut length, mut is_protobuf, mut first) = (0, false, String::new());
-    reader.read_line(&mut first).expect("a request");
+    reader.read_line(&mut first).unwrap();
     assert_eq!(first, "POST /v1/traces HTTP/1.1\r\n");
     loop {
         let mut line = String::new();
-        reader.read_line(&mut line).expect("a header");
+        reader.read_line(&mut line).unwrap();
         let line = line.trim_end().to_ascii_lowercase();
         match line.split_once(": ") {
-            Some(("content-length", value)) => length = value.parse().expect("a number"),
+            Some(("content-length", value)) => length = value.parse().unwrap(),
             Some(("content-type", value)) => is_protobuf = value == "application/x-protobuf",
             Some(_) => {}
             None => break,
@@ -138,7 +138,7 @@ fn batch_of(stream: &mut TcpStream) -> Vec<u8> {
     }
     assert!(is_protobuf);
     let mut body = vec![0; length];
-    reader.read_exact(&mut body).expect("a body");
+    reader.read_exact(&mut body).unwrap();
     body
 }
 
@@ -162,7 +162,7 @@ fn is_error(span: &Span) -> bool {
     status == Some(StatusCode::Error)
 }
 
-/// A daemon whose spans go to `collector` every `every_ms`, 64 of them waiting at most.
+/// A daemon that exports its spans to `collector` every `every_ms` milliseconds and queues 64 at most.
 fn traced(collector: SocketAddr, yaml: &str, every_ms: &str) -> Daemon {
     let env = [
         ("MOCKSERVER_OTEL_ENDPOINT", &*format!("http://{collector}")),
@@ -170,7 +170,7 @@ fn traced(collector: SocketAddr, yaml: &str, every_ms: &str) -> Daemon {
         ("OTEL_BSP_MAX_QUEUE_SIZE", "64"),
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "64"),
     ];
-    Daemon::start_with(yaml, &env)
+    Daemon::builder().file(yaml).envs(&env).start()
 }
 
 fn get_within(daemon: &Daemon, path: &str, traceparent: &str) {
@@ -179,16 +179,17 @@ fn get_within(daemon: &Daemon, path: &str, traceparent: &str) {
     assert_eq!(answer.status(), 200);
 }
 
-/// Whether the thread that sends spans is there.
-fn has_thread(daemon: &Daemon) -> bool {
-    let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).expect("it lives");
+/// Whether the thread that exports spans is there.
+fn has_export_thread(daemon: &Daemon) -> bool {
+    let tasks =
+        std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).expect("the process is alive");
     let names = tasks
         .flatten()
         .map(|t| std::fs::read_to_string(t.path().join("comm")));
     names.flatten().any(|name| name.trim() == THREAD)
 }
 
-/// Sends SIGTERM and gives how long the end took.
+/// Ends the daemon by SIGTERM and returns how long that took.
 fn end(daemon: &mut Daemon) -> Duration {
     let start = Instant::now();
     daemon.signal(Signal::TERM);
@@ -197,8 +198,8 @@ fn end(daemon: &mut Daemon) -> Duration {
 }
 
 #[test]
-fn a_span_tells_of_a_request_and_stands_below_the_callers() {
-    let mut collector = Collector::start(Manner::Takes);
+fn a_span_describes_a_request_and_is_a_child_of_the_callers() {
+    let mut collector = Collector::start(Behaviour::Accepts);
     let daemon = collector.daemon("Name: checkout\nVersion: 2.0.0-canary\n");
     get_within(
         &daemon,
@@ -212,7 +213,7 @@ fn a_span_tells_of_a_request_and_stands_below_the_callers() {
     assert_eq!(hex(&span.parent_span_id), CALLER);
     assert!(span.end_time_unix_nano >= span.start_time_unix_nano);
     assert!(!is_error(&span));
-    let told = json!({
+    let attributes = json!({
         "http.request.method": "GET",
         "http.route": "/healthz",
         "url.path": "/healthz",
@@ -220,12 +221,12 @@ fn a_span_tells_of_a_request_and_stands_below_the_callers() {
         "url.scheme": "http",
         "http.response.status_code": 200,
     });
-    assert_eq!(Value::Object(plain(&span.attributes)), told);
+    assert_eq!(Value::Object(plain(&span.attributes)), attributes);
     let resource = collector.resource();
     assert_eq!(resource["service.name"], "checkout");
     assert_eq!(resource["service.version"], "2.0.0-canary");
 
-    // Without a caller's span, or with one that is not well written, a trace begins here.
+    // Without a valid caller's span, a trace begins here.
     daemon.get("/ready");
     get_within(&daemon, "/ready", "00-zz-zz-01");
     let spans = collector.spans(3);
@@ -238,15 +239,15 @@ fn a_span_tells_of_a_request_and_stands_below_the_callers() {
 }
 
 #[test]
-fn the_call_to_the_dependency_is_a_span_below_the_requests_and_both_fail_with_it() {
-    let mut collector = Collector::start(Manner::Takes);
+fn the_call_to_the_dependency_is_a_child_span_and_both_fail_with_it() {
+    let mut collector = Collector::start(Behaviour::Accepts);
     let daemon = collector.daemon("");
     assert_eq!(daemon.get("/api/v1/mock-service").status, 200);
-    daemon.started("dependency", json!({ "failure_type": "error" }));
+    daemon.start_scenario("dependency", json!({ "failure_type": "error" }));
     assert_eq!(daemon.get("/api/v1/mock-service").status, 500);
-    daemon.started("health_check", json!({ "probes": ["ready"] }));
+    daemon.start_scenario("health_check", json!({ "probes": ["ready"] }));
     assert_eq!(daemon.get("/ready").status, 503);
-    // A span comes when it is over: the call's first.
+    // A span is exported when it ends: the call comes first.
     let spans = collector.spans(5);
     let [good_call, good, bad_call, bad, ready] = &spans[..] else {
         panic!("{spans:?}");
@@ -260,11 +261,11 @@ fn the_call_to_the_dependency_is_a_span_below_the_requests_and_both_fail_with_it
         assert_eq!(call.trace_id, request.trace_id);
         assert_eq!(plain(&call.attributes)["server.address"], "inventory");
         for span in [call, request] {
-            let told = plain(&span.attributes);
-            assert_eq!(told["http.response.status_code"], status);
+            let attributes = plain(&span.attributes);
+            assert_eq!(attributes["http.response.status_code"], status);
             assert_eq!(is_error(span), status == 500);
             assert_eq!(
-                told.get("error.type"),
+                attributes.get("error.type"),
                 (status == 500).then(|| json!("500")).as_ref()
             );
         }
@@ -275,7 +276,7 @@ fn the_call_to_the_dependency_is_a_span_below_the_requests_and_both_fail_with_it
 
 #[test]
 fn a_request_whose_caller_does_not_record_is_not_recorded() {
-    let mut collector = Collector::start(Manner::Takes);
+    let mut collector = Collector::start(Behaviour::Accepts);
     let mut daemon = collector.daemon("");
     get_within(&daemon, "/health", &format!("00-{TRACE}-{CALLER}-00"));
     end(&mut daemon);
@@ -283,10 +284,10 @@ fn a_request_whose_caller_does_not_record_is_not_recorded() {
 }
 
 #[test]
-fn a_delay_is_in_the_span_and_nothing_names_a_fault() {
-    let mut collector = Collector::start(Manner::Takes);
+fn a_delay_is_in_the_span_and_no_span_names_a_fault() {
+    let mut collector = Collector::start(Behaviour::Accepts);
     let mut daemon = collector.daemon("Log: {Level: debug}\n");
-    daemon.started("network_latency", json!({ "latency_ms": 250 }));
+    daemon.start_scenario("network_latency", json!({ "latency_ms": 250 }));
     daemon.get("/api/v1/test/sleep10ms");
     let names: Vec<&str> = scenarios::ALL.iter().map(|plugin| plugin.name()).collect();
     for name in &names {
@@ -300,22 +301,22 @@ fn a_delay_is_in_the_span_and_nothing_names_a_fault() {
     end(&mut daemon);
     let spans = collector.at_the_end();
     let [span] = &spans[..] else {
-        panic!("only the one route is the service's own work: {spans:?}");
+        panic!("more than the one service route was traced: {spans:?}");
     };
     let took = Duration::from_nanos(span.end_time_unix_nano - span.start_time_unix_nano);
     assert!(took >= Duration::from_millis(260), "{took:?}");
-    let told = format!("{:?}", collector.all);
+    let exported = format!("{:?}", collector.all);
     for word in names
         .into_iter()
         .chain(["fault", "scenario", "session", "src/"])
     {
-        assert!(!told.contains(word), "{word}");
+        assert!(!exported.contains(word), "{word} was exported");
     }
 }
 
 #[test]
-fn a_signal_sends_what_waits() {
-    let mut collector = Collector::start(Manner::Takes);
+fn a_signal_exports_queued_spans() {
+    let mut collector = Collector::start(Behaviour::Accepts);
     let mut daemon = traced(collector.address, "", "600000");
     for _ in 0..10 {
         daemon.get("/health");
@@ -330,28 +331,28 @@ fn a_signal_sends_what_waits() {
 }
 
 #[test]
-fn a_collector_that_is_silent_or_not_there_keeps_nobody_waiting() {
-    let silent = Collector::start(Manner::IsSilent);
+fn a_silent_or_absent_collector_delays_neither_requests_nor_the_end() {
+    let silent = Collector::start(Behaviour::IsSilent);
     let gone = SocketAddr::from(([127, 0, 0, 1], free_port()));
     for (collector, is_gone) in [(silent.address, false), (gone, true)] {
         let mut daemon = traced(collector, "", "1");
         daemon.get("/health");
         if is_gone {
-            daemon.logged("that spans are lost", |line| {
+            daemon.wait_for_log("that spans are lost", |line| {
                 line["level"] == "WARN"
                     && line["message"] == "Spans cannot be sent; some will be lost."
             });
         } else {
-            silent.batches.recv_timeout(PATIENCE).expect("a connection");
+            silent.batches.recv_timeout(PATIENCE).unwrap();
         }
-        // Many more than may wait, while the sending does.
+        // Many more than the queue holds, while the export is stuck.
         let mut slowest = Duration::ZERO;
         for _ in 0..500 {
             let start = Instant::now();
             assert_eq!(daemon.get("/health").status, 200);
             slowest = slowest.max(start.elapsed());
         }
-        // Far below what the sending waits for.
+        // Far below the timeout of the export.
         assert!(slowest < Duration::from_secs(1), "{slowest:?}");
         let took = end(&mut daemon);
         assert!(took < Duration::from_secs(2), "{took:?}");
@@ -359,13 +360,13 @@ fn a_collector_that_is_silent_or_not_there_keeps_nobody_waiting() {
 }
 
 #[test]
-fn a_batch_that_is_refused_for_now_is_sent_again() {
-    let mut collector = Collector::start(Manner::TakesTheSecond);
+fn a_batch_that_is_refused_once_is_sent_again() {
+    let mut collector = Collector::start(Behaviour::RefusesFirst);
     let daemon = collector.daemon("");
     daemon.get("/health");
     assert_eq!(collector.spans(1)[0].name, "GET /health");
     let message = |text| move |line: &Value| line["message"] == text;
-    let lost = daemon.logged(
+    let lost = daemon.wait_for_log(
         "the 503",
         message("Spans cannot be sent; some will be lost."),
     );
@@ -374,18 +375,20 @@ fn a_batch_that_is_refused_for_now_is_sent_again() {
             .as_str()
             .is_some_and(|error| error.contains("answered 503"))
     );
-    daemon.logged("the 200", message("Spans are sent again."));
+    daemon.wait_for_log("the 200", message("Spans are sent again."));
 }
 
 #[test]
-fn without_an_endpoint_there_is_nothing_of_it() {
-    let collector = Collector::start(Manner::Takes);
+fn without_an_endpoint_nothing_is_exported() {
+    let collector = Collector::start(Behaviour::Accepts);
     let daemon = collector.daemon("");
-    assert!(has_thread(&daemon));
-    let line = daemon.logged("where", |line| line["message"] == "Requests are traced.");
+    assert!(has_export_thread(&daemon));
+    let line = daemon.wait_for_log("the endpoint", |line| {
+        line["message"] == "Requests are traced."
+    });
     assert_eq!(line["endpoint"], format!("http://{}/", collector.address));
     let mut daemon = Daemon::start();
-    assert!(!has_thread(&daemon));
+    assert!(!has_export_thread(&daemon));
     let headers = format!("00-{TRACE}-{CALLER}-01");
     get_within(&daemon, "/health", &headers);
     end(&mut daemon);

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use crate::common::{Daemon, send_raw};
+use crate::support::{Daemon, send_raw};
 
-/// What the allocator may keep of memory that was used and freed, and what counts with it.
+/// Memory that the allocator may keep after it was used and freed.
 const KEPT_MB: f64 = 8.0;
-/// An event in memory beside its line on disk, as measured: its members, their texts and its parameters.
+/// The size of an event in memory as a multiple of its line on disk, as measured.
 const EVENT_IN_MEMORY: f64 = 4.0;
-/// The ledger's files: eight of a mebibyte, and one that is begun before the oldest goes.
+/// The files of the ledger: eight of a mebibyte, and one more until the oldest is deleted.
 const MOST_LEDGER_MB: f64 = 9.0;
 
 #[derive(Debug, Clone, Copy)]
@@ -17,19 +17,18 @@ pub(crate) struct Footprint {
     pub(crate) open_files: usize,
     /// Tasks of all runtimes.
     pub(crate) tasks: u64,
-    /// Requests under way on the service listener, each of which may hold a timer; the one that asks
-    /// is among them.
+    /// Requests in flight on the service listener, the scrape included.
     pub(crate) requests: u64,
     pub(crate) resident_mb: f64,
-    /// Files in `DataDir` that are not the ledger's.
+    /// Files in `DataDir`, the ledger aside.
     pub(crate) files: usize,
     pub(crate) ledger_mb: f64,
-    /// Faults that are on, and whether a session lives.
+    /// Active faults, and 1 if there is a session.
     pub(crate) running: u64,
 }
 
 impl Footprint {
-    /// The limits before the first count: whatever it holds, but nothing that runs.
+    /// The limits before the first count: anything but running faults.
     pub(crate) const NOTHING_RUNS: Self = Self {
         threads: usize::MAX,
         open_files: usize::MAX,
@@ -42,7 +41,7 @@ impl Footprint {
     };
 
     pub(crate) fn of(daemon: &Daemon) -> Self {
-        // Connections of their own, closed at once: so each count sees the same number of them.
+        // Each over a new connection, so that every count sees the same number of connections.
         let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         let on_service = send_raw(daemon.service, request);
         let on_admin = send_raw(daemon.admin, request);
@@ -61,7 +60,7 @@ impl Footprint {
         }
     }
 
-    /// What is held beyond `base`, each as a sentence.
+    /// What exceeds `base`, each as a sentence.
     pub(crate) fn excess(&self, base: &Self) -> Vec<String> {
         let counts = [
             ("threads", self.threads, base.threads),
@@ -71,7 +70,7 @@ impl Footprint {
             ("files in DataDir", self.files, base.files),
             ("faults", self.running as usize, base.running as usize),
         ];
-        // The ledger's memory grows with its files until those are full.
+        // The ledger in memory grows with its files until those are full.
         let ledger_mb = (self.ledger_mb - base.ledger_mb).max(0.0) * EVENT_IN_MEMORY;
         let megabytes = [
             (
@@ -82,7 +81,7 @@ impl Footprint {
             ("in the ledger", self.ledger_mb, MOST_LEDGER_MB),
         ];
         let more = |what: &str, now: f64, most: f64| {
-            (now > most).then(|| format!("{now:.1} {what}, where {most:.1} are the most"))
+            (now > most).then(|| format!("{now:.1} {what}, more than {most:.1}"))
         };
         let counts = counts
             .into_iter()
@@ -102,8 +101,8 @@ fn sum_of(metrics: &str, name: &str) -> u64 {
     });
     let values: Vec<f64> = series
         .map(|rest| {
-            let (_, value) = rest.rsplit_once(' ').expect("a value");
-            value.parse().expect("a number")
+            let (_, value) = rest.rsplit_once(' ').unwrap();
+            value.parse().unwrap()
         })
         .collect();
     assert!(!values.is_empty(), "no metric {name} ");

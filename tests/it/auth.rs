@@ -1,14 +1,14 @@
-use std::net::SocketAddr;
+//! Access: the token, and the pages of other sites.
+
 use std::process::Command;
 
-use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::common::{Answer, Daemon, PATIENCE, PROBES, agent, answer, header_of, send};
+use crate::support::{Answer, Daemon, PROBES, agent, assert_problem, header_of, request, send};
 
 const LOCKED: &str = "Log: {Level: debug}\nAuth: {Token: open-sesame, ProtectReads: true}\n";
 const TOKEN: (&str, &str) = ("authorization", "Bearer open-sesame");
-/// What never needs anything, beside the probes.
+/// Reads that need neither a token nor an origin, beside the probes.
 const OPEN: [&str; 6] = [
     "/version",
     "/api/v1/mock-service",
@@ -18,17 +18,13 @@ const OPEN: [&str; 6] = [
     "/docs",
 ];
 
-fn ask(method: &str, to: SocketAddr, path: &str, body: &str, headers: &[(&str, &str)]) -> Answer {
-    answer(send(&agent(), method, to, path, body.as_bytes(), headers))
-}
-
-/// Method and path of every operation, and whether the description says that it is guarded.
+/// Method and path of every operation, and whether the description says that it needs a token.
 fn operations(daemon: &Daemon) -> Vec<(String, String, bool)> {
     let document = daemon.admin_get("/openapi.json").body;
-    let paths = document["paths"].as_object().expect("paths");
+    let paths = document["paths"].as_object().unwrap();
     let mut all = Vec::new();
     for (path, item) in paths {
-        for (method, operation) in item.as_object().expect("operations") {
+        for (method, operation) in item.as_object().unwrap() {
             let path = path.replace("{name}", "crash").replace("{id}", "none");
             all.push((
                 method.to_uppercase(),
@@ -40,18 +36,8 @@ fn operations(daemon: &Daemon) -> Vec<(String, String, bool)> {
     all
 }
 
-fn assert_refused(answer: &Answer, status: u16, kind: &str, place: &str) {
-    assert_eq!(
-        (answer.status, answer.content_type.as_str()),
-        (status, "application/problem+json"),
-        "{place}: {answer:?}"
-    );
-    let uri = format!("urn:mockserver:problem:{kind}");
-    assert_eq!(answer.body["type"], uri, "{place}");
-}
-
 #[test]
-fn the_description_tells_exactly_what_is_guarded() {
+fn the_description_says_exactly_what_is_guarded() {
     let daemon = Daemon::start();
     let mut open: Vec<String> = operations(&daemon)
         .into_iter()
@@ -68,7 +54,7 @@ fn the_description_tells_exactly_what_is_guarded() {
 // === Pages of other sites ===
 
 #[test]
-fn pages_of_other_sites_reach_nothing_of_the_control_api() {
+fn pages_of_other_sites_cannot_use_the_control_api() {
     let daemon = Daemon::start();
     let own = format!("http://{}", daemon.service);
     let by_name = format!("evil.example:{}", daemon.service.port());
@@ -78,7 +64,7 @@ fn pages_of_other_sites_reach_nothing_of_the_control_api() {
         &[("sec-fetch-site", "same-site")],
         &[("origin", "http://evil.example")],
         &[("origin", "null")],
-        // The name of a site that was made to point here.
+        // DNS rebinding: a foreign name that resolves to this address.
         &[("origin", &rebound), ("host", &by_name)],
         &[("origin", &own), ("origin", &own)],
     ];
@@ -88,9 +74,9 @@ fn pages_of_other_sites_reach_nothing_of_the_control_api() {
                 let place = format!("{method} {path} {headers:?}");
                 let body = r#"{"scenarios": [{"name": "crash"}]}"#;
                 let body = if method == "POST" { body } else { "" };
-                let answer = ask(&method, to, &path, body, headers);
+                let answer = request(&method, to, &path, body, headers);
                 if guarded {
-                    assert_refused(&answer, 403, "refused-origin", &place);
+                    assert_problem(answer, 403, "refused-origin", &place);
                 } else {
                     assert_eq!(answer.status, 200, "{place}: {answer:?}");
                 }
@@ -101,8 +87,10 @@ fn pages_of_other_sites_reach_nothing_of_the_control_api() {
 }
 
 #[test]
-fn our_own_pages_people_and_clients_that_are_no_browsers_pass() {
-    let daemon = Daemon::start_with("Auth: {AllowedHosts: [mock.example]}\n", &[]);
+fn pages_of_the_daemon_people_and_other_clients_pass() {
+    let daemon = Daemon::builder()
+        .file("Auth: {AllowedHosts: [mock.example]}\n")
+        .start();
     let to = daemon.service;
     let own = format!("http://{to}");
     let localhost = format!("localhost:{}", to.port());
@@ -113,15 +101,15 @@ fn our_own_pages_people_and_clients_that_are_no_browsers_pass() {
         // Behind a proxy that ends TLS.
         &[("origin", "https://mock.example"), ("host", "mock.example")],
         &[("sec-fetch-site", "none")],
-        // A Service of Kubernetes; no browser, so nobody asks for its name.
+        // A Kubernetes Service name; not a browser, so the name does not matter.
         &[("host", "mockserver.default.svc")],
         &[],
     ];
     for headers in passing {
         let start = "/api/v1/scenarios/dependency/start";
-        let started = ask("POST", to, start, "{}", headers);
+        let started = request("POST", to, start, "{}", headers);
         assert_eq!(started.status, 200, "{headers:?}: {started:?}");
-        let read = ask("GET", to, "/api/v1/composite/status", "", headers);
+        let read = request("GET", to, "/api/v1/composite/status", "", headers);
         assert_eq!(read.status, 200, "{headers:?}: {read:?}");
     }
 }
@@ -129,13 +117,13 @@ fn our_own_pages_people_and_clients_that_are_no_browsers_pass() {
 // === The token ===
 
 #[test]
-fn with_protected_reads_all_but_probes_and_traffic_needs_the_token() {
-    let daemon = Daemon::start_with(LOCKED, &[]);
+fn with_protected_reads_everything_but_probes_and_traffic_needs_the_token() {
+    let daemon = Daemon::builder().file(LOCKED).start();
     for to in [daemon.service, daemon.admin] {
         for (method, path, guarded) in operations(&daemon) {
             let place = format!("{method} {path}");
             if !guarded {
-                let answer = ask(&method, to, &path, "", &[]);
+                let answer = request(&method, to, &path, "", &[]);
                 assert_eq!(answer.status, 200, "{place}: {answer:?}");
                 continue;
             }
@@ -144,28 +132,28 @@ fn with_protected_reads_all_but_probes_and_traffic_needs_the_token() {
                 &[("authorization", "Bearer wrong")],
                 &[("authorization", "bearer")],
                 &[("authorization", "Basic b3BlbjpzZXNhbWU=")],
-                // Which of the two counts is not for us to guess.
+                // Two tokens are ambiguous.
                 &[TOKEN, TOKEN],
                 &[TOKEN, ("authorization", "Bearer wrong")],
             ] {
                 let response = send(&agent(), &method, to, &path, b"", headers);
                 assert_eq!(header_of(&response, "www-authenticate"), "Bearer");
                 let place = format!("{place} {headers:?}");
-                assert_refused(&answer(response), 401, "no-token", &place);
+                assert_problem(Answer::read(response), 401, "no-token", &place);
             }
             if method == "GET" && !path.ends_with("/stream") {
-                let answer = ask(&method, to, &path, "", &[TOKEN]);
+                let answer = request(&method, to, &path, "", &[TOKEN]);
                 assert_ne!(answer.status, 401, "{place}");
             }
         }
-        let stopped = ask("POST", to, "/api/v1/composite/stop", "", &[TOKEN]);
+        let stopped = request("POST", to, "/api/v1/composite/stop", "", &[TOKEN]);
         assert_eq!(stopped.status, 200, "{stopped:?}");
     }
 }
 
 #[test]
 fn a_head_request_is_a_read_too() {
-    let daemon = Daemon::start_with(LOCKED, &[]);
+    let daemon = Daemon::builder().file(LOCKED).start();
     let head = |headers: &[(&str, &str)]| {
         let path = "/api/v1/scenarios";
         let response = send(&agent(), "HEAD", daemon.service, path, b"", headers);
@@ -177,43 +165,38 @@ fn a_head_request_is_a_read_too() {
 
 #[test]
 fn the_healthcheck_needs_no_token() {
-    let daemon = Daemon::start_with(LOCKED, &[]);
+    let daemon = Daemon::builder().file(LOCKED).start();
     let checked = Command::new(env!("CARGO_BIN_EXE_mockserver"))
         .args(["healthcheck", "-f", "mockserver.yaml"])
         .env("MOCKSERVER_PORT", daemon.service.port().to_string())
         .current_dir(daemon.folder.path())
         .output();
-    let checked = checked.expect("it runs");
+    let checked = checked.expect("the binary can be executed");
     assert!(checked.status.success(), "{checked:?}");
 }
 
 #[test]
-fn neither_the_token_nor_a_wrong_one_is_ever_told() {
-    let mut daemon = Daemon::start_with(LOCKED, &[]);
+fn no_token_is_ever_logged_or_returned() {
+    let mut daemon = Daemon::builder().file(LOCKED).start();
     let path = "/api/v1/scenarios/dependency/start";
-    let right = ask("POST", daemon.service, path, "{}", &[TOKEN]);
+    let right = request("POST", daemon.service, path, "{}", &[TOKEN]);
     assert_eq!(right.status, 200, "{right:?}");
     let nearly = [("authorization", "Bearer open-sesam")];
-    let wrong = ask("POST", daemon.service, path, "{}", &nearly);
-    let events = ask("GET", daemon.admin, "/api/v1/events", "", &[TOKEN]);
-    daemon.signal(Signal::TERM);
-    daemon.ended();
-    let mut told = vec![right.body, wrong.body, events.body];
-    while let Ok(line) = daemon.log.recv_timeout(PATIENCE) {
-        told.push(line);
-    }
-    let told = json!(told).to_string();
-    assert!(told.contains("Request served."), "{told}");
-    assert!(!told.contains("open-sesam"), "{told}");
+    let wrong = request("POST", daemon.service, path, "{}", &nearly);
+    let events = request("GET", daemon.admin, "/api/v1/events", "", &[TOKEN]);
+    let log = daemon.whole_log();
+    let output = json!([right.body, wrong.body, events.body, log]).to_string();
+    assert!(output.contains("Request served."), "{output}");
+    assert!(!output.contains("open-sesam"), "{output}");
 }
 
 #[test]
-fn a_metrics_page_with_the_truth_is_a_read() {
-    let daemon = Daemon::start_with(LOCKED, &[]);
-    let page = |headers: &[(&str, &str)]| ask("GET", daemon.admin, "/metrics", "", headers);
+fn the_metrics_page_with_the_faults_is_a_read() {
+    let daemon = Daemon::builder().file(LOCKED).start();
+    let page = |headers: &[(&str, &str)]| request("GET", daemon.admin, "/metrics", "", headers);
     assert_eq!(page(&[]).status, 401);
     let Value::String(text) = page(&[TOKEN]).body else {
-        panic!("no text");
+        panic!("the page is not text");
     };
     assert!(text.contains("mockserver_fault_active"), "{text}");
 }

@@ -1,54 +1,53 @@
-//! Which answers are right.
+//! Which answers are correct.
 
 use serde_json::{Value, json};
 
 use crate::client::{DRY_DURATION_S, MOCK};
-use crate::halts::Possible;
+use crate::halts::PossibleHalt;
 
-/// How long a lease lasts that the clients ask for, in seconds: one ends by itself within the round,
-/// another needs an end of the session.
+/// The leases that clients ask for, in seconds: short ones expire within the round, the long one does not.
 pub(crate) const LEASES_S: [f64; 3] = [1.0 / 256.0, 0.25, 30.0];
 
-/// What a request must come to.
+/// The outcomes that a request may have.
 #[derive(Debug, Clone)]
-pub(crate) enum Right {
-    /// It is done.
+pub(crate) enum Expectation {
+    /// It succeeds.
     Done,
-    /// It is refused, and told why.
+    /// It is refused with a problem.
     Refused,
-    /// It is served, or what a fault makes of it.
+    /// It is served, or answered by a fault.
     Faulted,
-    /// Something runs; or nothing does because a later request called it off, or because of a halt.
+    /// At least one scenario runs, a later request called the start off, or a halt refuses it.
     Started,
-    /// What this set would do is told, or that a halt refuses it.
+    /// The plan of this set is returned, or a halt refuses it.
     Planned(Value),
-    /// A lease is prolonged, or there is none.
+    /// A lease is renewed, or there is none.
     Renewed,
-    /// Everything is off, and starts are refused.
+    /// Everything is stopped, and starts are refused.
     Halted,
-    /// Starts are taken.
+    /// Starts are accepted.
     Armed,
 }
 
-/// An answer and what is known of its moment.
+/// An answer, and the states that the daemon may have been in.
 #[derive(Debug)]
-pub(crate) struct Given<'a> {
+pub(crate) struct Observed<'a> {
     pub(crate) path: &'a str,
     pub(crate) on_service: bool,
     pub(crate) status: u16,
     pub(crate) text: &'a str,
-    pub(crate) halt: Possible,
+    pub(crate) halt: PossibleHalt,
 }
 
-impl Right {
-    pub(crate) fn fits(&self, given: &Given<'_>) -> bool {
-        let &Given {
+impl Expectation {
+    pub(crate) fn matches(&self, observed: &Observed<'_>) -> bool {
+        let &Observed {
             on_service,
             status,
             text,
             halt,
             ..
-        } = given;
+        } = observed;
         let body = || serde_json::from_str::<Value>(text).unwrap_or_default();
         let is_halted = || halt.on && is_problem(&body(), "halted");
         match self {
@@ -57,7 +56,7 @@ impl Right {
                 (400..500).contains(&status) && text.contains("urn:mockserver:problem:")
             }
             Self::Faulted if status == 200 => true,
-            Self::Faulted if given.path == MOCK => on_service && status == 500,
+            Self::Faulted if observed.path == MOCK => on_service && status == 500,
             Self::Faulted => {
                 on_service && (400..600).contains(&status) && text.contains("\"unhealthy\"")
             }
@@ -81,8 +80,8 @@ impl Right {
             },
             Self::Halted => {
                 let body = body();
-                let is_told = body["halted_since"].is_string() && body["stopped"].is_array();
-                status == 200 && body["status"] == "halted" && is_told
+                let is_complete = body["halted_since"].is_string() && body["stopped"].is_array();
+                status == 200 && body["status"] == "halted" && is_complete
             }
             Self::Armed => status == 200 && body() == json!({ "status": "armed" }),
         }
@@ -93,14 +92,14 @@ pub(crate) fn is_problem(body: &Value, kind: &str) -> bool {
     body["type"] == format!("urn:mockserver:problem:{kind}")
 }
 
-/// Whether it is the report of a start by which at least one scenario runs.
+/// Whether this is the report of a start with at least one running scenario.
 fn runs(body: &Value) -> bool {
     let scenarios = body["scenarios"].as_array();
     let some = scenarios.is_some_and(|scenarios| !scenarios.is_empty());
     some && (body["status"] == "success" || body["status"] == "partial")
 }
 
-/// Whether a start failed for nothing else than that a later request wanted something else.
+/// Whether a start failed only because a later request called it off.
 fn was_called_off(body: &Value) -> bool {
     let details = body["details"].as_array();
     details.is_some_and(|details| {
@@ -109,12 +108,12 @@ fn was_called_off(body: &Value) -> bool {
     })
 }
 
-/// Whether a dry run told all of the set `start`, which would end after [`DRY_DURATION_S`].
+/// Whether a dry run returned the whole set `start`, which would end after [`DRY_DURATION_S`].
 fn is_plan_of(start: &Value, body: &Value) -> bool {
     let names = start["scenarios"].as_array().into_iter().flatten();
     let plan = body["plan"].as_array().into_iter().flatten();
-    let told = plan.map(|run| (&run["name"], run["duration_s"].as_f64()));
-    told.eq(names.map(|entry| (&entry["name"], Some(DRY_DURATION_S))))
+    let planned = plan.map(|run| (&run["name"], run["duration_s"].as_f64()));
+    planned.eq(names.map(|entry| (&entry["name"], Some(DRY_DURATION_S))))
         && body["status"] == "dry_run"
         && body.get("lease_s") == start.get("lease")
         && body.get("abort_when") == start.get("abort_when")

@@ -1,9 +1,9 @@
-//! What is answered while nobody else asks: there the state is known, and so is each answer.
+//! The guard rails while no other client is active: the state is known, and so is each answer.
 
 use serde_json::{Value, json};
 
-use crate::common::Daemon;
-use crate::right::is_problem;
+use crate::expectation::is_problem;
+use crate::support::Daemon;
 
 const START: &str = "/api/v1/scenarios/dependency/start";
 const SET: &str = "/api/v1/composite/start";
@@ -11,19 +11,19 @@ const RENEW: &str = "/api/v1/composite/renew";
 const HALT: &str = "/api/v1/halt";
 const REARM: &str = "/api/v1/rearm";
 
-/// Goes through halt and rearm, lease and dry run at a moment at which nothing runs and starts are
-/// taken, and ends at such a one; gives what was not right.
+/// Goes through halt, rearm, lease and dry run while nothing runs and starts are accepted, and leaves the daemon so;
+/// returns what failed.
 pub(crate) fn check(daemon: &Daemon) -> Vec<String> {
-    let mut faults = Vec::new();
+    let mut failures = Vec::new();
     let mut ask = |path: &str, body: Value, kind: Option<&str>| {
         let answer = daemon.admin_post(path, body.to_string());
-        let is_right = match kind {
+        let is_correct = match kind {
             None => answer.status == 200,
             Some(kind) => answer.status == 409 && is_problem(&answer.body, kind),
         };
-        if !is_right {
-            faults.push(format!(
-                "by itself, {path} {body} was answered with {answer:?}"
+        if !is_correct {
+            failures.push(format!(
+                "without other clients, {path} {body} was answered with {answer:?}"
             ));
         }
         answer.body
@@ -58,15 +58,17 @@ pub(crate) fn check(daemon: &Daemon) -> Vec<String> {
 
     for key in ["session_id", "lease_expires_at"] {
         if renewed[key] != session[key] || !session[key].is_string() {
-            faults.push(format!("the renewal {renewed} is not of {session}"));
+            failures.push(format!("the renewal {renewed} is not of {session}"));
         }
     }
     if halted["stopped"] != json!(["dependency"]) || again["stopped"] != json!([]) {
-        faults.push(format!("two halts stopped {halted} and {again}"));
+        failures.push(format!("two halts returned {halted} and {again}"));
     }
-    let since = [&again, &still].map(|told| &told["halted_since"]);
+    let since = [&again, &still].map(|report| &report["halted_since"]);
     if since != [&halted["halted_since"]; 2] {
-        faults.push(format!("{halted}, {again} and {still} are of one halt"));
+        failures.push(format!(
+            "{halted}, {again} and {still} differ about one halt"
+        ));
     }
-    faults
+    failures
 }
