@@ -157,7 +157,10 @@ fn a_thread_that_is_refused_fails_the_start_and_spares_the_daemon_and_other_runs
         let reason = answer.body["details"][0]["error"]
             .as_str()
             .expect("a reason");
-        assert!(reason.starts_with("no thread to "), "{reason}");
+        assert!(
+            reason.starts_with("the system refused a thread"),
+            "{reason}"
+        );
     }
     // What needs none starts, and what had its threads goes on.
     daemon.started("network_latency", json!({ "latency_ms": 1 }));
@@ -263,5 +266,8 @@ fn the_last_words_before_a_crash_are_in_the_log() {
         .expect("it")
         .read_to_string(&mut text)
         .expect("text");
-    assert!(text.contains("Crashing as told."), "{text}");
+    assert!(
+        text.contains("The crash scenario ends the process."),
+        "{text}"
+    );
 }
