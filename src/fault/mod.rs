@@ -1,7 +1,7 @@
 //! Request faults: how a run touches the requests of the service listener.
 //!
-//! A scenario arms a fault behind a [`Matcher`]; the session actor publishes all live faults as one immutable
-//! [`table`]; the [`layer`] reads that table once per request. No handler and no layer knows which scenario it serves.
+//! A scenario arms a fault behind a [`Matcher`]; the session actor publishes all live faults as one immutable table; the
+//! layer reads that table once per request. No handler and no layer knows which scenario it serves.
 
 mod action;
 pub(crate) mod arrivals;

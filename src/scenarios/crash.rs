@@ -25,7 +25,7 @@ const NO_LIMIT: &str = "the mode oom needs a container with a memory limit below
 /// Ends the process without draining or cleaning up.
 #[derive(Debug)]
 pub(super) struct Crash {
-    mode: Mode,
+    mode: CrashMode,
     /// None where only requests count.
     delay: Option<Duration>,
     after_requests: Option<u32>,
@@ -34,7 +34,7 @@ pub(super) struct Crash {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+enum CrashMode {
     Exit,
     Panic,
     Abort,
@@ -44,14 +44,14 @@ enum Mode {
     Oom,
 }
 
-const MODES: [(&str, Mode); 7] = [
-    ("exit", Mode::Exit),
-    ("panic", Mode::Panic),
-    ("abort", Mode::Abort),
-    ("segfault", Mode::Segfault),
-    ("kill", Mode::Kill),
-    ("stack_overflow", Mode::StackOverflow),
-    ("oom", Mode::Oom),
+const MODES: [(&str, CrashMode); 7] = [
+    ("exit", CrashMode::Exit),
+    ("panic", CrashMode::Panic),
+    ("abort", CrashMode::Abort),
+    ("segfault", CrashMode::Segfault),
+    ("kill", CrashMode::Kill),
+    ("stack_overflow", CrashMode::StackOverflow),
+    ("oom", CrashMode::Oom),
 ];
 
 impl Scenario for Crash {
@@ -82,7 +82,7 @@ impl Scenario for Crash {
         let has_exit_code = fields.has("exit_code");
         let about = "The exit status of the process (exit).";
         let exit_code = fields.field("exit_code", about).integer(0..=255, 1);
-        if mode != Mode::Exit {
+        if mode != CrashMode::Exit {
             if has_exit_code {
                 let detail =
                     "is for the mode exit: the other modes have the status of the real thing";
@@ -106,7 +106,7 @@ impl Scenario for Crash {
     }
 
     fn preflight(&self, context: PreflightContext<'_>) -> Result<Option<String>, FieldError> {
-        if self.mode == Mode::Oom && limit_to_exceed(context.cgroup).is_none() {
+        if self.mode == CrashMode::Oom && limit_to_exceed(context.cgroup).is_none() {
             return Err(FieldError::new("/mode", NO_LIMIT));
         }
         let earliest = self.earliest();
@@ -178,13 +178,13 @@ fn reading(crashes: bool, at: Option<Instant>) -> Reading {
 impl Crash {
     fn termination(&self, cgroup: &Cgroup) -> Result<Termination, StartError> {
         Ok(match self.mode {
-            Mode::Exit => Termination::Exit(self.exit_code.into()),
-            Mode::Panic => Termination::Panic,
-            Mode::Abort => Termination::Abort,
-            Mode::Segfault => Termination::Segfault,
-            Mode::Kill => Termination::Kill,
-            Mode::StackOverflow => Termination::StackOverflow,
-            Mode::Oom => match limit_to_exceed(cgroup) {
+            CrashMode::Exit => Termination::Exit(self.exit_code.into()),
+            CrashMode::Panic => Termination::Panic,
+            CrashMode::Abort => Termination::Abort,
+            CrashMode::Segfault => Termination::Segfault,
+            CrashMode::Kill => Termination::Kill,
+            CrashMode::StackOverflow => Termination::StackOverflow,
+            CrashMode::Oom => match limit_to_exceed(cgroup) {
                 Some(limit) => Termination::OutOfMemory(limit.saturating_mul(OVER_THE_LIMIT)),
                 None => return Err(StartError::new(NO_LIMIT)),
             },

@@ -64,7 +64,7 @@ impl Scenario for DiskIo {
     }
 
     async fn start(self, cx: RunContext) -> Result<Active, StartError> {
-        let stream = Arc::new(Stream {
+        let stream = Arc::new(WriteStream {
             rate: self.write_rate_mb * MIB as f64,
             recent_rate: Gauge::default(),
             measured: AtomicBool::new(false),
@@ -101,14 +101,14 @@ fn unnamed_file(directory: &Path) -> std::io::Result<File> {
 
 /// The stream of writes and its figures. Rates are in bytes per second.
 #[derive(Debug)]
-struct Stream {
+struct WriteStream {
     rate: f64,
     recent_rate: Gauge,
     measured: AtomicBool,
     total: AtomicU64,
 }
 
-impl Stream {
+impl WriteStream {
     /// The work of the thread: writes the bytes due, syncs them, sleeps.
     fn run(&self, file: &File, stop: &StopFlag) -> std::io::Result<()> {
         // Random bytes, so that a disk that compresses or deduplicates must write them all.
@@ -176,7 +176,7 @@ fn write_wrapping(
     Ok(done)
 }
 
-impl Probe for Stream {
+impl Probe for WriteStream {
     fn read(&self) -> Reading {
         let mb = |bytes: f64| bytes / MIB as f64;
         let (asked, recent) = (mb(self.rate), mb(self.recent_rate.get()));

@@ -73,7 +73,7 @@ impl Scenario for GoroutineLeak {
     async fn start(self, cx: RunContext) -> Result<Active, StartError> {
         let most = self.most.map(f64::from);
         let total = most.unwrap_or(f64::INFINITY);
-        let leak = Arc::new(Leak {
+        let leak = Arc::new(TaskLeak {
             per_second: self.per_second,
             most,
             pace: Pace::new(Instant::now(), self.per_second, total),
@@ -95,14 +95,14 @@ impl Scenario for GoroutineLeak {
 }
 
 #[derive(Debug)]
-struct Leak {
+struct TaskLeak {
     per_second: f64,
     most: Option<f64>,
     pace: Pace,
     alive: AtomicU64,
 }
 
-impl Leak {
+impl TaskLeak {
     /// The work of the thread: creates the tasks due, lets each run to its endless wait, sleeps.
     fn run(&self, runtime: Runtime, stop: &StopFlag) {
         let mut step_at = Instant::now();
@@ -135,7 +135,7 @@ async fn settle(tasks: u64) {
     }
 }
 
-impl Probe for Leak {
+impl Probe for TaskLeak {
     fn read(&self) -> Reading {
         let alive = self.alive.load(Ordering::Relaxed);
         let asked = self.pace.due(Instant::now());

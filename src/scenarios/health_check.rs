@@ -12,7 +12,7 @@ use crate::plugin::{Active, RunContext, Scenario, StartError};
 /// Makes the probe routes fail.
 #[derive(Debug)]
 pub(super) struct HealthCheck {
-    mode: Mode,
+    mode: FailureMode,
     status: StatusCode,
     fail_rate: f64,
     delay: Duration,
@@ -21,7 +21,7 @@ pub(super) struct HealthCheck {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+enum FailureMode {
     /// Every probe gets the failure status.
     Always,
     /// A share of the probes gets it.
@@ -41,9 +41,9 @@ impl Scenario for HealthCheck {
                 "Fail every probe, a share of them, or answer them too late.",
             )
             .choice(&[
-                ("always", Mode::Always),
-                ("intermittent", Mode::Intermittent),
-                ("delayed", Mode::Delayed),
+                ("always", FailureMode::Always),
+                ("intermittent", FailureMode::Intermittent),
+                ("delayed", FailureMode::Delayed),
             ]);
         let status = fields
             .field(
@@ -102,8 +102,8 @@ impl Scenario for HealthCheck {
 impl HealthCheck {
     fn matcher(&self) -> Matcher {
         let share = match self.mode {
-            Mode::Intermittent => self.fail_rate,
-            Mode::Always | Mode::Delayed => 1.0,
+            FailureMode::Intermittent => self.fail_rate,
+            FailureMode::Always | FailureMode::Delayed => 1.0,
         };
         let probes = Surfaces::of(&self.probes);
         Matcher::on(probes).share(share).seeded(self.seed)
@@ -111,8 +111,8 @@ impl HealthCheck {
 
     fn action(&self) -> Action {
         match self.mode {
-            Mode::Delayed => Action::Delay(self.delay),
-            Mode::Always | Mode::Intermittent => {
+            FailureMode::Delayed => Action::Delay(self.delay),
+            FailureMode::Always | FailureMode::Intermittent => {
                 Action::Reply(Reply::json(self.status, json!({ "status": "unhealthy" })))
             }
         }

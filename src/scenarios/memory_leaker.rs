@@ -109,7 +109,7 @@ impl Scenario for MemoryLeaker {
         }
         let target = self.target.bytes(limit);
         let rate = self.leak_rate_mb * MIB as f64;
-        let leak = Arc::new(Leak {
+        let leak = Arc::new(MemoryLeak {
             pace: Pace::new(Instant::now(), rate, target as f64),
             target,
             rate_mb: self.leak_rate_mb,
@@ -127,7 +127,7 @@ impl Scenario for MemoryLeaker {
 
 /// A leak and its figures, in bytes.
 #[derive(Debug)]
-struct Leak {
+struct MemoryLeak {
     pace: Pace,
     target: u64,
     rate_mb: f64,
@@ -138,10 +138,10 @@ struct Leak {
     live: AtomicBool,
 }
 
-impl Leak {
+impl MemoryLeak {
     /// The work of the thread: grows by the bytes due, holds them, and gives them back at the stop.
     fn run(&self, stop: &StopFlag) -> Result<(), String> {
-        let mut held = Held::default();
+        let mut held = HeldMemory::default();
         let grown = self.grow_and_hold(&mut held, stop);
         drop(held);
         self.touched.store(0, Ordering::Relaxed);
@@ -149,7 +149,7 @@ impl Leak {
         grown
     }
 
-    fn grow_and_hold(&self, held: &mut Held, stop: &StopFlag) -> Result<(), String> {
+    fn grow_and_hold(&self, held: &mut HeldMemory, stop: &StopFlag) -> Result<(), String> {
         let mut meter = Meter::default();
         let before = meter.resident_bytes().unwrap_or(0);
         self.resident_before.store(before, Ordering::Relaxed);
@@ -184,7 +184,7 @@ impl Leak {
         mebibyte.clamp(SHORTEST_STEP, LONGEST_STEP)
     }
 
-    fn refused(&self, held: &Held, error: &std::io::Error) -> String {
+    fn refused(&self, held: &HeldMemory, error: &std::io::Error) -> String {
         let (held, target) = (held.touched / MIB, self.target / MIB);
         format!("the system refused more memory at {held} of {target} MiB: {error}")
     }
@@ -192,13 +192,13 @@ impl Leak {
 
 /// The mapped memory. Dropping it gives all of it back to the kernel.
 #[derive(Debug)]
-struct Held {
+struct HeldMemory {
     chunks: Vec<MmapMut>,
     touched: u64,
     random: SmallRng,
 }
 
-impl Default for Held {
+impl Default for HeldMemory {
     fn default() -> Self {
         Self {
             chunks: Vec::new(),
@@ -208,15 +208,15 @@ impl Default for Held {
     }
 }
 
-impl Held {
+impl HeldMemory {
     /// Touches one more piece, up to `due` bytes in total.
     fn grow(&mut self, due: u64) -> std::io::Result<()> {
         // Chunks have one size, so the number of touched bytes gives the place of the next.
         let within = (self.touched % CHUNK as u64) as usize;
         if within == 0 {
             let chunk = MmapOptions::new().len(CHUNK).map_anon()?;
-            // Huge pages would turn the line into steps of two mebibytes. A kernel without them refuses the advice,
-            // which is as good.
+            // Huge pages would turn the line into steps of two mebibytes. A kernel without them refuses the advice;
+            // that is fine.
             drop(chunk.advise(Advice::NoHugePage));
             self.chunks.push(chunk);
         }
@@ -231,7 +231,7 @@ impl Held {
     }
 }
 
-impl Probe for Leak {
+impl Probe for MemoryLeak {
     fn read(&self) -> Reading {
         let mb = |bytes: u64| bytes as f64 / MIB as f64;
         let live = self.live.load(Ordering::Relaxed);
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn memory_grows_across_chunks_by_exactly_the_bytes_due() {
-        let mut held = Held::default();
+        let mut held = HeldMemory::default();
         let due = 2 * CHUNK as u64 + 12_345;
         while held.touched < due {
             held.grow(due).expect("33 MiB of memory");

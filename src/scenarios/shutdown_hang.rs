@@ -16,12 +16,12 @@ use crate::plugin::{Active, Reading, RunContext, Scenario, Shortfall, StartError
 /// Changes what SIGTERM does.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ShutdownHang {
-    mode: Mode,
+    mode: HangMode,
     drain: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+enum HangMode {
     /// SIGTERM does nothing, however often it comes.
     Ignore,
     /// The daemon turns unready, serves on for a time, then drains.
@@ -40,10 +40,10 @@ impl Scenario for ShutdownHang {
         let about = "What SIGTERM does: nothing, an end after a time that is unready or that stays \
                      ready, or an end that cuts off the requests under way.";
         let mode = fields.field("mode", about).choice(&[
-            ("ignore", Mode::Ignore),
-            ("slow", Mode::Slow),
-            ("stay_ready", Mode::StayReady),
-            ("drop", Mode::Drop),
+            ("ignore", HangMode::Ignore),
+            ("slow", HangMode::Slow),
+            ("stay_ready", HangMode::StayReady),
+            ("drop", HangMode::Drop),
         ]);
         let about = "How long the process serves on after the signal (slow, stay_ready).";
         let seconds = fields
@@ -94,15 +94,15 @@ impl ShutdownHook for Hang {
         self.signals.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {
             match self.params.mode {
-                Mode::Drop => {
+                HangMode::Drop => {
                     info!("SIGTERM received: cutting off the requests under way.");
                     ShutdownAction::CutOff
                 }
-                Mode::Ignore => {
+                HangMode::Ignore => {
                     warn!("SIGTERM received: ignored.");
                     self.ignore(signals).await
                 }
-                Mode::Slow | Mode::StayReady => self.linger(signals, readiness).await,
+                HangMode::Slow | HangMode::StayReady => self.linger(signals, readiness).await,
             }
         })
     }
@@ -122,7 +122,7 @@ impl Hang {
     }
 
     async fn linger(&self, signals: &mut Signals, readiness: &Readiness) -> ShutdownAction {
-        let stays_ready = self.params.mode == Mode::StayReady;
+        let stays_ready = self.params.mode == HangMode::StayReady;
         let after_s = self.params.drain.as_secs_f64();
         info!(
             after_s,

@@ -29,7 +29,7 @@ struct Regulator {
 }
 
 impl Regulator {
-    /// How much of a missed target is remembered, in seconds of it.
+    /// How much of a missed target is made up for, in seconds at the target.
     const MEMORY_S: f64 = 0.1;
     /// The time that a grant covers. If the next step is late, the threads go on at the same rate and that step takes
     /// the excess back.
