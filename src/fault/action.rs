@@ -7,8 +7,8 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
 
-/// What a request fault does to one request. A kind that edits bodies, aborts connections or waits for
-/// something becomes another variant, handled by the layer.
+/// What a request fault does to one request. The layer carries it out; another kind of fault, such as one that edits
+/// bodies or aborts connections, becomes another variant.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Action {
@@ -16,11 +16,11 @@ pub enum Action {
     Pass,
     /// Waits before anything else; delays of several faults add up.
     Delay(Duration),
-    /// Answers instead of the route; of several faults, the first reply wins.
+    /// Replies instead of the route; of several faults, the first reply wins.
     Reply(Reply),
 }
 
-/// An answer given instead of the route's.
+/// A response that replaces the route's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
     status: StatusCode,
@@ -29,7 +29,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// An answer with a JSON body.
+    /// A response with a JSON body.
     #[must_use]
     pub fn json(status: StatusCode, body: Value) -> Self {
         Self {

@@ -1,18 +1,18 @@
-//! Counts the requests that come to the service listener, and wakes those who wait for a number of them.
+//! Counts the requests that come to the service listener, and wakes tasks that wait for a number of them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use tokio::sync::Notify;
 
-/// The requests that have come so far; cheap to clone. While nothing waits, a request costs one addition and one load.
+/// The count of requests; cheap to clone. While no task waits, a request costs one addition and one load.
 #[derive(Debug, Clone)]
 pub(crate) struct Arrivals(Arc<Counter>);
 
 #[derive(Debug)]
 struct Counter {
     count: AtomicU64,
-    /// The lowest count that is waited for.
+    /// The lowest count that a task waits for.
     awaited: AtomicU64,
     reached: Notify,
 }
@@ -28,29 +28,27 @@ impl Default for Arrivals {
 }
 
 impl Arrivals {
-    /// Counts one more.
     pub(crate) fn note(&self) {
         let count = self.0.count.fetch_add(1, SeqCst) + 1;
         if count >= self.0.awaited.load(SeqCst) {
-            // A waiter that is woken too early registers again.
+            // A task that wakes too early registers again.
             self.0.awaited.store(u64::MAX, SeqCst);
             self.0.reached.notify_waiters();
         }
     }
 
-    /// How many have come.
     pub(crate) fn count(&self) -> u64 {
         self.0.count.load(SeqCst)
     }
 
-    /// Waits until `count` requests have come, those before the call included.
+    /// Waits until `count` requests have come, including those before the call.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub(crate) async fn reach(&self, count: u64) {
         loop {
             let mut reached = std::pin::pin!(self.0.reached.notified());
-            // Before the look at the count: what comes after that wakes this wait.
+            // Before the count is read, so that a request that comes in between wakes this task.
             reached.as_mut().enable();
             self.0.awaited.fetch_min(count, SeqCst);
             if self.count() >= count {
@@ -68,7 +66,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn every_waiter_is_woken_at_its_own_count() {
+    async fn every_task_wakes_at_the_count_it_waits_for() {
         let arrivals = Arrivals::default();
         arrivals.reach(0).await;
         let waiting = |count| {

@@ -1,4 +1,4 @@
-//! Chance for request faults: a seeded sequence, one stretch of it per request.
+//! Random numbers for request faults, repeatable by a seed.
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -11,7 +11,7 @@ pub struct Draw {
 }
 
 impl Draw {
-    /// The numbers that belong to `seed`. Most requests draw none, so the generator is made at the first draw.
+    /// Most requests draw no number, so the first draw makes the generator.
     pub(crate) fn seeded(seed: u64) -> Self {
         Self { seed, rng: None }
     }

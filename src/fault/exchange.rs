@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method, Request};
 
-/// The group of routes that a request belongs to, set per route in the router.
+/// The group of routes that a request belongs to; the router sets it per route.
 ///
-/// The control API's POSTs have no surface: no fault ever stands between an operator and a stop.
+/// The control API's POSTs have no surface, so that no fault can keep an operator from a stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Surface {
     /// The liveness probe.
@@ -15,11 +15,11 @@ pub enum Surface {
     Ready,
     /// The start-up probe.
     Startup,
-    /// The service's own work, and paths without a route.
+    /// The service's business routes, and paths without a route.
     Traffic,
     /// Reads of the control API, the API description and the metrics.
     ControlRead,
-    /// The call that a route makes to a dependency: a fault here is the dependency's, not this service's.
+    /// The call that a route makes to a dependency; method, path and headers are those of the incoming request.
     DependencyCall,
 }
 
@@ -28,16 +28,15 @@ pub enum Surface {
 pub struct Surfaces(u8);
 
 impl Surfaces {
-    /// The three probes.
-    pub const PROBES: Self = Self::of(&[Surface::Health, Surface::Ready, Surface::Startup]);
-    /// The service's own work and the probes: what callers and orchestrators see.
+    const PROBES: Self = Self::of(&[Surface::Health, Surface::Ready, Surface::Startup]);
+    /// The business routes and the probes: what callers and orchestrators see.
     pub const SERVICE: Self = Self::PROBES.and(Surface::Traffic);
-    /// Every request that comes in.
+    /// Every incoming request that a fault can touch.
     pub const INCOMING: Self = Self::SERVICE.and(Surface::ControlRead);
     /// Calls to a dependency.
     pub const DEPENDENCY_CALLS: Self = Self::of(&[Surface::DependencyCall]);
 
-    /// The set of `surfaces`.
+    /// The set of these surfaces.
     #[must_use]
     pub const fn of(surfaces: &[Surface]) -> Self {
         let mut set = Self(0);
@@ -49,9 +48,7 @@ impl Surfaces {
         set
     }
 
-    /// Whether `surface` is one of them.
-    #[must_use]
-    pub const fn contains(self, surface: Surface) -> bool {
+    pub(super) const fn contains(self, surface: Surface) -> bool {
         self.0 & Self::bit(surface) != 0
     }
 
@@ -64,23 +61,23 @@ impl Surfaces {
     }
 }
 
-/// One request as a request fault sees it, before its route does.
+/// One request as a request fault sees it, before the route does.
 #[derive(Debug, Clone, Copy)]
 pub struct Exchange<'r> {
-    /// Its surface.
+    /// The group of routes that it belongs to.
     pub surface: Surface,
-    /// Its method.
+    /// The method.
     pub method: &'r Method,
-    /// Its path, without the query.
+    /// The path without the query, percent-encoded as it came.
     pub path: &'r str,
-    /// Its headers.
+    /// The headers.
     pub headers: &'r HeaderMap,
-    /// How long the fault's run has been going on.
+    /// The time since the fault took effect.
     pub age: Duration,
 }
 
 impl<'r> Exchange<'r> {
-    /// `request` on `surface`, for a run that has just begun.
+    /// For a fault that takes effect now.
     pub(crate) fn new<B>(surface: Surface, request: &'r Request<B>) -> Self {
         Self {
             surface,

@@ -1,8 +1,7 @@
 //! Request faults: how a run touches the requests of the service listener.
 //!
-//! A scenario arms a [`RequestFault`] behind a [`Matcher`]; the session actor publishes all live ones as one
-//! immutable [`table`]; the [`layer`] reads that table once per request. No handler and no layer knows which
-//! scenario it serves.
+//! A scenario arms a fault behind a [`Matcher`]; the session actor publishes all live faults as one immutable table; the
+//! layer reads that table once per request. No handler and no layer knows which scenario it serves.
 
 mod action;
 pub(crate) mod arrivals;
@@ -15,19 +14,9 @@ pub(crate) mod table;
 mod tally;
 pub(crate) mod timer;
 
-use std::fmt;
-
 pub use action::{Action, Reply};
 pub use draw::Draw;
 pub use exchange::{Exchange, Surface, Surfaces};
 pub use matcher::Matcher;
 pub use probe::TrafficProbe;
 pub use tally::Tally;
-
-/// A fault on requests.
-pub trait RequestFault: fmt::Debug + Send + Sync + 'static {
-    /// What to do with a request that the matcher selected.
-    ///
-    /// Called on the request path, so it must neither block nor wait; `draw` is its only source of chance.
-    fn act(&self, exchange: &Exchange<'_>, draw: &mut Draw) -> Action;
-}

@@ -1,6 +1,5 @@
 //! The probe of a run whose effect is on requests.
 
-use std::fmt;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -8,45 +7,41 @@ use serde_json::Value;
 use super::Tally;
 use crate::run::{Probe, Reading, Shortfall};
 
-/// A figure of the status, by name.
+/// One of a scenario's own metrics, by name.
 type Metric = (&'static str, fn(&Tally) -> Value);
 
-/// Reads a [`Tally`]: what was asked, what is achieved, and `no_traffic` until a request matches.
+/// Reads a [`Tally`]; the shortfall is `no_traffic` until a request matches.
+#[derive(Debug)]
 pub struct TrafficProbe {
     tally: Arc<Tally>,
     unit: &'static str,
-    asked: Box<dyn Fn(&Tally) -> f64 + Send + Sync>,
-    achieved: fn(&Tally) -> Option<f64>,
+    /// None where the effect is the share of requests touched.
+    delay_ms: Option<f64>,
     metrics: &'static [Metric],
 }
 
 impl TrafficProbe {
-    /// A fault that touches a share of requests; `asked` may depend on what came so far.
+    /// For a fault that touches the share of requests that its matcher selects; `unit` says what it is a share of.
     #[must_use]
-    pub fn share(
-        tally: Arc<Tally>,
-        unit: &'static str,
-        asked: impl Fn(&Tally) -> f64 + Send + Sync + 'static,
-    ) -> Self {
+    pub fn share(tally: Arc<Tally>, unit: &'static str) -> Self {
         Self {
             tally,
             unit,
-            asked: Box::new(asked),
-            achieved: Tally::touched_share,
+            delay_ms: None,
             metrics: &[],
         }
     }
 
-    /// A fault that delays each request by `asked_ms`.
+    /// For a fault that delays each request by `delay_ms`.
     #[must_use]
-    pub fn delay(tally: Arc<Tally>, asked_ms: f64) -> Self {
+    pub fn delay(tally: Arc<Tally>, delay_ms: f64) -> Self {
         Self {
-            achieved: Tally::mean_wait_ms,
-            ..Self::share(tally, "ms", move |_| asked_ms)
+            delay_ms: Some(delay_ms),
+            ..Self::share(tally, "ms")
         }
     }
 
-    /// Adds the scenario's own figures.
+    /// Adds the scenario's own metrics to the status.
     #[must_use]
     pub fn metrics(self, metrics: &'static [Metric]) -> Self {
         Self { metrics, ..self }
@@ -55,24 +50,18 @@ impl TrafficProbe {
 
 impl Probe for TrafficProbe {
     fn read(&self) -> Reading {
-        let figures = self.metrics.iter();
+        let tally = &*self.tally;
+        let (asked, achieved) = match self.delay_ms {
+            Some(delay_ms) => (delay_ms, tally.mean_wait_ms()),
+            None => (tally.expected_share(), tally.touched_share()),
+        };
+        let metric = |(name, value): &Metric| ((*name).to_owned(), value(tally));
         Reading {
-            asked: (self.asked)(&self.tally),
-            achieved: (self.achieved)(&self.tally),
+            asked,
+            achieved,
             unit: self.unit,
-            shortfall: (self.tally.matched() == 0).then_some(Shortfall::NoTraffic),
-            metrics: figures
-                .map(|(name, figure)| ((*name).to_owned(), figure(&self.tally)))
-                .collect(),
+            shortfall: (tally.matched() == 0).then_some(Shortfall::NoTraffic),
+            metrics: self.metrics.iter().map(metric).collect(),
         }
-    }
-}
-
-impl fmt::Debug for TrafficProbe {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TrafficProbe")
-            .field("unit", &self.unit)
-            .field("tally", &self.tally)
-            .finish_non_exhaustive()
     }
 }

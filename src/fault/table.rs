@@ -1,6 +1,7 @@
 //! The one immutable list of live request faults. Readers load it without waiting; only the session actor stores a
 //! new one.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -8,24 +9,45 @@ use std::time::Instant;
 use arc_swap::{ArcSwap, Guard};
 use tokio_util::sync::CancellationToken;
 
-use super::{Action, Draw, Exchange, Matcher, RequestFault, Tally};
+use super::{Action, Draw, Exchange, Matcher, Tally};
 
-/// A request fault that waits for its set to be committed.
-#[derive(Debug)]
+/// What a fault does with a request that its matcher selects.
+type Act = dyn Fn(&Exchange<'_>, &mut Draw) -> Action + Send + Sync;
+
+/// A request fault that takes effect when its session does.
 pub(crate) struct StagedFault {
-    /// Which requests it touches.
-    pub(crate) matcher: Matcher,
-    /// What it does.
-    pub(crate) fault: Box<dyn RequestFault>,
-    /// Counts what it did.
+    matcher: Matcher,
+    act: Box<Act>,
     pub(crate) tally: Arc<Tally>,
+}
+
+impl StagedFault {
+    pub(crate) fn new(
+        matcher: Matcher,
+        act: impl Fn(&Exchange<'_>, &mut Draw) -> Action + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            tally: Arc::new(Tally::new(matcher.sampling())),
+            matcher,
+            act: Box::new(act),
+        }
+    }
+}
+
+impl fmt::Debug for StagedFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StagedFault")
+            .field("matcher", &self.matcher)
+            .field("tally", &self.tally)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A request fault in effect.
 #[derive(Debug)]
 pub(crate) struct ArmedFault {
-    staged: StagedFault,
-    /// Cancelled when the run ends: a request that waits in this fault goes on at once.
+    fault: StagedFault,
+    /// Cancelled when the run ends: requests that wait in this fault go on at once.
     pub(super) stop: CancellationToken,
     began: Instant,
     seed: u64,
@@ -33,13 +55,13 @@ pub(crate) struct ArmedFault {
 }
 
 impl ArmedFault {
-    /// Puts `staged` into effect until `stop`.
-    pub(crate) fn new(staged: StagedFault, stop: CancellationToken) -> Self {
-        // Seeds lie far apart, so that two neighbouring ones do not share a stretch of the sequence.
-        let seed = staged.matcher.seed();
+    /// Puts `fault` into effect until `stop`.
+    pub(crate) fn new(fault: StagedFault, stop: CancellationToken) -> Self {
+        // Far apart, so that the sequences of neighbouring seeds do not overlap.
+        let seed = fault.matcher.seed();
         let seed = seed.map_or_else(rand::random, |seed| u64::from(seed) << 32);
         Self {
-            staged,
+            fault,
             stop,
             began: Instant::now(),
             seed,
@@ -48,48 +70,34 @@ impl ArmedFault {
     }
 
     pub(super) fn tally(&self) -> &Tally {
-        &self.staged.tally
+        &self.fault.tally
     }
 
-    /// Decides about a request that came at `now`; `None` where the matcher leaves it alone. A request that is not
-    /// `counted` leaves the counters and the seeded sequence as they are.
-    pub(super) fn decide(
-        &self,
-        exchange: &Exchange<'_>,
-        now: Instant,
-        counted: bool,
-    ) -> Option<Action> {
+    /// Decides about a request that came at `now`. A request that is not `counted` leaves the counters and the seeded
+    /// sequence as they are.
+    pub(super) fn decide(&self, exchange: &Exchange<'_>, now: Instant, counted: bool) -> Action {
         let StagedFault {
             matcher,
-            fault,
+            act,
             tally,
-        } = &self.staged;
+        } = &self.fault;
         if !matcher.matches(exchange) {
-            return None;
+            return Action::Pass;
         }
-        let exchange = Exchange {
-            age: now.saturating_duration_since(self.began),
-            ..*exchange
+        let mut draw = match counted {
+            true => self.next_draw(),
+            false => Draw::seeded(rand::random()),
         };
-        if !counted {
-            let mut draw = Draw::seeded(rand::random());
-            let selected = matcher.selects(&mut draw, &Tally::default());
-            return selected.then(|| fault.act(&exchange, &mut draw));
+        if !tally.selects(&mut draw, counted) {
+            return Action::Pass;
         }
-        tally.note_matched();
-        let mut draw = self.next_draw();
-        if !matcher.selects(&mut draw, tally) {
-            return None;
-        }
-        let action = fault.act(&exchange, &mut draw);
-        if action != Action::Pass {
-            tally.note_touched();
-        }
-        Some(action)
+        let age = now.saturating_duration_since(self.began);
+        let action = act(&Exchange { age, ..*exchange }, &mut draw);
+        let is_effective = !matches!(action, Action::Pass) && (!counted || tally.touch());
+        if is_effective { action } else { Action::Pass }
     }
 
-    /// The next stretch of this fault's own sequence. The same seed gives the same sequence; a counter seeds a fresh
-    /// generator each time, so that no lock is needed.
+    /// The random numbers of the next request. A counter seeds a fresh generator for each, so that no lock is needed.
     fn next_draw(&self) -> Draw {
         let n = self.draws.fetch_add(1, Ordering::Relaxed);
         Draw::seeded(self.seed.wrapping_add(n))
@@ -101,12 +109,11 @@ impl ArmedFault {
 pub(crate) struct FaultTable(Arc<ArcSwap<Vec<Arc<ArmedFault>>>>);
 
 impl FaultTable {
-    /// The faults in effect right now.
     pub(crate) fn load(&self) -> Guard<Arc<Vec<Arc<ArmedFault>>>> {
         self.0.load()
     }
 
-    /// Replaces all faults in one step. Called by the session actor alone.
+    /// Replaces all faults in one step; only the session actor calls it.
     pub(crate) fn store(&self, faults: Vec<Arc<ArmedFault>>) {
         self.0.store(Arc::new(faults));
     }
@@ -114,24 +121,16 @@ impl FaultTable {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use http::Request;
+
     use super::*;
-    use crate::fault::Surfaces;
-
-    #[derive(Debug)]
-    struct Nothing;
-
-    impl RequestFault for Nothing {
-        fn act(&self, _: &Exchange<'_>, _: &mut Draw) -> Action {
-            Action::Pass
-        }
-    }
+    use crate::fault::{Surface, Surfaces};
 
     fn seeded(seed: u32) -> ArmedFault {
-        let staged = StagedFault {
-            matcher: Matcher::on(Surfaces::INCOMING).seeded(Some(seed)),
-            fault: Box::new(Nothing),
-            tally: Arc::default(),
-        };
+        let matcher = Matcher::on(Surfaces::INCOMING).seeded(Some(seed));
+        let staged = StagedFault::new(matcher, |exchange, _| Action::Delay(exchange.age));
         ArmedFault::new(staged, CancellationToken::new())
     }
 
@@ -147,5 +146,14 @@ mod tests {
             (below - 3000.0).abs() < 3.29 * (10_000.0_f64 * 0.3 * 0.7).sqrt(),
             "{below}"
         );
+    }
+
+    #[test]
+    fn a_fault_sees_the_time_since_it_took_effect() {
+        let (fault, request) = (seeded(7), Request::new(()));
+        let exchange = Exchange::new(Surface::Traffic, &request);
+        let age = Duration::from_secs(5);
+        let action = fault.decide(&exchange, fault.began + age, true);
+        assert_eq!(action, Action::Delay(age));
     }
 }

@@ -1,8 +1,7 @@
-//! A timer that is late by tens of microseconds where the runtime's own is late by a millisecond.
+//! A timer for delayed requests that is late by tens of microseconds; maintained async timers are no finer than 1 ms.
 //!
-//! Tokio rounds every sleep up to its one-millisecond wheel, which would add a millisecond to each
-//! delayed request. One thread sleeps on a condition variable until the earliest deadline instead; it
-//! costs nothing while nobody waits. Only delayed requests use it.
+//! Tokio rounds every sleep up to its one-millisecond wheel, which would add a millisecond to each delayed request.
+//! Here one thread sleeps on a condition variable until the earliest deadline; it costs nothing while no request waits.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -11,38 +10,34 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use crate::sync::{Arc, Builder, Condvar, Mutex, MutexGuard, PoisonError};
+use crate::sync::{Arc, Builder, Condvar, Lock, PoisonError};
 
 /// A handle to the timer; the thread ends when the last handle and the last sleep are gone.
 #[derive(Debug, Clone)]
 pub(crate) struct FineTimer(Arc<Owner>);
 
 #[derive(Debug)]
-struct Owner(Arc<Shared>);
+struct Owner(Arc<Sleeps>);
 
+/// What the sleeps share with the timer's thread.
 #[derive(Debug, Default)]
-struct Shared {
-    // A std mutex: held for a few instructions, never across an await.
-    queue: Mutex<Queue>,
+struct Sleeps {
+    queue: Lock<Queue>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// By deadline; the number tells apart two of the same instant.
+    /// By deadline; the number distinguishes sleeps with the same deadline.
     waiting: BTreeMap<(Instant, u64), Waker>,
     next_number: u64,
     closed: bool,
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
+impl Sleeps {
     /// The timer's thread: wakes what is due, then sleeps until the next deadline or a change.
     fn run(&self) {
-        let mut queue = self.lock();
+        let mut queue = self.queue.lock();
         while !queue.closed {
             let now = Instant::now();
             let Some((&(deadline, number), _)) = queue.waiting.first_key_value() else {
@@ -62,11 +57,11 @@ impl Shared {
                 continue;
             }
             if let Some(waker) = queue.waiting.remove(&(deadline, number)) {
-                // Woken outside the lock: the woken task may drop its sleep at once.
+                // Outside the lock: the woken task may drop its sleep at once.
                 drop(queue);
-                // Others wait for this thread: it outlives what it wakes. The panic is told by its hook.
+                // A panic of one task must not end the thread that others wait for. The panic hook logs it.
                 catch_unwind(AssertUnwindSafe(|| waker.wake())).ok();
-                queue = self.lock();
+                queue = self.queue.lock();
             }
         }
     }
@@ -76,17 +71,17 @@ impl FineTimer {
     /// Starts the timer's thread.
     ///
     /// # Errors
-    /// The system has no thread to give.
+    /// The system refuses another thread.
     pub(crate) fn start() -> std::io::Result<Self> {
-        let shared = Arc::new(Shared::default());
-        let run = Arc::clone(&shared);
+        let sleeps = Arc::new(Sleeps::default());
+        let owner = Owner(Arc::clone(&sleeps));
         Builder::new()
             .name("timer".to_owned())
-            .spawn(move || run.run())?;
-        Ok(Self(Arc::new(Owner(shared))))
+            .spawn(move || sleeps.run())?;
+        Ok(Self(Arc::new(owner)))
     }
 
-    /// Completes at `deadline`, never before. Dropping it forgets the deadline.
+    /// Completes at `deadline`, never before. Dropping the sleep cancels it.
     pub(crate) fn sleep_until(&self, deadline: Instant) -> FineSleep {
         FineSleep {
             timer: self.clone(),
@@ -98,7 +93,7 @@ impl FineTimer {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.0.lock().closed = true;
+        self.0.queue.lock().closed = true;
         self.0.changed.notify_one();
     }
 }
@@ -108,7 +103,7 @@ impl Drop for Owner {
 pub(crate) struct FineSleep {
     timer: FineTimer,
     deadline: Instant,
-    /// Its number in the queue once it was polled.
+    /// Its number in the queue, once it has been polled.
     number: Option<u64>,
 }
 
@@ -119,8 +114,8 @@ impl Future for FineSleep {
         if Instant::now() >= self.deadline {
             return Poll::Ready(());
         }
-        let shared = Arc::clone(&self.timer.0.0);
-        let mut queue = shared.lock();
+        let sleeps = Arc::clone(&self.timer.0.0);
+        let mut queue = sleeps.queue.lock();
         let number = *self.number.get_or_insert_with(|| {
             queue.next_number += 1;
             queue.next_number
@@ -132,10 +127,10 @@ impl Future for FineSleep {
             .first_key_value()
             .is_some_and(|(first, _)| *first == key)
         {
-            shared.changed.notify_one();
+            sleeps.changed.notify_one();
         }
         drop(queue);
-        // Outside the lock: it may be the last handle of a task that drops a sleep of its own.
+        // Outside the lock: this may be the last handle of a task, which then drops its sleeps.
         drop(former);
         Poll::Pending
     }
@@ -144,7 +139,7 @@ impl Future for FineSleep {
 impl Drop for FineSleep {
     fn drop(&mut self) {
         if let Some(number) = self.number {
-            let mut queue = self.timer.0.0.lock();
+            let mut queue = self.timer.0.0.queue.lock();
             let waker = queue.waiting.remove(&(self.deadline, number));
             drop(queue);
             drop(waker);
@@ -171,15 +166,15 @@ mod tests {
         }
         let mut order = Vec::new();
         while let Some(done) = sleeps.join_next().await {
-            let (ms, had) = done.expect("no panic");
-            assert!(had >= Duration::from_millis(ms), "{ms} ms took {had:?}");
+            let (ms, slept) = done.expect("no panic");
+            assert!(slept >= Duration::from_millis(ms), "{ms} ms took {slept:?}");
             order.push(ms);
         }
         assert_eq!(order, [10, 10, 20, 30]);
     }
 
     #[tokio::test]
-    async fn a_panic_of_what_is_woken_does_not_end_the_timer() {
+    async fn a_panic_of_a_woken_task_does_not_end_the_timer() {
         struct Panics;
         impl std::task::Wake for Panics {
             fn wake(self: Arc<Self>) {
@@ -205,16 +200,16 @@ mod tests {
         let timer = FineTimer::start().expect("a thread");
         let sleep = timer.sleep_until(Instant::now() + Duration::from_secs(3600));
         tokio::pin!(sleep);
-        assert!(futures_poll_once(sleep.as_mut()).is_pending());
-        assert_eq!(timer.0.0.lock().waiting.len(), 1);
-        // Polled again it keeps its one place.
-        assert!(futures_poll_once(sleep.as_mut()).is_pending());
-        assert_eq!(timer.0.0.lock().waiting.len(), 1);
+        assert!(poll_once(sleep.as_mut()).is_pending());
+        assert_eq!(timer.0.0.queue.lock().waiting.len(), 1);
+        // A second poll does not queue it twice.
+        assert!(poll_once(sleep.as_mut()).is_pending());
+        assert_eq!(timer.0.0.queue.lock().waiting.len(), 1);
         sleep.set(timer.sleep_until(Instant::now()));
-        assert_eq!(timer.0.0.lock().waiting.len(), 0);
+        assert_eq!(timer.0.0.queue.lock().waiting.len(), 0);
     }
 
-    fn futures_poll_once(sleep: Pin<&mut FineSleep>) -> Poll<()> {
+    fn poll_once(sleep: Pin<&mut FineSleep>) -> Poll<()> {
         sleep.poll(&mut Context::from_waker(Waker::noop()))
     }
 }

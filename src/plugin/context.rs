@@ -1,8 +1,8 @@
-//! What a run gets to work with; there are no globals.
+//! What the daemon offers to runs; there are no globals.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -11,7 +11,7 @@ use super::guard::{LiveGuard, LiveGuards, ThreadGroup};
 use super::{BoxFuture, PreflightContext};
 use crate::fault::arrivals::Arrivals;
 use crate::fault::table::StagedFault;
-use crate::fault::{Matcher, RequestFault, Tally};
+use crate::fault::{Action, Draw, Exchange, Matcher, Tally};
 use crate::host::cgroup::Cgroup;
 use crate::host::runtimes::Runtimes;
 use crate::ledger::Ledger;
@@ -19,26 +19,22 @@ use crate::ledger::event::{EventKind, NewEvent};
 use crate::lifecycle::shutdown::{HookGuard, Shutdown, ShutdownHook};
 use crate::lifecycle::termination::Termination;
 use crate::run::RunTag;
+use crate::sync::Lock;
 
 /// What the daemon offers to all runs.
 pub(crate) struct Services {
     /// Ends the process at once; replaced in tests.
     pub(crate) terminate: Box<dyn Fn(Termination) + Send + Sync>,
-    /// Whether the service's own health probe answers that it is healthy; replaced in tests.
+    /// Whether the service's health probe would succeed now; replaced in tests.
     pub(crate) probe_health: Box<dyn Fn() -> BoxFuture<bool> + Send + Sync>,
-    /// The limits that the process lives under.
     pub(crate) cgroup: Cgroup,
-    /// The async runtimes of the process, for its metrics.
     pub(crate) runtimes: Runtimes,
-    /// Where files may be written.
+    /// Where runs may write files.
     pub(crate) data_dir: PathBuf,
-    /// Counts what runs hold: threads, mappings, tasks. Zero when all is released.
     pub(crate) live_guards: LiveGuards,
-    /// Records what happens.
     pub(crate) ledger: Ledger,
-    /// Counts what comes to the service listener.
+    /// Of the service listener.
     pub(crate) arrivals: Arrivals,
-    /// How the daemon takes SIGTERM.
     pub(crate) shutdown: Shutdown,
 }
 
@@ -52,7 +48,7 @@ impl fmt::Debug for Services {
 
 #[cfg(test)]
 impl Services {
-    /// Services without a process behind them: the ledger is in memory and the process lives on.
+    /// The ledger is in memory, and a termination does nothing.
     pub(crate) fn for_tests(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             terminate: Box::new(|_| {}),
@@ -68,19 +64,16 @@ impl Services {
     }
 }
 
-/// What the core keeps of a run on its way up.
+/// What the core keeps of a run that is starting.
 #[derive(Debug, Clone)]
 pub(crate) struct Launch {
-    /// Stops the run.
     pub(crate) stop: CancellationToken,
-    /// To be cancelled when the ledger has noted that the run is up.
+    /// Cancelled once the ledger has noted the start.
     pub(crate) begun: CancellationToken,
-    // A std mutex: held to push or to take, never over an await.
-    staged: Arc<Mutex<Vec<StagedFault>>>,
+    staged: Arc<Lock<Vec<StagedFault>>>,
 }
 
 impl Launch {
-    /// A run that `stop` will stop.
     pub(crate) fn new(stop: CancellationToken) -> Self {
         Self {
             stop,
@@ -89,16 +82,16 @@ impl Launch {
         }
     }
 
-    /// Takes the request faults that the run has armed so far.
+    /// The request faults that the run has armed.
     pub(crate) fn take_staged(&self) -> Vec<StagedFault> {
-        std::mem::take(&mut *self.staged.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.staged.lock())
     }
 }
 
 /// What a run can do and see.
 #[derive(Debug, Clone)]
 pub struct RunContext {
-    /// Cancelled when the run must end; every wait of the run listens to it.
+    /// Cancelled when the run must end; no wait of the run may outlast it.
     pub stop: CancellationToken,
     launch: Launch,
     services: Arc<Services>,
@@ -122,7 +115,7 @@ impl RunContext {
         }
     }
 
-    /// A run of `scenario` for tests, which `stop` stops.
+    /// A run of `scenario` that `stop` stops.
     #[cfg(test)]
     pub(crate) fn for_tests(
         services: &Arc<Services>,
@@ -137,7 +130,6 @@ impl RunContext {
         Self::new(Launch::new(stop.clone()), Arc::clone(services), tag, None)
     }
 
-    /// What is known of the run before its start.
     pub(crate) fn preflight(&self) -> PreflightContext<'_> {
         PreflightContext {
             cgroup: &self.services.cgroup,
@@ -145,17 +137,18 @@ impl RunContext {
         }
     }
 
-    /// Puts `fault` before the requests that `matcher` selects, from the moment that the set is up until the run
-    /// ends. Returns the counters of what it does.
-    pub fn arm(&self, matcher: Matcher, fault: impl RequestFault) -> Arc<Tally> {
-        let tally = Arc::new(Tally::default());
-        let staged = StagedFault {
-            matcher,
-            fault: Box::new(fault),
-            tally: Arc::clone(&tally),
-        };
-        let staging = self.launch.staged.lock();
-        staging.unwrap_or_else(PoisonError::into_inner).push(staged);
+    /// Arms a request fault: from the moment that the whole session is up until the run ends, `act` decides what
+    /// happens to the requests that `matcher` selects. Returns the counters of what it does.
+    ///
+    /// `act` runs on the request path, so it must neither block nor wait; `Draw` is its only source of chance.
+    pub fn arm(
+        &self,
+        matcher: Matcher,
+        act: impl Fn(&Exchange<'_>, &mut Draw) -> Action + Send + Sync + 'static,
+    ) -> Arc<Tally> {
+        let fault = StagedFault::new(matcher, act);
+        let tally = Arc::clone(&fault.tally);
+        self.launch.staged.lock().push(fault);
         tally
     }
 
@@ -165,29 +158,28 @@ impl RunContext {
         ThreadGroup::new(&self.services.live_guards)
     }
 
-    /// Counts as something that the run holds, until it is dropped.
+    /// A guard that counts as alive until it is dropped, to be held beside what the run must release.
     #[must_use]
     pub fn live_guard(&self) -> LiveGuard {
-        self.services.live_guards.enter()
+        self.services.live_guards.guard()
     }
 
-    /// The limits that the process lives under.
     pub(crate) fn cgroup(&self) -> &Cgroup {
         &self.services.cgroup
     }
 
-    /// The async runtimes of the process; a run that makes its own enters it here.
+    /// The async runtimes of the process; a run that builds one enters it here.
     pub(crate) fn runtimes(&self) -> &Runtimes {
         &self.services.runtimes
     }
 
-    /// Where files may be written.
+    /// Where the run may write files.
     #[must_use]
     pub fn data_dir(&self) -> &Path {
         &self.services.data_dir
     }
 
-    /// Counts the requests that come to the service listener.
+    /// The count of requests on the service listener.
     pub(crate) fn arrivals(&self) -> &Arrivals {
         &self.services.arrivals
     }
@@ -197,10 +189,10 @@ impl RunContext {
         self.services.shutdown.hook(hook)
     }
 
-    /// Ends the process by `termination`, `window` after it is on disk that this was intended.
+    /// Records in the ledger that the end is intended, waits for `window`, and ends the process by `termination`.
     ///
-    /// A disk that does not answer cannot delay it for long. Returns only when the run is stopped before the end, and
-    /// in tests.
+    /// A disk that does not answer delays the end only for a bounded time. Returns only when the run is stopped before
+    /// the end, and in tests.
     pub(crate) async fn terminate(&self, termination: Termination, window: Duration) {
         tokio::select! {
             biased;

@@ -1,4 +1,4 @@
-//! A number that one thread keeps up to date and others read without waiting.
+//! A number that one thread publishes and others read without waiting.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,12 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) struct Gauge(AtomicU64);
 
 impl Gauge {
-    /// Publishes `value`.
     pub(crate) fn set(&self, value: f64) {
         self.0.store(value.to_bits(), Ordering::Relaxed);
     }
 
-    /// The value published last.
     pub(crate) fn get(&self) -> f64 {
         f64::from_bits(self.0.load(Ordering::Relaxed))
     }

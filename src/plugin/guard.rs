@@ -1,20 +1,18 @@
-//! Guards: values whose life is an effect's life. Holding one keeps the effect on, dropping it takes it
-//! off.
+//! RAII guards: the effect lasts as long as the guard.
 //!
-//! Scenarios use them for whatever must not outlive a run. The [`LiveGuards`] counts them, so that a test
-//! and a shut-down can see that nothing was left behind.
+//! Scenarios hold everything that must not outlive a run in guards. [`LiveGuards`] counts them, so that tests and the
+//! end of a session can see that nothing is left behind.
 
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::Exit;
+use super::{Exit, StartError};
 use crate::lifecycle::panics::panic_text;
 use crate::sync::{
-    Arc, AtomicBool, AtomicUsize, Builder, Condvar, JoinHandle, Mutex, Ordering, PoisonError,
+    Arc, AtomicBool, AtomicUsize, Builder, Condvar, JoinHandle, Lock, Ordering, PoisonError,
 };
 
 /// Counts the live guards of all runs.
@@ -22,21 +20,21 @@ use crate::sync::{
 pub struct LiveGuards(Arc<AtomicUsize>);
 
 impl LiveGuards {
-    /// How many guards live now.
+    /// How many guards are alive; 0 when every run has released what it held.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.load(Ordering::Acquire)
     }
 
-    /// Counts one more until the returned value is dropped.
+    /// A guard that counts until it is dropped.
     #[must_use]
-    pub fn enter(&self) -> LiveGuard {
+    pub fn guard(&self) -> LiveGuard {
         self.0.fetch_add(1, Ordering::AcqRel);
         LiveGuard(self.clone())
     }
 }
 
-/// One counted guard.
+/// Counts as alive until it is dropped. Hold it beside what it counts, and drop it after that is released.
 #[derive(Debug)]
 pub struct LiveGuard(LiveGuards);
 
@@ -46,33 +44,33 @@ impl Drop for LiveGuard {
     }
 }
 
-/// A stop signal that an OS thread can look at in nanoseconds and sleep on.
+/// A stop signal for OS threads: they can check it in nanoseconds and sleep on it.
 #[derive(Debug, Default)]
 pub struct StopFlag {
     set: AtomicBool,
-    lock: Mutex<()>,
+    lock: Lock<()>,
     wake: Condvar,
 }
 
 impl StopFlag {
-    /// Whether the stop was given.
+    /// Whether the threads must stop.
     #[must_use]
     pub fn is_set(&self) -> bool {
         self.set.load(Ordering::Relaxed)
     }
 
-    /// Gives the stop and wakes every sleeper.
+    /// Sets the flag and wakes every sleeper.
     pub fn set(&self) {
-        // Under the lock, so that a sleeper cannot miss it between its look and its sleep.
-        let _held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock, so that a sleeper cannot miss it between its check and its sleep.
+        let _held = self.lock.lock();
         self.set.store(true, Ordering::Relaxed);
         self.wake.notify_all();
     }
 
-    /// Sleeps until `deadline` or the stop; true when it was the stop.
+    /// Sleeps until `deadline` or until the flag is set; returns whether it is set.
     #[must_use]
     pub fn sleep_until(&self, deadline: Instant) -> bool {
-        let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.lock.lock();
         loop {
             if self.is_set() {
                 return true;
@@ -89,9 +87,9 @@ impl StopFlag {
         }
     }
 
-    /// Sleeps until the stop.
+    /// Sleeps until the flag is set.
     pub fn sleep(&self) {
-        let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.lock.lock();
         while !self.is_set() {
             held = self.wake.wait(held).unwrap_or_else(PoisonError::into_inner);
         }
@@ -100,56 +98,59 @@ impl StopFlag {
 
 /// OS threads that belong to one run.
 ///
-/// Endless work gets threads of its own and never a runtime's: a runtime's worker or blocking thread
-/// can be neither spared nor cancelled. Dropping the group tells the threads to end without waiting for
-/// them, since a drop may happen on a runtime's thread; [`ThreadGroup::run_until`] waits.
+/// Endless work runs on dedicated threads, because an async runtime can neither spare nor cancel its threads.
+/// Dropping the group stops its threads without waiting for them, since the drop may happen on a runtime's thread;
+/// [`ThreadGroup::run_until`] waits.
 #[derive(Debug)]
 pub struct ThreadGroup {
     stop: Arc<StopFlag>,
     threads: Vec<JoinHandle<()>>,
     ends: mpsc::UnboundedReceiver<Result<(), String>>,
     end: mpsc::UnboundedSender<Result<(), String>>,
-    census: LiveGuards,
+    live_guards: LiveGuards,
 }
 
 impl ThreadGroup {
     /// A group without threads.
     #[must_use]
-    pub fn new(census: &LiveGuards) -> Self {
+    pub fn new(live_guards: &LiveGuards) -> Self {
         let (end, ends) = mpsc::unbounded_channel();
-        let stop = Arc::new(StopFlag::default());
         Self {
-            stop,
+            stop: Arc::default(),
             threads: Vec::new(),
             ends,
             end,
-            census: census.clone(),
+            live_guards: live_guards.clone(),
         }
     }
 
-    /// Starts a thread that works until the flag it is given is set.
+    /// Starts a thread; `work` must return soon after its stop flag is set.
     ///
     /// # Errors
-    /// The system has no thread to give.
+    /// The system refuses another thread.
     pub fn spawn(
         &mut self,
-        name: impl Into<String>,
+        name: &str,
         work: impl FnOnce(&StopFlag) -> Result<(), String> + Send + 'static,
-    ) -> io::Result<()> {
+    ) -> Result<(), StartError> {
         let (stop, end) = (Arc::clone(&self.stop), self.end.clone());
-        let counted = self.census.enter();
-        let thread = Builder::new().name(name.into()).spawn(move || {
+        let guard = self.live_guards.guard();
+        let run = move || {
             let outcome = catch_unwind(AssertUnwindSafe(|| work(&stop)))
                 .unwrap_or_else(|panic| Err(format!("panicked: {}", panic_text(&*panic))));
-            drop(counted);
-            // The group may be gone already; then nobody asks how the thread ended.
+            drop(guard);
+            // Fails only when the group is gone, and with it the interest in how the thread ended.
             drop(end.send(outcome));
+        };
+        let thread = Builder::new().name(name.to_owned()).spawn(run);
+        let thread = thread.map_err(|error| {
+            StartError::new(format!("the system refused a thread for {name}: {error}"))
         })?;
         self.threads.push(thread);
         Ok(())
     }
 
-    /// Waits for `stop` or for the first thread that fails, then ends all threads and waits for them.
+    /// Waits for `stop` or for the first failure of a thread, then stops all threads and waits for them.
     pub async fn run_until(mut self, stop: CancellationToken) -> Exit {
         let mut left = self.threads.len();
         let mut exit = Exit::Stopped;
@@ -168,7 +169,7 @@ impl ThreadGroup {
             left -= 1;
         }
         for thread in self.threads.drain(..) {
-            // It has said its last word, so this waits for the kernel's part only. Panics were caught.
+            // It has sent its outcome, so this waits for the kernel only. Panics were caught.
             drop(thread.join());
         }
         exit
@@ -205,27 +206,27 @@ mod tests {
 
     #[tokio::test]
     async fn stopping_a_group_waits_until_every_thread_is_gone() {
-        let census = LiveGuards::default();
-        let mut group = ThreadGroup::new(&census);
+        let live_guards = LiveGuards::default();
+        let mut group = ThreadGroup::new(&live_guards);
         for i in 0..3 {
             group
-                .spawn(format!("t{i}"), |stop| {
+                .spawn(&format!("t{i}"), |stop| {
                     stop.sleep();
                     Ok(())
                 })
                 .expect("a thread");
         }
-        assert_eq!(census.count(), 3);
+        assert_eq!(live_guards.count(), 3);
         let stop = CancellationToken::new();
         stop.cancel();
         assert_eq!(group.run_until(stop).await, Exit::Stopped);
-        assert_eq!(census.count(), 0);
+        assert_eq!(live_guards.count(), 0);
     }
 
     #[tokio::test]
     async fn the_first_failure_ends_the_group_with_its_reason() {
-        let census = LiveGuards::default();
-        let mut group = ThreadGroup::new(&census);
+        let live_guards = LiveGuards::default();
+        let mut group = ThreadGroup::new(&live_guards);
         group
             .spawn("idle", |stop| {
                 stop.sleep();
@@ -237,7 +238,7 @@ mod tests {
             .expect("a thread");
         let exit = group.run_until(CancellationToken::new()).await;
         assert_eq!(exit, Exit::Failed("the disk is full".to_owned()));
-        assert_eq!(census.count(), 0);
+        assert_eq!(live_guards.count(), 0);
     }
 
     #[tokio::test]
@@ -251,12 +252,12 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_group_tells_its_threads_to_end() {
-        let census = LiveGuards::default();
+    fn a_dropped_group_stops_its_threads() {
+        let live_guards = LiveGuards::default();
         let (done, ended) = std::sync::mpsc::channel();
-        let mut group = ThreadGroup::new(&census);
+        let mut group = ThreadGroup::new(&live_guards);
         group
-            .spawn("t", move |stop| {
+            .spawn("sleeps", move |stop| {
                 stop.sleep();
                 done.send(()).map_err(|e| e.to_string())
             })
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sleep_ends_at_its_deadline_when_nobody_stops_it() {
+    fn a_sleep_without_a_stop_ends_at_its_deadline() {
         let flag = StopFlag::default();
         let deadline = Instant::now() + Duration::from_millis(5);
         assert!(!flag.sleep_until(deadline));

@@ -1,8 +1,8 @@
 //! What a fault is: a typed [`Scenario`] that an author writes, and the erased [`Plugin`] that the core runs.
 //!
-//! The core knows nothing of any one scenario. A run goes through three types: raw JSON becomes a [`Plan`] (checked,
-//! no effect yet), starting the plan gives an [`Active`] (effect on), and the `Active`'s one future owns every guard
-//! of the run, so that ending or dropping it takes the effect off.
+//! The core knows nothing of any one scenario. Raw JSON becomes a [`Plan`] (checked, no effect yet); starting the plan
+//! yields an [`Active`] (effect on), whose one future owns every guard of the run. Ending or dropping that future takes
+//! the effect off.
 
 mod context;
 pub(crate) mod gauge;
@@ -12,6 +12,7 @@ mod plan;
 
 use std::fmt;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,38 +25,34 @@ pub(crate) use context::{Launch, Services};
 pub use plan::Plan;
 
 use crate::host::cgroup::Cgroup;
+use crate::host::{memory_headroom_bytes, memory_limit_bytes};
 use crate::input::{FieldError, Fields};
 pub use crate::run::{Probe, Reading, Shortfall};
 
 /// A boxed future that may move between threads.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// The parameters of a scenario, read by one function that is their only definition.
-pub trait Params: fmt::Debug + Send + Sized + 'static {
-    /// Asks `fields` for every parameter: name, unit, range and default.
-    fn read(fields: &mut Fields) -> Self;
-}
-
-/// A fault, as its author writes it. One file, one value of this trait, one line in the registry.
-pub trait Scenario: fmt::Debug + Send + Sync + 'static {
+/// A fault, as its author writes it: the checked parameters of one start, and what that start does.
+///
+/// One file, one type, and one line in the registry.
+pub trait Scenario: fmt::Debug + Send + Sized + 'static {
     /// The name in URLs, in snake case.
     const NAME: &'static str;
     /// One sentence for the list of scenarios.
     const SUMMARY: &'static str;
     /// Whether the effect is the end of the process.
     const ENDS_PROCESS: bool = false;
-    /// The typed parameters.
-    type Params: Params;
 
-    /// Checks what the effect would meet, before anything is started or stopped for it. Returns a warning where the
-    /// effect may fall short.
+    /// Reads every parameter: name, unit, range and default. This is the only definition: it validates, fills in the
+    /// defaults and makes the schema.
+    fn read(fields: &mut Fields) -> Self;
+
+    /// Checks the surroundings before anything is started or stopped. Returns a warning where the effect may fall
+    /// short.
     ///
     /// # Errors
     /// The effect is impossible here; the pointer names the parameter that asks for it.
-    fn preflight(
-        _params: &Self::Params,
-        _context: PreflightContext<'_>,
-    ) -> Result<Option<String>, FieldError> {
+    fn preflight(&self, _context: PreflightContext<'_>) -> Result<Option<String>, FieldError> {
         Ok(None)
     }
 
@@ -67,20 +64,34 @@ pub trait Scenario: fmt::Debug + Send + Sync + 'static {
     /// Why the effect is impossible, as a sentence for the client.
     ///
     /// # Cancel safety
-    /// The future is dropped when the start is called off or takes too long: what it has done so far must be held by
-    /// guards.
-    fn start(
-        params: Self::Params,
-        cx: RunContext,
-    ) -> impl Future<Output = Result<Active, StartError>> + Send;
+    /// The future is dropped when the start is cancelled or takes too long: guards must hold what it has done so far.
+    fn start(self, cx: RunContext) -> impl Future<Output = Result<Active, StartError>> + Send;
 }
 
-/// What a run will meet, as far as that is known before its start.
+/// What is known of a run before its start.
 #[derive(Debug, Clone, Copy)]
 pub struct PreflightContext<'a> {
     pub(crate) cgroup: &'a Cgroup,
     /// The time after which the run ends by itself; none means until stopped.
     pub(crate) duration: Option<Duration>,
+}
+
+impl PreflightContext<'_> {
+    /// The warning for a run that will take more than the memory left.
+    pub(crate) fn memory_warning(&self, bytes: u64) -> Option<String> {
+        let limit = memory_limit_bytes(self.cgroup);
+        let left = memory_headroom_bytes(self.cgroup);
+        let mib = |bytes: u64| bytes / (1024 * 1024);
+        (bytes > left && limit > 0).then(|| {
+            format!(
+                "only {} MiB are left under the memory limit of {} MiB: the system will end the process \
+                 before the target of {} MiB is reached",
+                mib(left),
+                mib(limit),
+                mib(bytes)
+            )
+        })
+    }
 }
 
 /// Why a scenario could not start, as a sentence for the client.
@@ -89,7 +100,7 @@ pub struct PreflightContext<'a> {
 pub struct StartError(String);
 
 impl StartError {
-    /// A failure with its reason.
+    /// `reason` is a sentence.
     pub fn new(reason: impl Into<String>) -> Self {
         Self(reason.into())
     }
@@ -100,15 +111,14 @@ impl StartError {
 pub enum Exit {
     /// It was stopped, and has released everything.
     Stopped,
-    /// It could not go on, for this reason.
+    /// It could not go on; the reason is a sentence.
     Failed(String),
 }
 
 /// A run whose effect is on.
 pub struct Active {
-    /// Reads at any time what was asked and what is achieved.
     pub(crate) probe: Arc<dyn Probe>,
-    /// Why the effect may fall short; set by the core from the preflight.
+    /// Why the effect may fall short; the core sets it from the preflight.
     pub(crate) warning: Option<String>,
     /// Owns every guard of the run; ends after the stop token is cancelled, or by itself on failure.
     pub(crate) body: BoxFuture<Exit>,
@@ -124,7 +134,7 @@ impl Active {
         }
     }
 
-    /// A run that does nothing but hold `guard` until `stop` is cancelled.
+    /// A run whose effect lasts as long as `guard`, which it holds until `stop` is cancelled.
     pub fn hold<G: Send + 'static>(
         probe: impl Probe + 'static,
         guard: G,
@@ -146,7 +156,7 @@ impl fmt::Debug for Active {
     }
 }
 
-/// A [`Scenario`] with its types erased, so that one registry holds them all.
+/// A [`Scenario`] in the registry, its type erased.
 pub trait Plugin: fmt::Debug + Send + Sync {
     /// The name in URLs.
     fn name(&self) -> &'static str;
@@ -162,12 +172,12 @@ pub trait Plugin: fmt::Debug + Send + Sync {
     /// Every bad parameter.
     fn plan_from(&self, fields: Fields) -> Result<Plan, Vec<FieldError>>;
 
-    /// [`Plugin::schema_from`] where nothing is limited.
+    /// [`Plugin::schema_from`] without limits.
     fn schema(&self) -> Value {
         self.schema_from(Fields::new("", Map::new()))
     }
 
-    /// [`Plugin::plan_from`] where nothing is limited; `given` is at `pointer` in the request.
+    /// [`Plugin::plan_from`] without limits; `given` is at `pointer` in the request.
     ///
     /// # Errors
     /// Every bad parameter.
@@ -176,7 +186,16 @@ pub trait Plugin: fmt::Debug + Send + Sync {
     }
 }
 
-impl<S: Scenario> Plugin for S {
+/// The plugin of a scenario, for the registry.
+#[must_use]
+pub const fn plugin<S: Scenario>() -> &'static dyn Plugin {
+    &PluginOf::<S>(PhantomData)
+}
+
+#[derive(Debug)]
+struct PluginOf<S>(PhantomData<fn() -> S>);
+
+impl<S: Scenario> Plugin for PluginOf<S> {
     fn name(&self) -> &'static str {
         S::NAME
     }
@@ -190,13 +209,13 @@ impl<S: Scenario> Plugin for S {
     }
 
     fn schema_from(&self, mut fields: Fields) -> Value {
-        S::Params::read(&mut fields);
+        S::read(&mut fields);
         fields.schema()
     }
 
     fn plan_from(&self, mut fields: Fields) -> Result<Plan, Vec<FieldError>> {
-        let params = S::Params::read(&mut fields);
+        let scenario = S::read(&mut fields);
         let effective = fields.finish()?;
-        Ok(Plan::new::<S>(effective, params))
+        Ok(Plan::new(effective, scenario))
     }
 }

@@ -1,11 +1,11 @@
-//! Rates without drift: how much is due by now on a schedule that counts from its start.
+//! Rates without drift: how much is due by now, counted from the start of the schedule.
 //!
-//! A sleep that comes late makes the next step larger instead of making the whole run slower, so
-//! errors of single steps cancel out.
+//! A sleep that ends late makes the next step larger instead of slowing down the whole run, so the errors of single
+//! steps cancel out.
 
 use std::time::{Duration, Instant};
 
-/// An even stream of something, such as bytes, from a start on.
+/// A steady stream of units, such as bytes.
 #[derive(Debug, Clone)]
 pub(crate) struct Pace {
     start: Instant,
@@ -14,7 +14,7 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// `per_second` units each second from `start` on, `most` in all.
+    /// `per_second` units a second from `start` on, `most` in total.
     pub(crate) fn new(start: Instant, per_second: f64, most: f64) -> Self {
         Self {
             start,
@@ -23,14 +23,14 @@ impl Pace {
         }
     }
 
-    /// How many whole units are due at `now`, counted from the start.
+    /// How many whole units are due by `now`, counted from the start.
     pub(crate) fn due(&self, now: Instant) -> u64 {
         let elapsed = now.saturating_duration_since(self.start).as_secs_f64();
-        // A cast of a float saturates: it can neither wrap nor go below zero.
+        // The cast saturates: it neither wraps nor goes below zero.
         (self.per_second * elapsed).min(self.most) as u64
     }
 
-    /// Moves the start later by `by`, so that what was due in that time is due no more.
+    /// Moves the start later by `by`, so that the units of that time are no longer due.
     pub(crate) fn forgive(&mut self, by: Duration) {
         self.start += by;
     }
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_due_counts_from_the_start_and_ends_at_the_most() {
+    fn units_due_count_from_the_start_up_to_the_total() {
         let start = Instant::now();
         let pace = Pace::new(start, 2.5, 7.0);
         let due = |ms| pace.due(start + Duration::from_millis(ms));
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn forgiven_time_is_due_no_more() {
+    fn units_of_forgiven_time_are_no_longer_due() {
         let start = Instant::now();
         let mut pace = Pace::new(start, 10.0, f64::INFINITY);
         pace.forgive(Duration::from_secs(3));

@@ -7,67 +7,64 @@ use serde_json::{Map, Value};
 use super::{Active, BoxFuture, PreflightContext, RunContext, Scenario, StartError};
 use crate::input::FieldError;
 
-/// A checked start of one scenario that has had no effect yet.
+/// A checked start of one scenario, without any effect yet.
 pub struct Plan {
     /// The scenario's name.
     pub name: &'static str,
     /// The effective parameters, defaults filled in.
     pub params: Map<String, Value>,
-    typed: Box<dyn ErasedParams>,
+    scenario: Box<dyn AnyScenario>,
 }
 
-/// The typed parameters of a [`Plan`] with their type erased.
-trait ErasedParams: Send {
+/// A [`Scenario`] with its type erased.
+trait AnyScenario: Send {
     fn preflight(&self, context: PreflightContext<'_>) -> Result<Option<String>, FieldError>;
     fn start(self: Box<Self>, cx: RunContext) -> BoxFuture<Result<Active, StartError>>;
 }
 
-struct ParamsOf<S: Scenario>(S::Params);
-
-impl<S: Scenario> ErasedParams for ParamsOf<S> {
+impl<S: Scenario> AnyScenario for S {
     fn preflight(&self, context: PreflightContext<'_>) -> Result<Option<String>, FieldError> {
-        S::preflight(&self.0, context)
+        Scenario::preflight(self, context)
     }
 
     fn start(self: Box<Self>, cx: RunContext) -> BoxFuture<Result<Active, StartError>> {
-        Box::pin(S::start(self.0, cx))
+        Box::pin(Scenario::start(*self, cx))
     }
 }
 
 impl Plan {
-    pub(super) fn new<S: Scenario>(params: Map<String, Value>, typed: S::Params) -> Self {
+    pub(super) fn new<S: Scenario>(params: Map<String, Value>, scenario: S) -> Self {
         Self {
             name: S::NAME,
             params,
-            typed: Box::new(ParamsOf::<S>(typed)),
+            scenario: Box::new(scenario),
         }
     }
 
     /// As [`Scenario::preflight`]; the parameters are at `at` in the request.
     ///
     /// # Errors
-    /// As [`Scenario::preflight`].
+    /// The effect is impossible here; the pointer of the error leads into the request.
     pub(crate) fn preflight(
         &self,
         at: &str,
         context: PreflightContext<'_>,
     ) -> Result<Option<String>, Vec<FieldError>> {
-        let checked = self.typed.preflight(context);
-        checked.map_err(|error| {
+        self.scenario.preflight(context).map_err(|error| {
             let pointer = format!("{at}{}", error.pointer);
             vec![FieldError::new(pointer, error.detail)]
         })
     }
 
-    /// Puts the effect on, after another preflight whose warning it keeps: limits may have changed since the request
+    /// Puts the effect on. Repeats the preflight and keeps its warning, since limits may have changed since the request
     /// was checked.
     ///
     /// # Errors
     /// As [`Scenario::preflight`] and [`Scenario::start`].
     pub(crate) async fn start(self, cx: RunContext) -> Result<Active, StartError> {
-        let warning = self.typed.preflight(cx.preflight());
+        let warning = self.scenario.preflight(cx.preflight());
         let warning = warning.map_err(|error| StartError::new(error.detail))?;
-        let active = self.typed.start(cx).await?;
+        let active = self.scenario.start(cx).await?;
         Ok(Active { warning, ..active })
     }
 }
@@ -77,6 +74,6 @@ impl fmt::Debug for Plan {
         f.debug_struct("Plan")
             .field("name", &self.name)
             .field("params", &self.params)
-            .finish()
+            .finish_non_exhaustive()
     }
 }

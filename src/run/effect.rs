@@ -8,7 +8,9 @@ use serde_json::{Map, Value};
 /// infers whether the process before it ran out of memory.
 pub const MEMORY_UNIT: &str = "MiB";
 
-/// Tells what a run does, from numbers that the run keeps up to date; never measures in the call.
+/// Reads what a run does from numbers that the run keeps up to date; never measures in the call.
+///
+/// A closure that returns a [`Reading`] is a probe.
 pub trait Probe: Send + Sync {
     /// The state right now.
     fn read(&self) -> Reading;
@@ -23,6 +25,12 @@ pub trait Probe: Send + Sync {
     /// there to be measured.
     fn left(&self) -> Option<f64> {
         None
+    }
+}
+
+impl<F: Fn() -> Reading + Send + Sync> Probe for F {
+    fn read(&self) -> Reading {
+        self()
     }
 }
 

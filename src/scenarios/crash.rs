@@ -1,32 +1,40 @@
 //! `crash`: the process ends abruptly after a while, or at a request.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde_json::json;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
+use super::metrics;
 use crate::host::cgroup::Cgroup;
 use crate::host::memory_limit_bytes;
-use crate::input::Resource;
-use crate::input::{FieldError, Fields};
+use crate::input::{FieldError, Fields, Resource};
 use crate::lifecycle::termination::Termination;
-use crate::plugin::{
-    Active, Exit, Params, PreflightContext, Probe, Reading, RunContext, Scenario, StartError,
-};
+use crate::plugin::{Active, Exit, PreflightContext, Reading, RunContext, Scenario, StartError};
 
-/// How much more than the memory limit a crash in mode `oom` takes before it gives up: where swap does
-/// not count against the limit, the container may have that much.
+/// How many times the memory limit the mode `oom` takes before it gives up: where swap does not count against the
+/// limit, the container may have that much.
 const OVER_THE_LIMIT: u64 = 4;
+
+const NO_LIMIT: &str = "the mode oom needs a container with a memory limit below the machine's memory: \
+                        without one it would take all that the machine has";
 
 /// Ends the process without draining or cleaning up.
 #[derive(Debug)]
-pub(super) struct Crash;
+pub(super) struct Crash {
+    mode: CrashMode,
+    /// None where only requests count.
+    delay: Option<Duration>,
+    after_requests: Option<u32>,
+    exit_code: u8,
+    scrape_window: Duration,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+enum CrashMode {
     Exit,
     Panic,
     Abort,
@@ -36,33 +44,27 @@ enum Mode {
     Oom,
 }
 
-const MODES: [(&str, Mode); 7] = [
-    ("exit", Mode::Exit),
-    ("panic", Mode::Panic),
-    ("abort", Mode::Abort),
-    ("segfault", Mode::Segfault),
-    ("kill", Mode::Kill),
-    ("stack_overflow", Mode::StackOverflow),
-    ("oom", Mode::Oom),
+const MODES: [(&str, CrashMode); 7] = [
+    ("exit", CrashMode::Exit),
+    ("panic", CrashMode::Panic),
+    ("abort", CrashMode::Abort),
+    ("segfault", CrashMode::Segfault),
+    ("kill", CrashMode::Kill),
+    ("stack_overflow", CrashMode::StackOverflow),
+    ("oom", CrashMode::Oom),
 ];
 
-#[derive(Debug)]
-pub(super) struct CrashParams {
-    mode: Mode,
-    /// None where only requests count.
-    delay: Option<Duration>,
-    after_requests: Option<u32>,
-    exit_code: u8,
-    scrape_window: Duration,
-}
+impl Scenario for Crash {
+    const NAME: &'static str = "crash";
+    const SUMMARY: &'static str = "Crashes the service after the specified delay";
+    const ENDS_PROCESS: bool = true;
 
-impl Params for CrashParams {
     fn read(fields: &mut Fields) -> Self {
         let about = "How the process ends; each as the real thing does.";
-        // The last one asks for all the memory that there is.
+        // The last one takes all memory.
         let most = MODES.len() - usize::from(fields.is_limited(Resource::MemoryMb));
         let mode = fields.field("mode", about).choice(&MODES[..most]);
-        let waits = fields.has("crash_delay");
+        let has_delay = fields.has("crash_delay");
         let about =
             "How long until the process ends; without a bound where only after_requests is given.";
         let delay = fields
@@ -74,23 +76,23 @@ impl Params for CrashParams {
                      come in the milliseconds until it ends are still answered.";
         let after_requests = fields.field("after_requests", about);
         let after_requests = after_requests.optional().integer(1..=u32::MAX);
-        let counts_only = after_requests.is_some() && !waits;
+        let counts_only = after_requests.is_some() && !has_delay;
         if counts_only {
             fields.withdraw("crash_delay");
         }
-        let codes = fields.has("exit_code");
+        let has_exit_code = fields.has("exit_code");
         let about = "The exit status of the process (exit).";
         let exit_code = fields.field("exit_code", about).integer(0..=255, 1);
-        if mode != Mode::Exit {
-            if codes {
+        if mode != CrashMode::Exit {
+            if has_exit_code {
                 let detail =
                     "is for the mode exit: the other modes have the status of the real thing";
                 fields.reject("exit_code", detail);
             }
             fields.withdraw("exit_code");
         }
-        let about = "How long the process lives on, and can be scraped, after the crash is told in the \
-                     metrics and the ledger.";
+        let about = "How long the process lives on, and can be scraped, after the metrics and the ledger \
+                     report the crash.";
         let window = fields
             .field("scrape_window", about)
             .unit("s")
@@ -103,22 +105,12 @@ impl Params for CrashParams {
             scrape_window: Duration::from_secs_f64(window),
         }
     }
-}
 
-impl Scenario for Crash {
-    const NAME: &'static str = "crash";
-    const SUMMARY: &'static str = "Crashes the service after the specified delay";
-    const ENDS_PROCESS: bool = true;
-    type Params = CrashParams;
-
-    fn preflight(
-        params: &CrashParams,
-        context: PreflightContext<'_>,
-    ) -> Result<Option<String>, FieldError> {
-        if params.mode == Mode::Oom && limit_to_exceed(context.cgroup).is_none() {
+    fn preflight(&self, context: PreflightContext<'_>) -> Result<Option<String>, FieldError> {
+        if self.mode == CrashMode::Oom && limit_to_exceed(context.cgroup).is_none() {
             return Err(FieldError::new("/mode", NO_LIMIT));
         }
-        let earliest = params.earliest();
+        let earliest = self.earliest();
         let ends_before = context.duration.filter(|duration| *duration < earliest);
         Ok(ends_before.map(|duration| {
             format!(
@@ -129,61 +121,78 @@ impl Scenario for Crash {
         }))
     }
 
-    async fn start(params: CrashParams, cx: RunContext) -> Result<Active, StartError> {
-        let death = params.death(&cx)?;
-        let requests = cx.arrivals().clone();
-        let at_request = params
+    async fn start(self, cx: RunContext) -> Result<Active, StartError> {
+        let termination = self.termination(cx.cgroup())?;
+        let arrivals = cx.arrivals().clone();
+        let at = self.delay.map(|delay| Instant::now() + delay);
+        let last_request = self
             .after_requests
-            .map(|more| requests.count() + u64::from(more));
-        let probe = Arc::new(CrashProbe {
-            at: params.delay.map(|delay| Instant::now() + delay),
-            crashes: AtomicBool::new(false),
-        });
-        let shown = Arc::clone(&probe);
+            .map(|more| arrivals.count() + u64::from(more));
+        let crashes = Arc::new(AtomicBool::new(false));
+        let probe = {
+            let crashes = Arc::clone(&crashes);
+            move || reading(crashes.load(Ordering::Relaxed), at)
+        };
         let body = async move {
-            let in_time = async {
-                match shown.at {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
+            let delay = async {
+                match at {
+                    Some(at) => sleep_until(at).await,
+                    None => pending().await,
                 }
             };
-            let by_count = async {
-                match at_request {
-                    Some(count) => requests.reach(count).await,
-                    None => std::future::pending().await,
+            let requests = async {
+                match last_request {
+                    Some(count) => arrivals.reach(count).await,
+                    None => pending().await,
                 }
             };
             tokio::select! {
                 () = cx.stop.cancelled() => return Exit::Stopped,
-                () = in_time => {}
-                () = by_count => {}
+                () = delay => {}
+                () = requests => {}
             }
-            shown.crashes.store(true, Ordering::Relaxed);
-            warn!(exit_code = death.exit_status(), ?death, "Crashing as told.");
-            cx.terminate(death, params.scrape_window).await;
+            crashes.store(true, Ordering::Relaxed);
+            let exit_code = termination.exit_status();
+            warn!(
+                exit_code,
+                ?termination,
+                "The crash scenario ends the process."
+            );
+            cx.terminate(termination, self.scrape_window).await;
             Exit::Stopped
         };
-        Ok(Active::new(probe, body))
+        Ok(Active::new(Arc::new(probe), body))
     }
 }
 
-impl CrashParams {
-    fn death(&self, cx: &RunContext) -> Result<Termination, StartError> {
+fn reading(crashes: bool, at: Option<Instant>) -> Reading {
+    let left_s = at.map(|at| at.saturating_duration_since(Instant::now()).as_secs_f64());
+    Reading {
+        asked: 1.0,
+        achieved: Some(f64::from(u8::from(crashes))),
+        unit: "crashes",
+        shortfall: None,
+        metrics: metrics([("seconds_left", left_s.into())]),
+    }
+}
+
+impl Crash {
+    fn termination(&self, cgroup: &Cgroup) -> Result<Termination, StartError> {
         Ok(match self.mode {
-            Mode::Exit => Termination::Exit(self.exit_code.into()),
-            Mode::Panic => Termination::Panic,
-            Mode::Abort => Termination::Abort,
-            Mode::Segfault => Termination::Segfault,
-            Mode::Kill => Termination::Kill,
-            Mode::StackOverflow => Termination::StackOverflow,
-            Mode::Oom => match limit_to_exceed(cx.cgroup()) {
+            CrashMode::Exit => Termination::Exit(self.exit_code.into()),
+            CrashMode::Panic => Termination::Panic,
+            CrashMode::Abort => Termination::Abort,
+            CrashMode::Segfault => Termination::Segfault,
+            CrashMode::Kill => Termination::Kill,
+            CrashMode::StackOverflow => Termination::StackOverflow,
+            CrashMode::Oom => match limit_to_exceed(cgroup) {
                 Some(limit) => Termination::OutOfMemory(limit.saturating_mul(OVER_THE_LIMIT)),
                 None => return Err(StartError::new(NO_LIMIT)),
             },
         })
     }
 
-    /// How long after the start the process can end at the earliest.
+    /// The earliest end of the process after the start.
     fn earliest(&self) -> Duration {
         let delay = match self.after_requests {
             Some(_) => Duration::ZERO,
@@ -193,31 +202,27 @@ impl CrashParams {
     }
 }
 
-/// The container's memory limit in bytes; none where it is no less than the machine's memory, for such a
-/// one protects nobody.
+/// The container's memory limit in bytes; none where it exceeds the machine's memory, for such a limit protects
+/// nothing.
 fn limit_to_exceed(cgroup: &Cgroup) -> Option<u64> {
     let machine = memory_limit_bytes(cgroup);
     cgroup.memory_limit().filter(|limit| *limit <= machine)
 }
 
-const NO_LIMIT: &str = "the mode oom needs a container with a memory limit below the machine's memory: \
-                        without one it would take all that the machine has";
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
 
-struct CrashProbe {
-    at: Option<Instant>,
-    crashes: AtomicBool,
-}
+    use super::*;
+    use crate::scenarios::tests::assert_defaults;
 
-impl Probe for CrashProbe {
-    fn read(&self) -> Reading {
-        let left = |at: Instant| at.saturating_duration_since(Instant::now()).as_secs_f64();
-        let crashes = self.crashes.load(Ordering::Relaxed);
-        Reading {
-            asked: 1.0,
-            achieved: Some(f64::from(u8::from(crashes))),
-            unit: "crashes",
-            shortfall: None,
-            metrics: super::object(json!({ "seconds_left": self.at.map(left) })),
-        }
+    #[test]
+    fn defaults() {
+        assert_defaults::<Crash>(json!({
+            "mode": "exit",
+            "crash_delay": 10,
+            "exit_code": 1,
+            "scrape_window": 0,
+        }));
     }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::json;
 
-use crate::fault::{Action, Draw, Exchange, Matcher, Reply, RequestFault, Surfaces, TrafficProbe};
+use crate::fault::{Action, Draw, Matcher, Reply, Surfaces, TrafficProbe};
 use crate::input::Fields;
-use crate::plugin::{Active, Params, RunContext, Scenario, StartError};
+use crate::plugin::{Active, RunContext, Scenario, StartError};
 
 /// How long a call takes under `timeout`.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -17,7 +17,10 @@ const SLOW_SPREAD: Duration = Duration::from_secs(3);
 
 /// Makes calls to the pretended dependency fail.
 #[derive(Debug)]
-pub(super) struct Dependency;
+pub(super) struct Dependency {
+    failure: Failure,
+    seed: Option<u32>,
+}
 
 #[derive(Debug, Clone, Copy)]
 enum Failure {
@@ -25,17 +28,14 @@ enum Failure {
     Timeout,
     /// The call fails with status 500.
     Error,
-    /// The call takes two to five seconds, evenly spread.
+    /// The call takes two to five seconds, uniformly distributed.
     Slow,
 }
 
-#[derive(Debug, Clone)]
-pub(super) struct DependencyParams {
-    failure: Failure,
-    seed: Option<u32>,
-}
+impl Scenario for Dependency {
+    const NAME: &'static str = "dependency";
+    const SUMMARY: &'static str = "Makes calls to a dependency time out, fail or slow down";
 
-impl Params for DependencyParams {
     fn read(fields: &mut Fields) -> Self {
         let about = "The call returns after 30 s, fails with status 500, or takes 2 to 5 s.";
         let failure = fields.field("failure_type", about).choice(&[
@@ -47,17 +47,11 @@ impl Params for DependencyParams {
         let seed = fields.field("seed", about).optional().integer(0..=u32::MAX);
         Self { failure, seed }
     }
-}
 
-impl Scenario for Dependency {
-    const NAME: &'static str = "dependency";
-    const SUMMARY: &'static str = "Makes calls to a dependency time out, fail or slow down";
-    type Params = DependencyParams;
-
-    async fn start(params: DependencyParams, cx: RunContext) -> Result<Active, StartError> {
-        let matcher = Matcher::on(Surfaces::DEPENDENCY_CALLS).seeded(params.seed);
-        let tally = cx.arm(matcher, params);
-        let probe = TrafficProbe::share(tally, "share of calls", |_| 1.0).metrics(&[
+    async fn start(self, cx: RunContext) -> Result<Active, StartError> {
+        let matcher = Matcher::on(Surfaces::DEPENDENCY_CALLS).seeded(self.seed);
+        let tally = cx.arm(matcher, move |_, draw| self.failure.action(draw));
+        let probe = TrafficProbe::share(tally, "share of calls").metrics(&[
             ("failed_calls", |tally| tally.touched().into()),
             ("mean_added_ms", |tally| tally.mean_wait_ms().into()),
         ]);
@@ -65,12 +59,12 @@ impl Scenario for Dependency {
     }
 }
 
-impl RequestFault for DependencyParams {
-    fn act(&self, _: &Exchange<'_>, draw: &mut Draw) -> Action {
-        match self.failure {
-            Failure::Timeout => Action::Delay(TIMEOUT),
-            Failure::Slow => Action::Delay(SLOW_LEAST + SLOW_SPREAD.mul_f64(draw.uniform())),
-            Failure::Error => Action::Reply(Reply::json(
+impl Failure {
+    fn action(self, draw: &mut Draw) -> Action {
+        match self {
+            Self::Timeout => Action::Delay(TIMEOUT),
+            Self::Slow => Action::Delay(SLOW_LEAST + SLOW_SPREAD.mul_f64(draw.uniform())),
+            Self::Error => Action::Reply(Reply::json(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 json!({ "status": "error", "error": "dependency call failed" }),
             )),
@@ -80,19 +74,16 @@ impl RequestFault for DependencyParams {
 
 #[cfg(test)]
 mod tests {
-    use http::Request;
-
     use super::*;
-    use crate::fault::Surface;
+    use crate::scenarios::tests::assert_defaults;
+
+    #[test]
+    fn defaults() {
+        assert_defaults::<Dependency>(json!({ "failure_type": "timeout" }));
+    }
 
     fn delays(failure: Failure) -> Vec<f64> {
-        let fault = DependencyParams {
-            failure,
-            seed: None,
-        };
-        let request = Request::new(());
-        let call = Exchange::new(Surface::DependencyCall, &request);
-        let delay = |n| match fault.act(&call, &mut Draw::seeded(n)) {
+        let delay = |n| match failure.action(&mut Draw::seeded(n)) {
             Action::Delay(delay) => Some(delay.as_secs_f64()),
             _ => None,
         };

@@ -1,8 +1,7 @@
-//! `disk_io`: an even stream of writes that really reach the disk.
+//! `disk_io`: a steady stream of writes that really reach the disk.
 //!
-//! The bytes go to one file that has no name: the kernel takes it back when the process lets go of
-//! it, however the process ends. The file is written round and round, so the space it takes is bounded
-//! whatever the rate.
+//! The bytes go to one unnamed file, which the kernel frees however the process ends. Writes wrap around in it, so the
+//! space it takes is bounded at any rate.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -13,49 +12,47 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::MIB;
-use crate::input::Resource;
-use crate::input::{Fields, above};
+use super::{MIB, metrics};
+use crate::input::{Fields, Resource, above};
 use crate::plugin::gauge::Gauge;
 use crate::plugin::guard::StopFlag;
 use crate::plugin::pace::Pace;
-use crate::plugin::{Active, Params, Probe, Reading, RunContext, Scenario, Shortfall, StartError};
+use crate::plugin::{Active, Probe, Reading, RunContext, Scenario, Shortfall, StartError};
 
-/// How often what is due is written and synced.
+/// How often the bytes due are written and synced.
 const STEP: Duration = Duration::from_millis(50);
-/// What may be owed at most. What the disk could not take for longer is lost and told of; it never
-/// becomes a queue.
-const MOST_DEBT: Duration = Duration::from_millis(100);
-/// The space that the file takes at most.
+/// The largest backlog, in time. What the disk cannot take for longer is dropped and shows as a shortfall; it never
+/// queues up.
+const LONGEST_BACKLOG: Duration = Duration::from_millis(100);
+/// The largest size of the file.
 const FILE_BYTES: u64 = 256 * MIB;
-/// What is written between two syncs at most: far less than the file, so that no byte is overwritten
-/// before it has reached the disk, and little enough for a stop not to wait long.
+/// The most bytes between two syncs: far fewer than in the file, so that no byte is overwritten before it has reached
+/// the disk, and few enough for a quick stop.
 const PIECE: u64 = 8 * MIB;
-/// A rate is reported over the time of at least eight pages, lest a slow stream seems to flicker.
+/// A rate is measured over the time of at least eight pages, or the figure of a slow stream would flicker.
 const PAGES_TO_REPORT: f64 = 8.0 * PAGE as f64;
 const LONGEST_REPORT_S: f64 = 3600.0;
-/// What the kernel writes to a disk at least.
+/// The least that the kernel writes to a disk.
 const PAGE: u64 = 4096;
-/// What one write call hands to the kernel.
+/// The most bytes of one write call.
 const BLOCK: usize = MIB as usize;
-/// The time over which the reported rate is taken.
+/// The time over which the reported rate is measured.
 const REPORT_OVER: Duration = Duration::from_secs(1);
 /// A rate below this share of the asked one is a shortfall.
 const TOLERANCE: f64 = 0.95;
 
 /// Writes to disk.
 #[derive(Debug)]
-pub(super) struct DiskIo;
-
-#[derive(Debug)]
-pub(super) struct DiskIoParams {
+pub(super) struct DiskIo {
     write_rate_mb: f64,
 }
 
-impl Params for DiskIoParams {
+impl Scenario for DiskIo {
+    const NAME: &'static str = "disk_io";
+    const SUMMARY: &'static str = "Writes to disk at the specified rate";
+
     fn read(fields: &mut Fields) -> Self {
         let about = "How much is written and synced in each second.";
         let field = fields.field("write_rate_mb", about).unit("MiB/s");
@@ -65,42 +62,30 @@ impl Params for DiskIoParams {
                 .number(above(0.0, 100_000.0), 50.0),
         }
     }
-}
 
-impl Scenario for DiskIo {
-    const NAME: &'static str = "disk_io";
-    const SUMMARY: &'static str = "Writes to disk at the specified rate";
-    type Params = DiskIoParams;
-
-    async fn start(params: DiskIoParams, cx: RunContext) -> Result<Active, StartError> {
-        let stream = Arc::new(Stream {
-            rate: params.write_rate_mb * MIB as f64,
-            rate_lately: Gauge::default(),
+    async fn start(self, cx: RunContext) -> Result<Active, StartError> {
+        let stream = Arc::new(WriteStream {
+            rate: self.write_rate_mb * MIB as f64,
+            recent_rate: Gauge::default(),
             measured: AtomicBool::new(false),
             total: AtomicU64::new(0),
         });
-        // Even making a file can take long on a disk that is busy or hangs: the thread does it.
-        let (tell, made) = oneshot::channel();
+        // The thread makes the file: even that takes long on a disk that is busy or hangs.
+        let (send_file_made, file_made) = oneshot::channel();
         let (work, data_dir) = (Arc::clone(&stream), cx.data_dir().to_owned());
         let mut threads = cx.threads();
-        threads
-            .spawn("flush", move |stop| {
-                let file = match nameless_file(&data_dir) {
-                    Ok(file) => file,
-                    Err(error) => {
-                        let at = data_dir.display();
-                        let reason = format!("no file can be made under DataDir {at}: {error}");
-                        tell.send(Err(reason.clone())).ok();
-                        return Err(reason);
-                    }
-                };
-                tell.send(Ok(())).ok();
-                let outcome = work.run(&file, stop);
-                work.rate_lately.set(0.0);
-                outcome.map_err(|error| format!("the disk refused a write: {error}"))
-            })
-            .map_err(|error| StartError::new(format!("no thread to write with: {error}")))?;
-        match made.await {
+        threads.spawn("flush", move |stop| {
+            let file = unnamed_file(&data_dir).map_err(|error| {
+                let dir = data_dir.display();
+                format!("no file can be made under DataDir {dir}: {error}")
+            });
+            let made = file.as_ref().map(drop).map_err(Clone::clone);
+            send_file_made.send(made).ok();
+            let outcome = work.run(&file?, stop);
+            work.recent_rate.set(0.0);
+            outcome.map_err(|error| format!("the disk refused a write: {error}"))
+        })?;
+        match file_made.await {
             Ok(Ok(())) => Ok(Active::new(stream, threads.run_until(cx.stop))),
             Ok(Err(reason)) => Err(StartError::new(reason)),
             Err(_) => Err(StartError::new("the writing thread ended at its start")),
@@ -108,30 +93,30 @@ impl Scenario for DiskIo {
     }
 }
 
-/// A file that has no name in `directory` and is gone with its last handle.
-fn nameless_file(directory: &Path) -> std::io::Result<File> {
+/// A file in `directory` that has no name and is gone with its last handle.
+fn unnamed_file(directory: &Path) -> std::io::Result<File> {
     std::fs::create_dir_all(directory)?;
     tempfile::tempfile_in(directory)
 }
 
-/// The stream of writes and what is known of it. Rates are in bytes a second.
+/// The stream of writes and its figures. Rates are in bytes per second.
 #[derive(Debug)]
-struct Stream {
+struct WriteStream {
     rate: f64,
-    rate_lately: Gauge,
+    recent_rate: Gauge,
     measured: AtomicBool,
     total: AtomicU64,
 }
 
-impl Stream {
-    /// The life of the stream's thread: write what is due, sync it, sleep.
+impl WriteStream {
+    /// The work of the thread: writes the bytes due, syncs them, sleeps.
     fn run(&self, file: &File, stop: &StopFlag) -> std::io::Result<()> {
-        // Random bytes: a disk that compresses or merges has to write them all the same.
+        // Random bytes, so that a disk that compresses or deduplicates must write them all.
         let mut block = vec![0_u8; BLOCK];
         SmallRng::seed_from_u64(rand::random()).fill_bytes(&mut block);
         let mut pace = Pace::new(Instant::now(), self.rate, f64::INFINITY);
-        // A page more than the debt: a slow stream saves up for its next page, and that is no debt.
-        let most_debt = (self.rate * MOST_DEBT.as_secs_f64()) as u64 + PAGE;
+        // One page more than the backlog, since a slow stream saves up for its next page.
+        let most_owed = (self.rate * LONGEST_BACKLOG.as_secs_f64()) as u64 + PAGE;
         let report_over = REPORT_OVER.max(Duration::from_secs_f64(
             (PAGES_TO_REPORT / self.rate).min(LONGEST_REPORT_S),
         ));
@@ -139,14 +124,14 @@ impl Stream {
         let (mut written, mut step_at) = (0_u64, Instant::now());
         while !stop.is_set() {
             let owed = pace.due(Instant::now()).saturating_sub(written);
-            if owed > most_debt {
-                let lost = (owed - most_debt) as f64;
+            if owed > most_owed {
+                let lost = (owed - most_owed) as f64;
                 pace.forgive(Duration::from_secs_f64(lost / self.rate));
             }
-            // Whole pages only: half a page written twice would reach the disk twice.
-            let mut left = owed.min(most_debt) / PAGE * PAGE;
+            // Whole pages only: two halves of a page would each write the whole page to disk.
+            let mut left = owed.min(most_owed) / PAGE * PAGE;
             while left > 0 && !stop.is_set() {
-                let done = write_round(file, &block, written, left.min(PIECE), stop)?;
+                let done = write_wrapping(file, &block, written, left.min(PIECE), stop)?;
                 file.sync_data()?;
                 written += done;
                 window_bytes += done;
@@ -156,7 +141,7 @@ impl Stream {
 
             let elapsed = window_start.elapsed();
             if elapsed >= report_over {
-                self.rate_lately
+                self.recent_rate
                     .set(window_bytes as f64 / elapsed.as_secs_f64());
                 self.measured.store(true, Ordering::Relaxed);
                 (window_start, window_bytes) = (Instant::now(), 0);
@@ -170,9 +155,9 @@ impl Stream {
     }
 }
 
-/// Writes `piece` bytes at the place that follows `written` bytes, round and round in the file. Ends
-/// early at the stop; returns how much was written.
-fn write_round(
+/// Writes `piece` bytes after the first `written` ones, wrapping around at the end of the file. Ends early at a stop;
+/// returns how many bytes it wrote.
+fn write_wrapping(
     file: &File,
     block: &[u8],
     written: u64,
@@ -191,50 +176,69 @@ fn write_round(
     Ok(done)
 }
 
-impl Probe for Stream {
+impl Probe for WriteStream {
     fn read(&self) -> Reading {
         let mb = |bytes: f64| bytes / MIB as f64;
-        let (asked, lately) = (mb(self.rate), mb(self.rate_lately.get()));
+        let (asked, recent) = (mb(self.rate), mb(self.recent_rate.get()));
         let measured = self.measured.load(Ordering::Relaxed);
         Reading {
             asked,
-            achieved: measured.then_some(lately),
+            achieved: measured.then_some(recent),
             unit: "MiB/s",
-            shortfall: (measured && lately < asked * TOLERANCE).then_some(Shortfall::Contended),
-            metrics: super::object(json!({
-                "current_write_rate_mb": (lately * 100.0).round() / 100.0,
-                "written_mb": mb(self.total.load(Ordering::Relaxed) as f64).floor(),
-            })),
+            shortfall: (measured && recent < asked * TOLERANCE).then_some(Shortfall::Contended),
+            metrics: metrics([
+                (
+                    "current_write_rate_mb",
+                    ((recent * 100.0).round() / 100.0).into(),
+                ),
+                (
+                    "written_mb",
+                    mb(self.total.load(Ordering::Relaxed) as f64).floor().into(),
+                ),
+            ]),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::scenarios::tests::{assert_defaults, starts_and_stops};
 
     #[test]
-    fn a_nameless_file_leaves_no_entry_in_its_folder() {
+    fn defaults() {
+        assert_defaults::<DiskIo>(json!({ "write_rate_mb": 50 }));
+    }
+
+    #[tokio::test]
+    async fn the_lowest_rate_starts_and_stops() {
+        starts_and_stops::<DiskIo>(json!({ "write_rate_mb": f64::MIN_POSITIVE })).await;
+    }
+
+    #[test]
+    fn an_unnamed_file_leaves_no_entry_in_its_folder() {
         let folder = tempfile::tempdir().expect("a folder");
         let data_dir = folder.path().join("made/on/demand");
-        let file = nameless_file(&data_dir).expect("a file");
+        let file = unnamed_file(&data_dir).expect("a file");
         file.write_all_at(b"x", 0).expect("a write");
         assert_eq!(std::fs::read_dir(&data_dir).expect("the folder").count(), 0);
     }
 
     #[test]
-    fn writes_go_round_in_a_bounded_file() {
+    fn writes_wrap_around_in_a_bounded_file() {
         let file = tempfile::tempfile().expect("a file");
         let stop = StopFlag::default();
         let block = vec![7_u8; BLOCK];
         // Three blocks that begin half a block before the file's end.
         let start = FILE_BYTES - BLOCK as u64 / 2;
-        let done = write_round(&file, &block, start, 3 * BLOCK as u64, &stop).expect("writes");
+        let done = write_wrapping(&file, &block, start, 3 * BLOCK as u64, &stop).expect("writes");
         assert_eq!(done, 3 * BLOCK as u64);
         assert_eq!(file.metadata().expect("its size").len(), FILE_BYTES);
         stop.set();
         assert_eq!(
-            write_round(&file, &block, 0, 10, &stop).expect("no write"),
+            write_wrapping(&file, &block, 0, 10, &stop).expect("no write"),
             0
         );
     }

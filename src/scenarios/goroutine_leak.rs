@@ -1,47 +1,46 @@
-//! `goroutine_leak`: async tasks are created that never end.
+//! `goroutine_leak`: creates async tasks that never end.
 //!
-//! The name on the wire is the one of the service's first edition, written in Go; here a goroutine is
-//! an async task. The tasks live on a runtime of their own. Dropping that runtime drops all of them in
-//! one go, where aborting each of a million would first queue a million wake-ups before the requests.
+//! The name comes from the first edition of the service, written in Go; here a goroutine is an async task. The tasks
+//! have their own runtime: dropping it drops all of them at once, while aborting a million tasks one by one would queue
+//! a million wake-ups before the requests.
 
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::input::Resource;
-use crate::input::{FieldError, Fields, above};
+use super::metrics;
+use crate::input::{FieldError, Fields, Resource, above};
 use crate::plugin::guard::StopFlag;
 use crate::plugin::pace::Pace;
 use crate::plugin::{
-    Active, Params, PreflightContext, Probe, Reading, RunContext, Scenario, Shortfall, StartError,
+    Active, PreflightContext, Probe, Reading, RunContext, Scenario, Shortfall, StartError,
 };
 
-/// How often what is due is made up for.
+/// How often the tasks due are created.
 const STEP: Duration = Duration::from_millis(10);
-/// What a leaked task takes, as `cargo bench --bench fidelity -- tasks` measures it.
+/// The memory of a leaked task, as `cargo bench --bench fidelity -- tasks` measures it.
 const TASK_BYTES: f64 = 315.0;
-/// The largest number that can be asked for: about 300 GiB.
+/// The largest number of tasks: about 300 GiB.
 const MOST: u32 = 1_000_000_000;
-/// How many tasks are made between two looks at the stop flag.
+/// How many tasks are created between two checks of the stop flag.
 const BATCH: u64 = 1_000;
-/// How far behind its schedule, in seconds of it, a leak may be before it says so.
+/// How far behind its schedule a leak may be, in seconds, before the reading has a shortfall.
 const TOLERANCE_S: f64 = 0.1;
 
 /// Leaks tasks.
 #[derive(Debug)]
-pub(super) struct GoroutineLeak;
-
-#[derive(Debug)]
-pub(super) struct GoroutineLeakParams {
+pub(super) struct GoroutineLeak {
     per_second: f64,
     most: Option<u32>,
 }
 
-impl Params for GoroutineLeakParams {
+impl Scenario for GoroutineLeak {
+    const NAME: &'static str = "goroutine_leak";
+    const SUMMARY: &'static str = "Continuously creates async tasks that never end";
+
     fn read(fields: &mut Fields) -> Self {
         let about = "How many tasks that never end are created in each second.";
         let field = fields.field("goroutines_per_second", about).unit("tasks/s");
@@ -61,66 +60,50 @@ impl Params for GoroutineLeakParams {
         };
         Self { per_second, most }
     }
-}
 
-impl Scenario for GoroutineLeak {
-    const NAME: &'static str = "goroutine_leak";
-    const SUMMARY: &'static str = "Continuously creates async tasks that never end";
-    type Params = GoroutineLeakParams;
-
-    fn preflight(
-        params: &GoroutineLeakParams,
-        context: PreflightContext<'_>,
-    ) -> Result<Option<String>, FieldError> {
+    fn preflight(&self, context: PreflightContext<'_>) -> Result<Option<String>, FieldError> {
         let seconds = context.duration.map(|duration| duration.as_secs_f64());
-        let in_time = seconds.map_or(f64::INFINITY, |seconds| params.per_second * seconds);
-        let tasks = in_time.min(params.most.map_or(f64::INFINITY, f64::from));
-        // Whoever asks for one without an end knows how it ends.
-        let is_bounded = tasks.is_finite();
-        let bytes = (tasks * TASK_BYTES) as u64;
-        let warning = is_bounded.then(|| super::more_than_is_left(bytes, context.cgroup));
-        Ok(warning.flatten())
+        let in_time = seconds.map_or(f64::INFINITY, |seconds| self.per_second * seconds);
+        let tasks = in_time.min(self.most.map_or(f64::INFINITY, f64::from));
+        // A leak without an end needs no warning of how it ends.
+        let bytes = tasks.is_finite().then_some((tasks * TASK_BYTES) as u64);
+        Ok(bytes.and_then(|bytes| context.memory_warning(bytes)))
     }
 
-    async fn start(params: GoroutineLeakParams, cx: RunContext) -> Result<Active, StartError> {
-        let leak = Arc::new(Leak {
-            per_second: params.per_second,
-            most: params.most.map(f64::from),
-            pace: Pace::new(
-                Instant::now(),
-                params.per_second,
-                params.most.map_or(f64::INFINITY, f64::from),
-            ),
+    async fn start(self, cx: RunContext) -> Result<Active, StartError> {
+        let most = self.most.map(f64::from);
+        let total = most.unwrap_or(f64::INFINITY);
+        let leak = Arc::new(TaskLeak {
+            per_second: self.per_second,
+            most,
+            pace: Pace::new(Instant::now(), self.per_second, total),
             alive: AtomicU64::new(0),
         });
         let runtimes = cx.runtimes().clone();
         let work = Arc::clone(&leak);
         let mut threads = cx.threads();
-        threads
-            .spawn("tasks", move |stop| {
-                // Made here and dropped here: a runtime must not be dropped on another's thread.
-                let runtime = Builder::new_current_thread().build();
-                let runtime = runtime.map_err(|error| format!("no runtime to leak on: {error}"))?;
-                let counted = runtimes.enter(runtime.handle());
-                work.run(runtime, stop);
-                drop(counted);
-                Ok(())
-            })
-            .map_err(|error| StartError::new(format!("no thread to leak from: {error}")))?;
+        threads.spawn("tasks", move |stop| {
+            // Built and dropped on this thread: a runtime must not be dropped on one of another runtime.
+            let runtime = Builder::new_current_thread().build();
+            let runtime = runtime.map_err(|error| format!("no runtime to leak on: {error}"))?;
+            let _entered = runtimes.enter(runtime.handle());
+            work.run(runtime, stop);
+            Ok(())
+        })?;
         Ok(Active::new(leak, threads.run_until(cx.stop)))
     }
 }
 
 #[derive(Debug)]
-struct Leak {
+struct TaskLeak {
     per_second: f64,
     most: Option<f64>,
     pace: Pace,
     alive: AtomicU64,
 }
 
-impl Leak {
-    /// The life of the leak's thread: make what is due, let it run to its endless wait, sleep.
+impl TaskLeak {
+    /// The work of the thread: creates the tasks due, lets each run to its endless wait, sleeps.
     fn run(&self, runtime: Runtime, stop: &StopFlag) {
         let mut step_at = Instant::now();
         loop {
@@ -128,7 +111,7 @@ impl Leak {
             while self.alive.load(Ordering::Relaxed) < due && !stop.is_set() {
                 let batch = (due - self.alive.load(Ordering::Relaxed)).min(BATCH);
                 for _ in 0..batch {
-                    // The handle is dropped and the task is forgotten: that is the leak.
+                    // Dropping the handle forgets the task: that is the leak.
                     drop(runtime.spawn(pending::<()>()));
                 }
                 runtime.block_on(settle(batch));
@@ -144,15 +127,15 @@ impl Leak {
     }
 }
 
-/// Yields until `tasks` new tasks have each been polled once. The runtime polls at least one other
-/// task for each time this one yields.
+/// Yields until each of `tasks` new tasks has been polled once: whenever this one yields, the runtime polls at least
+/// one other.
 async fn settle(tasks: u64) {
     for _ in 0..tasks {
         tokio::task::yield_now().await;
     }
 }
 
-impl Probe for Leak {
+impl Probe for TaskLeak {
     fn read(&self) -> Reading {
         let alive = self.alive.load(Ordering::Relaxed);
         let asked = self.pace.due(Instant::now());
@@ -163,7 +146,7 @@ impl Probe for Leak {
             unit: "tasks",
             shortfall: (behind > 1.0 + self.per_second * TOLERANCE_S)
                 .then_some(Shortfall::Contended),
-            metrics: super::object(json!({ "current_goroutines": alive })),
+            metrics: metrics([("current_goroutines", alive.into())]),
         }
     }
 
@@ -178,11 +161,25 @@ impl Probe for Leak {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::host::cgroup::Cgroup;
+    use crate::scenarios::tests::{assert_defaults, starts_and_stops};
 
     #[test]
-    fn a_leak_that_will_not_fit_is_foreseen_and_one_without_an_end_is_not() {
+    fn defaults() {
+        assert_defaults::<GoroutineLeak>(json!({ "goroutines_per_second": 100 }));
+    }
+
+    #[tokio::test]
+    async fn the_lowest_rate_starts_and_stops() {
+        let lowest = json!({ "goroutines_per_second": f64::MIN_POSITIVE });
+        starts_and_stops::<GoroutineLeak>(lowest).await;
+    }
+
+    #[test]
+    fn a_leak_that_will_not_fit_has_a_warning_and_one_without_an_end_has_none() {
         let root = tempfile::tempdir().expect("a folder");
         // Room for 3,328 tasks.
         for (file, bytes) in [("memory.max", "1048576"), ("memory.current", "0")] {
@@ -190,7 +187,7 @@ mod tests {
         }
         let cgroup = Cgroup::at(root.path(), root.path());
         let warns = |most, seconds: Option<u64>| {
-            let params = GoroutineLeakParams {
+            let leak = GoroutineLeak {
                 per_second: 1000.0,
                 most,
             };
@@ -198,8 +195,7 @@ mod tests {
                 cgroup: &cgroup,
                 duration: seconds.map(Duration::from_secs),
             };
-            let warning = GoroutineLeak::preflight(&params, context).expect("it can be had");
-            warning.is_some()
+            leak.preflight(context).expect("it is possible").is_some()
         };
         assert!(!warns(None, None));
         assert!(warns(Some(4000), None) && !warns(Some(3000), None));

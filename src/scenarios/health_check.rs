@@ -5,18 +5,23 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::json;
 
-use crate::fault::{
-    Action, Draw, Exchange, Matcher, Reply, RequestFault, Surface, Surfaces, TrafficProbe,
-};
+use crate::fault::{Action, Matcher, Reply, Surface, Surfaces, TrafficProbe};
 use crate::input::{Fields, Resource};
-use crate::plugin::{Active, Params, RunContext, Scenario, StartError};
+use crate::plugin::{Active, RunContext, Scenario, StartError};
 
 /// Makes the probe routes fail.
 #[derive(Debug)]
-pub(super) struct HealthCheck;
+pub(super) struct HealthCheck {
+    mode: FailureMode,
+    status: StatusCode,
+    fail_rate: f64,
+    delay: Duration,
+    probes: Vec<Surface>,
+    seed: Option<u32>,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+enum FailureMode {
     /// Every probe gets the failure status.
     Always,
     /// A share of the probes gets it.
@@ -25,17 +30,10 @@ enum Mode {
     Delayed,
 }
 
-#[derive(Debug, Clone)]
-pub(super) struct HealthCheckParams {
-    mode: Mode,
-    status: StatusCode,
-    fail_rate: f64,
-    delay: Duration,
-    probes: Vec<Surface>,
-    seed: Option<u32>,
-}
+impl Scenario for HealthCheck {
+    const NAME: &'static str = "health_check";
+    const SUMMARY: &'static str = "Makes the health check endpoints fail";
 
-impl Params for HealthCheckParams {
     fn read(fields: &mut Fields) -> Self {
         let mode = fields
             .field(
@@ -43,9 +41,9 @@ impl Params for HealthCheckParams {
                 "Fail every probe, a share of them, or answer them too late.",
             )
             .choice(&[
-                ("always", Mode::Always),
-                ("intermittent", Mode::Intermittent),
-                ("delayed", Mode::Delayed),
+                ("always", FailureMode::Always),
+                ("intermittent", FailureMode::Intermittent),
+                ("delayed", FailureMode::Delayed),
             ]);
         let status = fields
             .field(
@@ -64,16 +62,14 @@ impl Params for HealthCheckParams {
             .unit("ms")
             .asks_for(Resource::LatencyMs)
             .integer(0..=600_000_u32, 10_000);
-        let probes = fields
-            .field("probes", "Which probes are concerned.")
-            .any_of(
-                &[
-                    ("health", Surface::Health),
-                    ("ready", Surface::Ready),
-                    ("startup", Surface::Startup),
-                ],
-                &["health", "ready"],
-            );
+        let probes = fields.field("probes", "Which probes fail.").any_of(
+            &[
+                ("health", Surface::Health),
+                ("ready", Surface::Ready),
+                ("startup", Surface::Startup),
+            ],
+            &["health", "ready"],
+        );
         let seed = fields
             .field(
                 "seed",
@@ -83,7 +79,7 @@ impl Params for HealthCheckParams {
             .integer(0..=u32::MAX);
         Self {
             mode,
-            // The range above holds valid status codes only.
+            // The range above contains only valid status codes.
             status: StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
             fail_rate,
             delay: Duration::from_millis(delay_ms.into()),
@@ -91,18 +87,11 @@ impl Params for HealthCheckParams {
             seed,
         }
     }
-}
 
-impl Scenario for HealthCheck {
-    const NAME: &'static str = "health_check";
-    const SUMMARY: &'static str = "Makes the health check endpoints fail";
-    type Params = HealthCheckParams;
-
-    async fn start(params: HealthCheckParams, cx: RunContext) -> Result<Active, StartError> {
-        let asked = params.asked_share();
-        let probes = Surfaces::of(&params.probes);
-        let tally = cx.arm(Matcher::on(probes).seeded(params.seed), params);
-        let probe = TrafficProbe::share(tally, "share of probes", move |_| asked).metrics(&[
+    async fn start(self, cx: RunContext) -> Result<Active, StartError> {
+        let action = self.action();
+        let tally = cx.arm(self.matcher(), move |_, _| action.clone());
+        let probe = TrafficProbe::share(tally, "share of probes").metrics(&[
             ("probes", |tally| tally.matched().into()),
             ("failed_probes", |tally| tally.touched().into()),
         ]);
@@ -110,41 +99,47 @@ impl Scenario for HealthCheck {
     }
 }
 
-impl HealthCheckParams {
-    /// The share of probes that is to be touched.
-    fn asked_share(&self) -> f64 {
-        match self.mode {
-            Mode::Intermittent => self.fail_rate,
-            Mode::Always | Mode::Delayed => 1.0,
-        }
+impl HealthCheck {
+    fn matcher(&self) -> Matcher {
+        let share = match self.mode {
+            FailureMode::Intermittent => self.fail_rate,
+            FailureMode::Always | FailureMode::Delayed => 1.0,
+        };
+        let probes = Surfaces::of(&self.probes);
+        Matcher::on(probes).share(share).seeded(self.seed)
     }
-}
 
-impl RequestFault for HealthCheckParams {
-    fn act(&self, _: &Exchange<'_>, draw: &mut Draw) -> Action {
-        if self.mode == Mode::Intermittent && draw.uniform() >= self.fail_rate {
-            return Action::Pass;
+    fn action(&self) -> Action {
+        match self.mode {
+            FailureMode::Delayed => Action::Delay(self.delay),
+            FailureMode::Always | FailureMode::Intermittent => {
+                Action::Reply(Reply::json(self.status, json!({ "status": "unhealthy" })))
+            }
         }
-        if self.mode == Mode::Delayed {
-            return Action::Delay(self.delay);
-        }
-        Action::Reply(Reply::json(self.status, json!({ "status": "unhealthy" })))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use http::Request;
+    use serde_json::Value;
 
     use super::*;
+    use crate::scenarios::tests::{assert_defaults, read};
 
-    fn actions(given: serde_json::Value) -> Vec<Action> {
-        let mut fields = Fields::new("", super::super::object(given));
-        let fault = HealthCheckParams::read(&mut fields);
-        let request = Request::new(());
-        let exchange = Exchange::new(Surface::Ready, &request);
-        let act = |n| fault.act(&exchange, &mut Draw::seeded(n));
-        (0..1000).map(act).collect()
+    #[test]
+    fn defaults() {
+        assert_defaults::<HealthCheck>(json!({
+            "failure_mode": "always",
+            "status_code": 503,
+            "fail_rate": 0.5,
+            "delay_ms": 10000,
+            "probes": ["health", "ready"],
+        }));
+    }
+
+    fn fault(given: Value) -> (Matcher, Action) {
+        let (fault, _) = read::<HealthCheck>(given).expect("valid parameters");
+        (fault.matcher(), fault.action())
     }
 
     fn unhealthy(status: StatusCode) -> Action {
@@ -153,28 +148,26 @@ mod tests {
 
     #[test]
     fn always_answers_every_probe_with_the_status() {
-        let always = actions(json!({ "status_code": 500 }));
-        let expected = unhealthy(StatusCode::INTERNAL_SERVER_ERROR);
-        assert!(always.iter().all(|action| *action == expected));
+        let failed = unhealthy(StatusCode::INTERNAL_SERVER_ERROR);
+        let probes = Matcher::on(Surfaces::of(&[Surface::Startup]));
+        let given = json!({ "status_code": 500, "fail_rate": 0, "probes": ["startup"] });
+        assert_eq!(fault(given), (probes, failed));
     }
 
     #[test]
     fn intermittent_fails_its_share_with_the_status() {
-        let at = |rate: f64| {
-            let mode = "intermittent";
-            let given = json!({ "failure_mode": mode, "fail_rate": rate, "status_code": 429 });
-            let failed = unhealthy(StatusCode::TOO_MANY_REQUESTS);
-            let actions = actions(given).into_iter();
-            actions.filter(|action| *action == failed).count()
-        };
-        assert_eq!((at(0.0), at(1.0)), (0, 1000));
-        // The 99.9 % interval of a binomial count with p = 0.3 and n = 1,000.
-        assert!((252..=348).contains(&at(0.3)), "{}", at(0.3));
+        let failed = unhealthy(StatusCode::TOO_MANY_REQUESTS);
+        let probes = Matcher::on(Surfaces::of(&[Surface::Health, Surface::Ready]));
+        let mode = "intermittent";
+        let given =
+            json!({ "failure_mode": mode, "fail_rate": 0.3, "status_code": 429, "seed": 7 });
+        assert_eq!(fault(given), (probes.share(0.3).seeded(Some(7)), failed));
     }
 
     #[test]
     fn delayed_waits_and_then_answers_as_usual() {
-        let delayed = actions(json!({ "failure_mode": "delayed" }));
-        assert_eq!(delayed[0], Action::Delay(Duration::from_secs(10)));
+        let (matcher, action) = fault(json!({ "failure_mode": "delayed", "fail_rate": 0 }));
+        assert_eq!(action, Action::Delay(Duration::from_secs(10)));
+        assert_eq!(matcher, matcher.clone().share(1.0));
     }
 }

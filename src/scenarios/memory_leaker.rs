@@ -1,8 +1,8 @@
-//! `memory_leaker`: resident memory grows evenly to a target and is held there.
+//! `memory_leaker`: resident memory grows steadily to a target and stays there.
 //!
-//! The memory is mapped for itself and not taken from the allocator, so that giving it back is one
-//! call to the kernel and no other allocation can hold a page of it. Every page is written with
-//! random bytes: such content can be neither compressed nor merged nor left unbacked.
+//! The memory is mapped directly and not taken from the allocator, so that no other allocation can hold a page of it
+//! when it goes back to the kernel. Every page is filled with random bytes: they can be neither compressed nor merged
+//! nor left unbacked.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,39 +11,35 @@ use std::time::{Duration, Instant};
 use memmap2::{Advice, MmapMut, MmapOptions};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use serde_json::json;
 
-use super::MIB;
+use super::{MIB, metrics};
 use crate::host::memory_limit_bytes;
 use crate::host::process::Meter;
-use crate::input::Resource;
-use crate::input::{FieldError, Fields, above};
+use crate::input::{FieldError, Fields, Resource, above};
 use crate::plugin::guard::StopFlag;
 use crate::plugin::pace::Pace;
 use crate::plugin::{
-    Active, Params, PreflightContext, Probe, Reading, RunContext, Scenario, Shortfall, StartError,
+    Active, PreflightContext, Probe, Reading, RunContext, Scenario, Shortfall, StartError,
 };
+use crate::run::MEMORY_UNIT;
 
-/// Fifty steps in a second look like a line to anything that samples memory; a fast leak takes more of
-/// them, of about a mebibyte each.
+/// Fifty steps per second look like a line to anything that samples memory; a fast leak takes more steps, of about a
+/// mebibyte each.
 const LONGEST_STEP: Duration = Duration::from_millis(20);
 const SHORTEST_STEP: Duration = Duration::from_millis(2);
-/// What is mapped at once. Neighbouring mappings become one in the kernel, so the number of them is
-/// no limit; and virtual memory grows along with resident memory, as in a real leak.
+/// The size of one mapping. The kernel merges neighbouring mappings, so their number is no limit; and virtual memory
+/// grows along with resident memory, as in a real leak.
 const CHUNK: usize = 16 * MIB as usize;
-/// What is written between two looks at the stop flag: a fraction of a millisecond.
+/// The most bytes written between two checks of the stop flag: a fraction of a millisecond.
 const PIECE: usize = 256 * 1024;
 /// How often resident memory is read.
 const MEASURE_EVERY: Duration = Duration::from_millis(200);
-/// How far behind its schedule a leak may be before it says so.
+/// How far behind its schedule a leak may be before the reading has a shortfall.
 const TOLERANCE_MB: f64 = 2.0;
 
 /// Leaks memory.
 #[derive(Debug)]
-pub(super) struct MemoryLeaker;
-
-#[derive(Debug, Clone, Copy)]
-pub(super) struct MemoryLeakerParams {
+pub(super) struct MemoryLeaker {
     target: Target,
     leak_rate_mb: f64,
 }
@@ -55,7 +51,7 @@ enum Target {
 }
 
 impl Target {
-    /// In bytes, under a memory limit of so many.
+    /// In bytes, under a memory limit of `limit` bytes.
     fn bytes(self, limit: u64) -> u64 {
         match self {
             Self::Mb(mb) => u64::from(mb) * MIB,
@@ -64,7 +60,10 @@ impl Target {
     }
 }
 
-impl Params for MemoryLeakerParams {
+impl Scenario for MemoryLeaker {
+    const NAME: &'static str = "memory_leaker";
+    const SUMMARY: &'static str = "Continuously leaks memory at specified rate";
+
     fn read(fields: &mut Fields) -> Self {
         fields.either("target_mb", "target_percent_of_limit");
         let mb = fields
@@ -97,36 +96,23 @@ impl Params for MemoryLeakerParams {
             leak_rate_mb,
         }
     }
-}
 
-impl Scenario for MemoryLeaker {
-    const NAME: &'static str = "memory_leaker";
-    const SUMMARY: &'static str = "Continuously leaks memory at specified rate";
-    type Params = MemoryLeakerParams;
-
-    fn preflight(
-        params: &MemoryLeakerParams,
-        context: PreflightContext<'_>,
-    ) -> Result<Option<String>, FieldError> {
+    fn preflight(&self, context: PreflightContext<'_>) -> Result<Option<String>, FieldError> {
         let limit = memory_limit_bytes(context.cgroup);
-        let target = params.target.bytes(limit);
-        Ok(super::more_than_is_left(target, context.cgroup))
+        Ok(context.memory_warning(self.target.bytes(limit)))
     }
 
-    async fn start(params: MemoryLeakerParams, cx: RunContext) -> Result<Active, StartError> {
+    async fn start(self, cx: RunContext) -> Result<Active, StartError> {
         let limit = memory_limit_bytes(cx.cgroup());
-        if limit == 0 && matches!(params.target, Target::PercentOfLimit(_)) {
+        if limit == 0 && matches!(self.target, Target::PercentOfLimit(_)) {
             return Err(StartError::new("the memory limit cannot be read now"));
         }
-        let target = params.target.bytes(limit);
-        let leak = Arc::new(Leak {
-            pace: Pace::new(
-                Instant::now(),
-                params.leak_rate_mb * MIB as f64,
-                target as f64,
-            ),
+        let target = self.target.bytes(limit);
+        let rate = self.leak_rate_mb * MIB as f64;
+        let leak = Arc::new(MemoryLeak {
+            pace: Pace::new(Instant::now(), rate, target as f64),
             target,
-            rate_mb: params.leak_rate_mb,
+            rate_mb: self.leak_rate_mb,
             touched: AtomicU64::new(0),
             resident_before: AtomicU64::new(0),
             resident: AtomicU64::new(0),
@@ -134,30 +120,28 @@ impl Scenario for MemoryLeaker {
         });
         let mut threads = cx.threads();
         let work = Arc::clone(&leak);
-        threads
-            .spawn("heap", move |stop| work.run(stop))
-            .map_err(|error| StartError::new(format!("no thread to leak with: {error}")))?;
+        threads.spawn("heap", move |stop| work.run(stop))?;
         Ok(Active::new(leak, threads.run_until(cx.stop)))
     }
 }
 
-/// A leak and what is known of it, in bytes.
+/// A leak and its figures, in bytes.
 #[derive(Debug)]
-struct Leak {
+struct MemoryLeak {
     pace: Pace,
     target: u64,
     rate_mb: f64,
     touched: AtomicU64,
-    /// Of the whole process: before the leak, and as measured last.
+    /// Of the whole process: before the leak, and at the last measurement.
     resident_before: AtomicU64,
     resident: AtomicU64,
     live: AtomicBool,
 }
 
-impl Leak {
-    /// The life of the leak's thread: grow by what is due, hold, and give back at the stop.
+impl MemoryLeak {
+    /// The work of the thread: grows by the bytes due, holds them, and gives them back at the stop.
     fn run(&self, stop: &StopFlag) -> Result<(), String> {
-        let mut held = Held::default();
+        let mut held = HeldMemory::default();
         let grown = self.grow_and_hold(&mut held, stop);
         drop(held);
         self.touched.store(0, Ordering::Relaxed);
@@ -165,7 +149,7 @@ impl Leak {
         grown
     }
 
-    fn grow_and_hold(&self, held: &mut Held, stop: &StopFlag) -> Result<(), String> {
+    fn grow_and_hold(&self, held: &mut HeldMemory, stop: &StopFlag) -> Result<(), String> {
         let mut meter = Meter::default();
         let before = meter.resident_bytes().unwrap_or(0);
         self.resident_before.store(before, Ordering::Relaxed);
@@ -183,7 +167,7 @@ impl Leak {
                 held.grow(due).map_err(|error| self.refused(held, &error))?;
                 self.touched.store(held.touched, Ordering::Relaxed);
             }
-            // Once all is there, only the measuring goes on.
+            // Once the target is reached, only the measuring goes on.
             step_at = if held.touched >= self.target {
                 measure_at
             } else {
@@ -200,21 +184,21 @@ impl Leak {
         mebibyte.clamp(SHORTEST_STEP, LONGEST_STEP)
     }
 
-    fn refused(&self, held: &Held, error: &std::io::Error) -> String {
+    fn refused(&self, held: &HeldMemory, error: &std::io::Error) -> String {
         let (held, target) = (held.touched / MIB, self.target / MIB);
         format!("the system refused more memory at {held} of {target} MiB: {error}")
     }
 }
 
-/// The mapped memory. Dropping it gives all of it back to the system.
+/// The mapped memory. Dropping it gives all of it back to the kernel.
 #[derive(Debug)]
-struct Held {
+struct HeldMemory {
     chunks: Vec<MmapMut>,
     touched: u64,
     random: SmallRng,
 }
 
-impl Default for Held {
+impl Default for HeldMemory {
     fn default() -> Self {
         Self {
             chunks: Vec::new(),
@@ -224,15 +208,15 @@ impl Default for Held {
     }
 }
 
-impl Held {
-    /// Touches one more piece, as far as `due` at most.
+impl HeldMemory {
+    /// Touches one more piece, up to `due` bytes in total.
     fn grow(&mut self, due: u64) -> std::io::Result<()> {
-        // Chunks are of one size: where the next byte lies follows from how many are touched.
+        // Chunks have one size, so the number of touched bytes gives the place of the next.
         let within = (self.touched % CHUNK as u64) as usize;
         if within == 0 {
             let chunk = MmapOptions::new().len(CHUNK).map_anon()?;
-            // Huge pages would turn the line into steps of two mebibytes. A kernel without them
-            // refuses the advice and does as it says.
+            // Huge pages would turn the line into steps of two mebibytes. A kernel without them refuses the advice;
+            // that is fine.
             drop(chunk.advise(Advice::NoHugePage));
             self.chunks.push(chunk);
         }
@@ -247,7 +231,7 @@ impl Held {
     }
 }
 
-impl Probe for Leak {
+impl Probe for MemoryLeak {
     fn read(&self) -> Reading {
         let mb = |bytes: u64| bytes as f64 / MIB as f64;
         let live = self.live.load(Ordering::Relaxed);
@@ -257,10 +241,10 @@ impl Probe for Leak {
             0.0
         };
         let current = mb(self.touched.load(Ordering::Relaxed));
-        // Pages that were touched and have gone to swap since are not achieved.
+        // Touched pages that have gone to swap do not count as achieved.
         let resident = self.resident.load(Ordering::Relaxed);
         let grown = mb(resident.saturating_sub(self.resident_before.load(Ordering::Relaxed)));
-        // Measured a moment ago; what was touched since is taken for resident.
+        // Pages touched since the last measurement count as resident.
         let lag = self.rate_mb * MEASURE_EVERY.as_secs_f64() * 2.0;
         let achieved = if current - grown > lag.max(TOLERANCE_MB) {
             grown
@@ -272,14 +256,17 @@ impl Probe for Leak {
         Reading {
             asked,
             achieved: Some(achieved),
-            unit: "MiB",
+            unit: MEMORY_UNIT,
             shortfall: behind.then_some(Shortfall::Contended),
-            metrics: super::object(json!({
-                "current_mb": (current * 100.0).round() / 100.0,
-                "target_mb": self.target / MIB,
-                "leak_rate_mb": self.rate_mb,
-                "resident_mb": (mb(self.resident.load(Ordering::Relaxed)) * 100.0).round() / 100.0,
-            })),
+            metrics: metrics([
+                ("current_mb", ((current * 100.0).round() / 100.0).into()),
+                ("target_mb", (self.target / MIB).into()),
+                ("leak_rate_mb", self.rate_mb.into()),
+                (
+                    "resident_mb",
+                    ((mb(resident) * 100.0).round() / 100.0).into(),
+                ),
+            ]),
         }
     }
 
@@ -294,11 +281,28 @@ impl Probe for Leak {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::scenarios::tests::{assert_defaults, starts_and_stops};
 
     #[test]
-    fn memory_grows_to_exactly_what_is_due_across_chunks() {
-        let mut held = Held::default();
+    fn defaults() {
+        assert_defaults::<MemoryLeaker>(json!({ "target_mb": 1024, "leak_rate_mb": 10 }));
+    }
+
+    /// A rate whose reciprocal is no longer a number, and the fastest one.
+    #[tokio::test]
+    async fn the_lowest_and_the_highest_rate_start_and_stop() {
+        for rate in [f64::MIN_POSITIVE, 65_536.0] {
+            let given = json!({ "leak_rate_mb": rate, "target_mb": 1 });
+            starts_and_stops::<MemoryLeaker>(given).await;
+        }
+    }
+
+    #[test]
+    fn memory_grows_across_chunks_by_exactly_the_bytes_due() {
+        let mut held = HeldMemory::default();
         let due = 2 * CHUNK as u64 + 12_345;
         while held.touched < due {
             held.grow(due).expect("33 MiB of memory");

@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-use crate::fault::{Action, Draw, Exchange, Matcher, RequestFault, Surfaces, TrafficProbe};
+use crate::fault::{Action, Matcher, Surfaces, TrafficProbe};
 use crate::input::{Fields, Resource};
-use crate::plugin::{Active, Params, RunContext, Scenario, StartError};
+use crate::plugin::{Active, RunContext, Scenario, StartError};
 
 /// Delays every request by a fixed time.
 #[derive(Debug)]
-pub(super) struct NetworkLatency;
-
-#[derive(Debug)]
-pub(super) struct LatencyParams {
+pub(super) struct NetworkLatency {
     latency_ms: u32,
 }
 
-impl Params for LatencyParams {
+impl Scenario for NetworkLatency {
+    const NAME: &'static str = "network_latency";
+    const SUMMARY: &'static str = "Adds the specified latency to all HTTP requests";
+
     fn read(fields: &mut Fields) -> Self {
         let about = "How long each request waits before it is served.";
         Self {
@@ -26,18 +26,13 @@ impl Params for LatencyParams {
                 .integer(0..=600_000, 100),
         }
     }
-}
 
-impl Scenario for NetworkLatency {
-    const NAME: &'static str = "network_latency";
-    const SUMMARY: &'static str = "Adds the specified latency to all HTTP requests";
-    type Params = LatencyParams;
-
-    async fn start(params: LatencyParams, cx: RunContext) -> Result<Active, StartError> {
-        let latency = Duration::from_millis(params.latency_ms.into());
-        // Reads of the control API too: a slow network spares nothing but the way out.
-        let tally = cx.arm(Matcher::on(Surfaces::INCOMING), Latency(latency));
-        let probe = TrafficProbe::delay(tally, params.latency_ms.into()).metrics(&[
+    async fn start(self, cx: RunContext) -> Result<Active, StartError> {
+        let latency = Duration::from_millis(self.latency_ms.into());
+        // Reads of the control API too: a slow network slows down everything but the way out.
+        let matcher = Matcher::on(Surfaces::INCOMING);
+        let tally = cx.arm(matcher, move |_, _| Action::Delay(latency));
+        let probe = TrafficProbe::delay(tally, self.latency_ms.into()).metrics(&[
             ("delayed_requests", |tally| tally.touched().into()),
             ("mean_added_ms", |tally| tally.mean_wait_ms().into()),
         ]);
@@ -45,11 +40,15 @@ impl Scenario for NetworkLatency {
     }
 }
 
-#[derive(Debug)]
-struct Latency(Duration);
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
 
-impl RequestFault for Latency {
-    fn act(&self, _: &Exchange<'_>, _: &mut Draw) -> Action {
-        Action::Delay(self.0)
+    use super::*;
+    use crate::scenarios::tests::assert_defaults;
+
+    #[test]
+    fn defaults() {
+        assert_defaults::<NetworkLatency>(json!({ "latency_ms": 100 }));
     }
 }

@@ -1,25 +1,28 @@
-//! `shutdown_hang`: the process does not end as it should when SIGTERM comes.
+//! `shutdown_hang`: the process does not end properly on SIGTERM.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use serde_json::json;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+use super::metrics;
 use crate::input::Fields;
 use crate::lifecycle::readiness::Readiness;
 use crate::lifecycle::shutdown::{Deciding, ShutdownAction, ShutdownHook, Signals, is_sigterm};
-use crate::plugin::{Active, Params, Probe, Reading, RunContext, Scenario, Shortfall, StartError};
+use crate::plugin::{Active, Reading, RunContext, Scenario, Shortfall, StartError};
 
 /// Changes what SIGTERM does.
-#[derive(Debug)]
-pub(super) struct ShutdownHang;
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ShutdownHang {
+    mode: HangMode,
+    drain: Duration,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    /// Nothing, however often it comes.
+enum HangMode {
+    /// SIGTERM does nothing, however often it comes.
     Ignore,
     /// The daemon turns unready, serves on for a time, then drains.
     Slow,
@@ -29,21 +32,18 @@ enum Mode {
     Drop,
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ShutdownHangParams {
-    mode: Mode,
-    drain: Duration,
-}
+impl Scenario for ShutdownHang {
+    const NAME: &'static str = "shutdown_hang";
+    const SUMMARY: &'static str = "Makes the service end badly when it gets SIGTERM";
 
-impl Params for ShutdownHangParams {
     fn read(fields: &mut Fields) -> Self {
         let about = "What SIGTERM does: nothing, an end after a time that is unready or that stays \
                      ready, or an end that cuts off the requests under way.";
         let mode = fields.field("mode", about).choice(&[
-            ("ignore", Mode::Ignore),
-            ("slow", Mode::Slow),
-            ("stay_ready", Mode::StayReady),
-            ("drop", Mode::Drop),
+            ("ignore", HangMode::Ignore),
+            ("slow", HangMode::Slow),
+            ("stay_ready", HangMode::StayReady),
+            ("drop", HangMode::Drop),
         ]);
         let about = "How long the process serves on after the signal (slow, stay_ready).";
         let seconds = fields
@@ -55,28 +55,33 @@ impl Params for ShutdownHangParams {
             drain: Duration::from_secs_f64(seconds),
         }
     }
-}
 
-impl Scenario for ShutdownHang {
-    const NAME: &'static str = "shutdown_hang";
-    const SUMMARY: &'static str = "Makes the service end badly when it gets SIGTERM";
-    type Params = ShutdownHangParams;
-
-    async fn start(params: ShutdownHangParams, cx: RunContext) -> Result<Active, StartError> {
-        let signals = Arc::default();
+    async fn start(self, cx: RunContext) -> Result<Active, StartError> {
+        let signals = Arc::<AtomicU64>::default();
         let hang = Hang {
-            params,
+            params: self,
             signals: Arc::clone(&signals),
         };
         let guards = (cx.on_sigterm(Arc::new(hang)), cx.live_guard());
-        Ok(Active::hold(HangProbe(signals), guards, cx.stop))
+        let probe = move || reading(signals.load(Ordering::Relaxed));
+        Ok(Active::hold(probe, guards, cx.stop))
+    }
+}
+
+fn reading(signals: u64) -> Reading {
+    Reading {
+        asked: 1.0,
+        achieved: Some(f64::from(u8::from(signals > 0))),
+        unit: "shut-downs",
+        shortfall: (signals == 0).then_some(Shortfall::NoTraffic),
+        metrics: metrics([("signals", signals.into())]),
     }
 }
 
 #[derive(Debug)]
 struct Hang {
-    params: ShutdownHangParams,
-    /// How many SIGTERM it has met.
+    params: ShutdownHang,
+    /// How often SIGTERM has come.
     signals: Arc<AtomicU64>,
 }
 
@@ -89,22 +94,22 @@ impl ShutdownHook for Hang {
         self.signals.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {
             match self.params.mode {
-                Mode::Drop => {
-                    info!("SIGTERM received: requests under way are cut off.");
+                HangMode::Drop => {
+                    info!("SIGTERM received: cutting off the requests under way.");
                     ShutdownAction::CutOff
                 }
-                Mode::Ignore => {
-                    warn!("SIGTERM received and ignored.");
+                HangMode::Ignore => {
+                    warn!("SIGTERM received: ignored.");
                     self.ignore(signals).await
                 }
-                Mode::Slow | Mode::StayReady => self.linger(signals, readiness).await,
+                HangMode::Slow | HangMode::StayReady => self.linger(signals, readiness).await,
             }
         })
     }
 }
 
 impl Hang {
-    /// Until another signal than SIGTERM comes, which is obeyed.
+    /// Until a signal other than SIGTERM comes, which shuts the daemon down.
     async fn ignore(&self, signals: &mut Signals) -> ShutdownAction {
         loop {
             let number = signals.next().await;
@@ -117,7 +122,7 @@ impl Hang {
     }
 
     async fn linger(&self, signals: &mut Signals, readiness: &Readiness) -> ShutdownAction {
-        let stays_ready = self.params.mode == Mode::StayReady;
+        let stays_ready = self.params.mode == HangMode::StayReady;
         let after_s = self.params.drain.as_secs_f64();
         info!(
             after_s,
@@ -133,18 +138,15 @@ impl Hang {
     }
 }
 
-/// The signals that the fault has met.
-struct HangProbe(Arc<AtomicU64>);
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
 
-impl Probe for HangProbe {
-    fn read(&self) -> Reading {
-        let signals = self.0.load(Ordering::Relaxed);
-        Reading {
-            asked: 1.0,
-            achieved: Some(f64::from(u8::from(signals > 0))),
-            unit: "shut-downs",
-            shortfall: (signals == 0).then_some(Shortfall::NoTraffic),
-            metrics: super::object(json!({ "signals": signals })),
-        }
+    use super::*;
+    use crate::scenarios::tests::assert_defaults;
+
+    #[test]
+    fn defaults() {
+        assert_defaults::<ShutdownHang>(json!({ "mode": "ignore", "drain_seconds": 30 }));
     }
 }

@@ -353,8 +353,8 @@ has_threads() { [[ $(threads) == "$1" ]]; }
 refused() {
   local reason
   ask POST "/api/v1/scenarios/$1/start"
-  reason=$(grep -o '"error":"no thread to [^"]*"' <<<"$body")
-  expect "$2 $1 is refused" "HTTP $status ${reason:-$body}" contains "$status $reason" '500 "error":"no thread to '
+  reason=$(grep -o '"error":"the system refused a thread [^"]*"' <<<"$body")
+  expect "$2 $1 is refused" "HTTP $status ${reason:-$body}" contains "$status $reason" '500 "error":"the system refused a thread '
 }
 
 # The group has room for the idle daemon and one cpu_burner, and not for a thread more.
@@ -555,9 +555,9 @@ bad_versions() {
   expect "and does not listen" "HTTP $status" test "$status" = 000
 
   # As process 1 too: the kernel keeps its own signals from it, so some modes take another way.
-  ends exit 1 'Crashing'
+  ends exit 1 'The crash scenario ends the process'
   ends panic 101 "thread 'main'"
-  ends abort 134 'death=Abort'
+  ends abort 134 'termination=Abort'
   ends segfault 139 'death=Segfault'
   ends kill 137 'death=Kill'
   # What ends it is the fault by which the C library gives up, since SIGABRT does not.

@@ -11,10 +11,7 @@ use crate::sync::Arc;
 pub(crate) const MODELS: &[crate::Model] = &[
     ("a stop wakes every sleeper", a_stop_wakes_every_sleeper),
     ("a stop ends a timed sleep", a_stop_ends_a_timed_sleep),
-    (
-        "a group ends when it is told to",
-        a_group_ends_when_it_is_told_to,
-    ),
+    ("a cancelled group ends", a_cancelled_group_ends),
     (
         "a failure ends the whole group",
         a_failure_ends_the_whole_group,
@@ -35,7 +32,7 @@ fn a_stop_wakes_every_sleeper() {
         .collect();
     flag.set();
     for sleeper in sleepers {
-        sleeper.join().expect("no panic");
+        sleeper.join().expect("the sleeper does not panic");
     }
 }
 
@@ -46,12 +43,13 @@ fn a_stop_ends_a_timed_sleep() {
         thread::spawn(move || flag.sleep_until(crate::in_an_hour()))
     };
     flag.set();
-    assert!(sleeper.join().expect("no panic"), "it was the stop");
+    let stopped = sleeper.join().expect("the sleeper does not panic");
+    assert!(stopped, "the stop ended the sleep");
 }
 
-/// A group whose one thread sleeps until it is told to end.
-fn sleeping(census: &LiveGuards) -> ThreadGroup {
-    let mut group = ThreadGroup::new(census);
+/// A group whose one thread sleeps until the group's stop flag is set.
+fn sleeping(live_guards: &LiveGuards) -> ThreadGroup {
+    let mut group = ThreadGroup::new(live_guards);
     let sleeps = |stop: &StopFlag| {
         stop.sleep();
         Ok(())
@@ -60,32 +58,28 @@ fn sleeping(census: &LiveGuards) -> ThreadGroup {
     group
 }
 
-fn a_group_ends_when_it_is_told_to() {
-    let census = LiveGuards::default();
-    let group = sleeping(&census);
-    let (stop, told) = (CancellationToken::new(), CancellationToken::new());
-    let teller = {
-        let (stop, told) = (stop.clone(), told.clone());
-        thread::spawn(move || {
-            stop.cancel();
-            told.cancel();
-        })
+fn a_cancelled_group_ends() {
+    let live_guards = LiveGuards::default();
+    let group = sleeping(&live_guards);
+    let stop = CancellationToken::new();
+    let canceller = {
+        let stop = stop.clone();
+        thread::spawn(move || stop.cancel())
     };
     assert_eq!(block_on(group.run_until(stop)), Exit::Stopped);
-    assert_eq!(census.count(), 0);
-    teller.join().expect("no panic");
-    assert!(told.is_cancelled());
+    assert_eq!(live_guards.count(), 0);
+    canceller.join().expect("the canceller does not panic");
 }
 
 fn a_failure_ends_the_whole_group() {
-    let census = LiveGuards::default();
-    let mut group = sleeping(&census);
+    let live_guards = LiveGuards::default();
+    let mut group = sleeping(&live_guards);
     group
         .spawn("fails", |_| Err("broke".to_owned()))
         .expect("a thread");
     let exit = block_on(group.run_until(CancellationToken::new()));
     assert_eq!(exit, Exit::Failed("broke".to_owned()));
-    assert_eq!(census.count(), 0);
+    assert_eq!(live_guards.count(), 0);
 }
 
 /// Loom itself reports a thread that does not end.

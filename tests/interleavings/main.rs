@@ -1,14 +1,13 @@
-//! Every order in which threads can run, for what they share: the stop flag, the threads of a run and
-//! the fine timer.
+//! The stop flag, the threads of a run and the fine timer under every order in which threads can run.
 //!
-//! The modules are compiled here once more, with loom's types in the place of the standard library's.
-//! Loom runs each model again and again, with every choice that a scheduler and the memory model of
-//! the processor have; a lost wake-up shows as threads that wait for ever, which it reports. Its
-//! timed waits never time out, so that nothing but the wake-up can end them.
+//! The modules are compiled a second time here, with loom's types instead of the standard library's: `cfg(loom)` would
+//! change tokio as well. Loom runs each model with every choice that the scheduler and the memory model of the
+//! processor have. A lost wake-up leaves threads that wait for ever, which loom reports. Its timed waits never time
+//! out, so only the wake-up can end them.
 
 mod sync;
 
-// Where the module of the guards looks for it; the models do not look at texts.
+// `guard.rs` imports it from `crate`; no model looks at the text.
 mod lifecycle {
     pub(crate) mod panics {
         pub(crate) fn panic_text(_: &(dyn std::any::Any + Send)) -> &str {
@@ -30,10 +29,10 @@ mod timer;
 mod guards;
 mod sleeps;
 
-// Where the module of the guards looks for it.
-use mockserver::plugin::Exit;
+// `guard.rs` imports them from its parent module.
+use mockserver::plugin::{Exit, StartError};
 
-/// How many times a thread may be interrupted where it need not be: bugs show with two.
+/// How often the scheduler may preempt a thread in one run: two are enough to show known kinds of bugs.
 const PREEMPTIONS: usize = 3;
 
 type Model = (&'static str, fn());
@@ -52,7 +51,7 @@ fn main() {
     }
 }
 
-/// Farther than any model goes.
+/// Later than the end of any model.
 fn in_an_hour() -> std::time::Instant {
     std::time::Instant::now() + std::time::Duration::from_secs(3600)
 }

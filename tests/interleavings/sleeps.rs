@@ -1,4 +1,4 @@
-//! The fine timer: its thread, those who sleep, and who lets go of it.
+//! The fine timer: its thread, its sleeps, and its last handle.
 
 use std::future::Future;
 use std::pin::pin;
@@ -10,8 +10,8 @@ use crate::timer::FineTimer;
 
 pub(crate) const MODELS: &[crate::Model] = &[
     (
-        "the timer ends when nobody has it any more",
-        the_timer_ends_when_nobody_has_it,
+        "the timer ends with its last handle",
+        the_timer_ends_with_its_last_handle,
     ),
     (
         "sleeps come and go while the timer looks",
@@ -19,8 +19,8 @@ pub(crate) const MODELS: &[crate::Model] = &[
     ),
 ];
 
-/// Loom itself reports a thread that does not end: one that missed the last handle's word.
-fn the_timer_ends_when_nobody_has_it() {
+/// Loom itself reports a thread that does not end: a timer that missed the notice of the last handle.
+fn the_timer_ends_with_its_last_handle() {
     let timer = FineTimer::start().expect("a thread");
     sleep_for_a_moment(&timer);
     drop(timer);
@@ -33,10 +33,10 @@ fn sleeps_come_and_go() {
         thread::spawn(move || sleep_for_a_moment(&timer))
     };
     sleep_for_a_moment(&timer);
-    other.join().expect("no panic");
+    other.join().expect("the other sleeper does not panic");
 }
 
-/// Asks to be woken in an hour, and goes before.
+/// Starts a sleep of an hour and drops it at once.
 fn sleep_for_a_moment(timer: &FineTimer) {
     let sleep = pin!(timer.sleep_until(crate::in_an_hour()));
     let polled = sleep.poll(&mut Context::from_waker(Waker::noop()));

@@ -1,13 +1,17 @@
-//! Loom's types under the names that `src/sync.rs` has for the standard library's.
+//! Loom's types under the names that `src/sync` gives to the standard library's.
 
+use std::sync::LockResult;
 use std::time::Duration;
 
 use loom::sync::WaitTimeoutResult;
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 pub(crate) use loom::sync::{Arc, Mutex, MutexGuard};
 pub(crate) use loom::thread::{Builder, JoinHandle};
-use std::sync::LockResult;
 pub(crate) use std::sync::PoisonError;
+
+#[path = "../../src/sync/lock.rs"]
+mod lock;
+pub(crate) use lock::Lock;
 
 /// Loom's has no default.
 #[derive(Debug)]

@@ -156,7 +156,10 @@ fn a_thread_that_is_refused_fails_the_start_and_spares_the_daemon_and_other_runs
         let answer = daemon.post(&format!("/api/v1/scenarios/{name}/start"), "");
         assert_eq!(answer.status, 500, "{answer:?}");
         let reason = answer.body["details"][0]["error"].as_str().unwrap();
-        assert!(reason.starts_with("no thread to "), "{reason}");
+        assert!(
+            reason.starts_with("the system refused a thread"),
+            "{reason}"
+        );
     }
     // A scenario without threads starts, and one that has its threads goes on.
     daemon.start_scenario("network_latency", json!({ "latency_ms": 1 }));
@@ -252,5 +255,8 @@ fn the_last_line_before_a_crash_is_in_the_log() {
     let mut text = String::new();
     let mut output = daemon.output.take().unwrap();
     output.read_to_string(&mut text).unwrap();
-    assert!(text.contains("Crashing as told."), "{text}");
+    assert!(
+        text.contains("The crash scenario ends the process."),
+        "{text}"
+    );
 }

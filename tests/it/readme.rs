@@ -11,8 +11,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use mockserver::plugin::Plugin;
-use mockserver::scenarios;
+use mockserver::{plugin, scenarios};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -417,7 +416,7 @@ fn the_example_scenario_is_the_code_that_is_compiled_here() {
         .iter()
         .find(|block| block.text.contains("impl Scenario"));
     assert_eq!(shown.expect("an example").text, compiled);
-    let plugin: &dyn Plugin = &example::ErrorRate;
+    let plugin = plugin::plugin::<example::ErrorRate>();
     let plan = plugin
         .plan("", Map::new())
         .expect("its default lies in its range");

@@ -1,7 +1,7 @@
 //! The tower layer that puts the live faults before a group of routes.
 //!
-//! With no fault in effect it adds one wait-free load to a request and nothing else: no box, no timer, no lock. Only
-//! a request that a fault touches pays for it.
+//! With no fault in effect it adds one wait-free load to a request: no box, no timer, no lock. Only a request that a
+//! fault touches pays for one.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -28,7 +28,6 @@ pub(crate) struct FaultLayer {
 }
 
 impl FaultLayer {
-    /// The faults of `table` that select requests on `surface`.
     pub(crate) fn new(table: FaultTable, timer: FineTimer, surface: Surface) -> Self {
         Self {
             table,
@@ -38,7 +37,7 @@ impl FaultLayer {
         }
     }
 
-    /// For requests that are no traffic: the faults count none of them, and their seeded sequences stay as they are.
+    /// For the daemon's own requests: the faults act on them, but count none and keep their seeded sequences.
     pub(crate) fn uncounted(self) -> Self {
         Self {
             counted: false,
@@ -84,7 +83,7 @@ where
         let Some(impact) = self.layer.impact_on(&request) else {
             return Either::Left(self.inner.call(request));
         };
-        // The clone takes a readiness of its own; the one polled above stays with `self`.
+        // `oneshot` polls the clone for readiness; the readiness polled above stays with `self`.
         let inner = self.inner.clone();
         let timer = self.layer.timer.clone();
         Either::Right(Box::pin(async move {
@@ -107,7 +106,7 @@ struct Impact {
 }
 
 impl FaultLayer {
-    /// Asks every live fault once; none when the request is left alone.
+    /// Asks every live fault once; `None` when all leave the request alone.
     fn impact_on<B>(&self, request: &Request<B>) -> Option<Impact> {
         let table = self.table.load();
         if table.is_empty() {
@@ -122,13 +121,13 @@ impl FaultLayer {
         };
         for armed in table.iter() {
             match armed.decide(&exchange, impact.arrived, self.counted) {
-                Some(Action::Delay(delay)) if !delay.is_zero() => {
+                Action::Delay(delay) if !delay.is_zero() => {
                     impact.delays.push((Arc::clone(armed), delay));
                 }
-                Some(Action::Reply(reply)) if impact.reply.is_none() => {
+                Action::Reply(reply) if impact.reply.is_none() => {
                     impact.reply = Some((Arc::clone(armed), reply));
                 }
-                Some(Action::Delay(_) | Action::Reply(_) | Action::Pass) | None => {}
+                Action::Delay(_) | Action::Reply(_) | Action::Pass => {}
             }
         }
         (!impact.delays.is_empty() || impact.reply.is_some()).then_some(impact)
@@ -138,7 +137,7 @@ impl FaultLayer {
 impl Impact {
     /// Waits out the delays, one after the other, then gives the reply if there is one.
     ///
-    /// A fault that is stopped meanwhile lets the request go on at once, as if it had never been there.
+    /// A fault that is stopped meanwhile lets the request go on at once, as if it had never been armed.
     async fn carry_out(self, timer: &FineTimer) -> Option<Reply> {
         let mut since = self.arrived;
         for (armed, delay) in &self.delays {
@@ -148,7 +147,7 @@ impl Impact {
                     if self.counted {
                         armed.tally().note_waited(since.elapsed());
                     }
-                    // Not the time now: that this wait came late must not make the next one later.
+                    // Not the time now: a late wake-up must not postpone the end of the next delay.
                     since = until;
                 }
                 () = armed.stop.cancelled() => since = Instant::now(),

@@ -12,30 +12,7 @@ use tower::service_fn;
 
 use super::*;
 use crate::fault::table::StagedFault;
-use crate::fault::{Draw, Matcher, RequestFault, Surfaces};
-
-/// A fault with one action.
-#[derive(Debug)]
-struct Always(Action);
-
-impl RequestFault for Always {
-    fn act(&self, _: &Exchange<'_>, _: &mut Draw) -> Action {
-        self.0.clone()
-    }
-}
-
-/// Touches half of the requests, by a seed.
-#[derive(Debug)]
-struct Half;
-
-impl RequestFault for Half {
-    fn act(&self, _: &Exchange<'_>, draw: &mut Draw) -> Action {
-        match draw.uniform() < 0.5 {
-            true => delay(1),
-            false => Action::Pass,
-        }
-    }
-}
+use crate::fault::{Draw, Matcher, Surfaces};
 
 fn delay(ms: u64) -> Action {
     Action::Delay(Duration::from_millis(ms))
@@ -45,17 +22,26 @@ fn reply(status: StatusCode) -> Action {
     Action::Reply(Reply::json(status, json!({})))
 }
 
-fn armed(matcher: Matcher, fault: impl RequestFault) -> Arc<ArmedFault> {
-    let staged = StagedFault {
-        matcher,
-        fault: Box::new(fault),
-        tally: Arc::default(),
-    };
+fn armed(
+    matcher: Matcher,
+    act: impl Fn(&Exchange<'_>, &mut Draw) -> Action + Send + Sync + 'static,
+) -> Arc<ArmedFault> {
+    let staged = StagedFault::new(matcher, act);
     Arc::new(ArmedFault::new(staged, CancellationToken::new()))
 }
 
-fn on_traffic(fault: impl RequestFault) -> Arc<ArmedFault> {
-    armed(Matcher::on(Surfaces::of(&[Surface::Traffic])), fault)
+/// Always does the same to the requests on `surfaces`.
+fn always(surfaces: Surfaces, action: Action) -> Arc<ArmedFault> {
+    armed(Matcher::on(surfaces), move |_, _| action.clone())
+}
+
+/// Delays half of the requests, repeatably.
+fn half() -> Arc<ArmedFault> {
+    let matcher = Matcher::on(Surfaces::SERVICE).seeded(Some(7));
+    armed(matcher, |_, draw| match draw.uniform() < 0.5 {
+        true => delay(1),
+        false => Action::Pass,
+    })
 }
 
 struct Bench {
@@ -66,7 +52,7 @@ struct Bench {
 
 impl Bench {
     fn with(actions: Vec<Action>) -> (Self, Vec<Arc<ArmedFault>>) {
-        let arm = |action| on_traffic(Always(action));
+        let arm = |action| always(Surfaces::of(&[Surface::Traffic]), action);
         let armed: Vec<_> = actions.into_iter().map(arm).collect();
         let table = FaultTable::default();
         table.store(armed.clone());
@@ -126,10 +112,9 @@ async fn a_request_that_no_matcher_selects_is_left_alone() {
 }
 
 #[tokio::test]
-async fn an_uncounted_request_meets_the_fault_and_leaves_no_trace() {
+async fn an_uncounted_request_meets_the_faults_and_leaves_no_trace() {
     let (bench, mut armed) = Bench::with(vec![delay(1), reply(StatusCode::IM_A_TEAPOT)]);
-    let seeded = || Matcher::on(Surfaces::SERVICE).seeded(Some(7));
-    armed.push(self::armed(seeded(), Half));
+    armed.push(half());
     bench.table.store(armed.clone());
     let uncounted = bench.layer(Surface::Traffic).uncounted();
     let Ok(response) = bench.through(&uncounted).await;
@@ -139,25 +124,21 @@ async fn an_uncounted_request_meets_the_fault_and_leaves_no_trace() {
         assert_eq!((tally.matched(), tally.touched()), (0, 0));
         assert_eq!(tally.mean_wait_ms(), None);
     }
-    // The same first decisions as of a fault that has met no request yet.
-    let fresh = self::armed(seeded(), Half);
+    // It decides like a fault that has met no request yet.
+    let fresh = half();
     let request = Request::new(());
     let exchange = Exchange::new(Surface::Traffic, &request);
     for _ in 0..50 {
         let now = Instant::now();
-        let (a, b) = (
-            armed[2].decide(&exchange, now, true),
-            fresh.decide(&exchange, now, true),
-        );
-        assert_eq!(a, b);
+        let expected = fresh.decide(&exchange, now, true);
+        assert_eq!(armed[2].decide(&exchange, now, true), expected);
     }
 }
 
 #[tokio::test]
-async fn a_fault_of_the_dependency_is_met_before_the_call_and_nowhere_else() {
+async fn a_dependency_fault_acts_on_calls_and_on_nothing_else() {
     let (bench, _) = Bench::with(Vec::new());
-    let of_calls = Matcher::on(Surfaces::DEPENDENCY_CALLS);
-    let fault = armed(of_calls, Always(reply(StatusCode::IM_A_TEAPOT)));
+    let fault = always(Surfaces::DEPENDENCY_CALLS, reply(StatusCode::IM_A_TEAPOT));
     bench.table.store(vec![fault]);
     assert_eq!(bench.status(Surface::Traffic).await, 200);
     assert_eq!(bench.status(Surface::DependencyCall).await, 418);
@@ -200,10 +181,10 @@ async fn a_stopped_fault_lets_its_waiting_request_go_on_at_once() {
         tokio::task::yield_now().await;
     }
     armed[0].stop.cancel();
-    let Ok(response) = request.await.expect("the request does not panic");
+    let Ok(response) = request.await.expect("no panic");
     assert_eq!((response.status(), bench.served()), (StatusCode::OK, 1));
     let mean = armed[0].tally().mean_wait_ms();
-    assert_eq!(mean, None, "a wait that was cut short is no measurement");
+    assert_eq!(mean, None, "a wait that is cut short is no measurement");
 }
 
 #[tokio::test]
@@ -215,6 +196,6 @@ async fn a_reply_whose_fault_was_stopped_meanwhile_is_not_given() {
     }
     armed[1].stop.cancel();
     armed[0].stop.cancel();
-    let Ok(response) = request.await.expect("the request does not panic");
+    let Ok(response) = request.await.expect("no panic");
     assert_eq!(response.status(), StatusCode::OK);
 }

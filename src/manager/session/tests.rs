@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::*;
-use crate::fault::{Action, Draw, Exchange, Matcher, RequestFault, Surfaces};
+use crate::fault::{Action, Matcher, Surfaces};
 use crate::host::cgroup::Cgroup;
 use crate::input::Fields;
 use crate::ledger::Ledger;
@@ -19,9 +19,7 @@ use crate::manager::view::Outcome;
 use crate::manager::view::{RunEnd, SessionStatus};
 use crate::plugin::Services;
 use crate::plugin::guard::LiveGuards;
-use crate::plugin::{
-    Active, Exit, Params, Plugin, Probe, Reading, RunContext, Scenario, StartError,
-};
+use crate::plugin::{Active, Exit, Probe, Reading, RunContext, Scenario, StartError, plugin};
 use crate::run::EndReason;
 
 // === Plugins ===
@@ -60,18 +58,9 @@ const ACTS: &[(&str, Act)] = &[
 
 const SECOND: Duration = Duration::from_secs(1);
 
-#[derive(Debug)]
-struct FakeParams(Act);
-
-impl Params for FakeParams {
-    fn read(fields: &mut Fields) -> Self {
-        Self(fields.field("act", "How it behaves.").choice(ACTS))
-    }
-}
-
 /// A scenario named `a`, `b` or `c`.
 #[derive(Debug)]
-struct Fake<const NAME: char>;
+struct Fake<const NAME: char>(Act);
 
 impl<const LETTER: char> Scenario for Fake<LETTER> {
     const NAME: &'static str = match LETTER {
@@ -80,9 +69,13 @@ impl<const LETTER: char> Scenario for Fake<LETTER> {
         _ => "c",
     };
     const SUMMARY: &'static str = "A fake.";
-    type Params = FakeParams;
 
-    async fn start(FakeParams(act): FakeParams, cx: RunContext) -> Result<Active, StartError> {
+    fn read(fields: &mut Fields) -> Self {
+        Self(fields.field("act", "How it behaves.").choice(ACTS))
+    }
+
+    async fn start(self, cx: RunContext) -> Result<Active, StartError> {
+        let Self(act) = self;
         let held = cx.live_guard();
         match act {
             Act::FailsToStart => return Err(StartError::new("out of luck")),
@@ -90,7 +83,7 @@ impl<const LETTER: char> Scenario for Fake<LETTER> {
             Act::NeverStarts => std::future::pending().await,
             _ => {}
         }
-        cx.arm(Matcher::on(Surfaces::INCOMING), Nothing);
+        cx.arm(Matcher::on(Surfaces::INCOMING), |_, _| Action::Pass);
         let body = async move {
             let _held = held;
             match act {
@@ -117,15 +110,6 @@ impl<const LETTER: char> Scenario for Fake<LETTER> {
             _ => Arc::new(Blind),
         };
         Ok(Active::new(probe, body))
-    }
-}
-
-#[derive(Debug)]
-struct Nothing;
-
-impl RequestFault for Nothing {
-    fn act(&self, _: &Exchange<'_>, _: &mut Draw) -> Action {
-        Action::Pass
     }
 }
 
@@ -290,9 +274,9 @@ fn run(name: char, act: Act, seconds: u64) -> PlannedRun {
         .expect("an object")
         .clone();
     let plan = match name {
-        'a' => Fake::<'a'>.plan("", params),
-        'b' => Fake::<'b'>.plan("", params),
-        _ => Fake::<'c'>.plan("", params),
+        'a' => plugin::<Fake<'a'>>().plan("", params),
+        'b' => plugin::<Fake<'b'>>().plan("", params),
+        _ => plugin::<Fake<'c'>>().plan("", params),
     };
     let duration = (seconds > 0).then(|| Duration::from_secs(seconds));
     PlannedRun {

@@ -1,0 +1,227 @@
+//! The outer loop of `cpu_burner`: holds the whole process at the target.
+
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use tokio::time::MissedTickBehavior;
+
+use super::schedule::Burners;
+use super::{CpuProbe, CpuUse};
+use crate::host::cgroup::Cgroup;
+use crate::host::process;
+
+/// How often the grant is recomputed. More often would cost more than one percent of a quarter of a core.
+const REGULATE_EVERY: Duration = Duration::from_millis(100);
+/// How often the limit is read again: it may change under a running container.
+const LIMIT_EVERY: Duration = Duration::from_secs(2);
+/// The time over which the reported figure is measured.
+const REPORT_OVER: Duration = Duration::from_secs(1);
+
+/// Decides how much CPU time the burners are granted. Pure arithmetic on CPU seconds, so that tests need no clock.
+#[derive(Debug, Default)]
+struct Regulator {
+    /// CPU seconds that the burners may have been granted since the start: the target minus the process's own work.
+    allowed: f64,
+    /// How far own work has recently exceeded the target; zero or less.
+    overdrawn: f64,
+    /// Own work since the start, as of the last step.
+    own: f64,
+}
+
+impl Regulator {
+    /// How much of a missed target is made up for, in seconds at the target.
+    const MEMORY_S: f64 = 0.1;
+    /// The time that a grant covers. If the next step is late, the threads go on at the same rate and that step takes
+    /// the excess back.
+    const AHEAD_S: f64 = REGULATE_EVERY.as_secs_f64();
+
+    /// The cores to grant from now on. `cores` is the target, `elapsed` the seconds since the last step; `own` and
+    /// `granted` are CPU seconds since the start: used by the process outside the burners, and granted to the burners.
+    ///
+    /// Own work and grants together shall meet the target at the end of the time ahead, if own work goes on at its
+    /// recent rate. An excessive grant is taken back in full. Own work above the target cannot be taken back; it is
+    /// forgiven, except for the last moments.
+    fn step(&mut self, elapsed: f64, cores: f64, own: f64, granted: f64, most: f64) -> f64 {
+        let own_lately = own - self.own;
+        self.own = own;
+        let remembered = cores * Self::MEMORY_S;
+        let left = (self.overdrawn + cores * elapsed - own_lately).max(-remembered);
+        self.overdrawn = left.min(0.0);
+        self.allowed = (self.allowed + left.max(0.0)).min(granted + remembered);
+        // An early step has seen too little for a rate.
+        let own_rate = own_lately / elapsed.max(Self::AHEAD_S);
+        let ahead = (cores - own_rate) * Self::AHEAD_S;
+        let next = self.allowed + self.overdrawn + ahead - granted;
+        (next / Self::AHEAD_S).clamp(0.0, most)
+    }
+}
+
+/// Runs the outer loop and publishes what the process uses; ends only by being dropped.
+pub(super) async fn regulate(cgroup: &Cgroup, burners: &Burners, probe: &CpuProbe) -> Infallible {
+    let mut tick = tokio::time::interval(REGULATE_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut limit = cgroup.cpu_limit().cores;
+    let mut limit_read = Instant::now();
+    let mut regulator = Regulator::default();
+    let start_cpu = process::process_cpu();
+    let mut last = Instant::now();
+    let mut window = Window::new(cgroup, last, start_cpu);
+    loop {
+        tick.tick().await;
+        let now = Instant::now();
+        let elapsed = now.duration_since(last).as_secs_f64();
+        last = now;
+        if now.duration_since(limit_read) >= LIMIT_EVERY {
+            (limit, limit_read) = (cgroup.cpu_limit().cores, now);
+        }
+        let cores = probe.goal.cores(limit);
+        let threads = burners.threads_for(cores);
+        let total = process::process_cpu();
+        let (granted, burnt) = burners.totals();
+        let own = (total.saturating_sub(start_cpu))
+            .saturating_sub(burnt)
+            .as_secs_f64();
+        let granted = granted.as_secs_f64();
+        let grant = regulator.step(elapsed, cores, own, granted, threads as f64);
+        burners.spread(grant, threads);
+        if let Some(cores) = window.measure(now, total) {
+            let throttled = window.was_throttled(cgroup);
+            probe.publish(Some(CpuUse {
+                cores,
+                limit,
+                throttled,
+            }));
+        }
+    }
+}
+
+/// Measures the process's CPU use over windows of [`REPORT_OVER`].
+struct Window {
+    since: Instant,
+    cpu: Duration,
+    throttled: Option<u64>,
+}
+
+impl Window {
+    fn new(cgroup: &Cgroup, since: Instant, cpu: Duration) -> Self {
+        Self {
+            since,
+            cpu,
+            throttled: throttled_periods(cgroup),
+        }
+    }
+
+    /// The cores used in the window, once it is over; then the next one begins.
+    fn measure(&mut self, now: Instant, cpu: Duration) -> Option<f64> {
+        let wall = now.duration_since(self.since);
+        if wall < REPORT_OVER {
+            return None;
+        }
+        let used = cpu.saturating_sub(self.cpu).as_secs_f64() / wall.as_secs_f64();
+        (self.since, self.cpu) = (now, cpu);
+        Some(used)
+    }
+
+    /// Whether the kernel has throttled the container since the last call.
+    fn was_throttled(&mut self, cgroup: &Cgroup) -> bool {
+        let periods = throttled_periods(cgroup);
+        let is_throttled = periods > self.throttled;
+        self.throttled = periods;
+        is_throttled
+    }
+}
+
+fn throttled_periods(cgroup: &Cgroup) -> Option<u64> {
+    cgroup
+        .throttled()
+        .map(|throttled| throttled.throttled_periods)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Simulates a process whose own work uses `own` cores and whose steps come after `every` seconds; returns the mean
+    /// use from the second second to the tenth.
+    fn settle(
+        cores: f64,
+        most: f64,
+        own: impl Fn(f64) -> f64,
+        every: impl Fn(usize) -> f64,
+    ) -> f64 {
+        let (mut regulator, mut owned, mut granted) = (Regulator::default(), 0.0, 0.0);
+        let (mut now, mut elapsed, mut at_two) = (0.0, 0.0, None);
+        for step in 0.. {
+            let grant = regulator.step(elapsed, cores, owned, granted, most);
+            elapsed = every(step);
+            owned += own(now) * elapsed;
+            granted += grant * elapsed;
+            now += elapsed;
+            if now >= 2.0 && at_two.is_none() {
+                at_two = Some((now, owned + granted));
+            }
+            if now >= 10.0 {
+                break;
+            }
+        }
+        let (then, used) = at_two.expect("two seconds passed");
+        (owned + granted - used) / (now - then)
+    }
+
+    /// Steps that come on time.
+    fn punctual(_: usize) -> f64 {
+        REGULATE_EVERY.as_secs_f64()
+    }
+
+    #[test]
+    fn own_work_and_grants_together_meet_the_target() {
+        for cores in [0.01, 0.2, 1.0, 1.5, 1.9] {
+            assert!((settle(cores, 2.0, |_| 0.0, punctual) - cores).abs() < 1e-9);
+        }
+        assert!((settle(1.0, 2.0, |_| 0.4, punctual) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn bursts_of_own_work_are_balanced_over_a_second() {
+        let bursty = |now: f64| {
+            if (now * 20.0).round() as i64 % 3 == 0 {
+                0.6
+            } else {
+                0.0
+            }
+        };
+        let achieved = settle(1.0, 2.0, bursty, punctual);
+        assert!((achieved - 1.0).abs() < 0.01, "{achieved}");
+    }
+
+    #[test]
+    fn late_steps_do_not_raise_the_mean() {
+        // As in a throttled container, where the regulator itself rarely runs.
+        let late = |step: usize| [0.05, 0.3, 0.1, 0.05, 0.7][step % 5];
+        for cores in [0.05, 0.4, 0.5] {
+            let achieved = settle(cores, 1.0, |_| 0.0, late);
+            assert!(
+                (achieved / cores - 1.0).abs() < 0.08,
+                "{achieved} of {cores}"
+            );
+        }
+    }
+
+    #[test]
+    fn own_work_above_the_target_leaves_no_grant_and_no_debt() {
+        let (mut regulator, dt) = (Regulator::default(), REGULATE_EVERY.as_secs_f64());
+        let mut own = 0.0;
+        regulator.step(0.0, 0.5, 0.0, 0.0, 2.0);
+        for _ in 0..100 {
+            own += 1.5 * dt;
+            assert!(regulator.step(dt, 0.5, own, 0.0, 2.0) < 1e-9);
+        }
+        // Own work ends: within half a second the burners are back at the target.
+        let (mut granted, mut grant) = (0.0, 0.0);
+        for _ in 0..5 {
+            granted += grant * dt;
+            grant = regulator.step(dt, 0.5, own, granted, 2.0);
+        }
+        assert!((grant - 0.5).abs() < 1e-6, "{grant}");
+    }
+}
