@@ -339,7 +339,8 @@ fn a_collector_that_is_silent_or_not_there_keeps_nobody_waiting() {
         if is_gone {
             daemon.logged("that spans are lost", |line| {
                 line["level"] == "WARN"
-                    && line["message"] == "Spans cannot be sent; some will be lost."
+                    && line["message"]
+                        == "Trace export failed; spans will be lost until it recovers."
             });
         } else {
             silent.batches.recv_timeout(PATIENCE).expect("a connection");
@@ -367,14 +368,14 @@ fn a_batch_that_is_refused_for_now_is_sent_again() {
     let message = |text| move |line: &Value| line["message"] == text;
     let lost = daemon.logged(
         "the 503",
-        message("Spans cannot be sent; some will be lost."),
+        message("Trace export failed; spans will be lost until it recovers."),
     );
     assert!(
         lost["error"]
             .as_str()
             .is_some_and(|error| error.contains("answered 503"))
     );
-    daemon.logged("the 200", message("Spans are sent again."));
+    daemon.logged("the 200", message("Trace export recovered."));
 }
 
 #[test]
