@@ -7,7 +7,7 @@ use http::{HeaderMap, header};
 use super::Api;
 use super::problem::{Problem, ProblemKind};
 use super::route::{Answer, Operation, Output};
-use crate::metrics::Page;
+use crate::metrics::MetricsPage;
 use crate::metrics::page::Format;
 
 /// A page in one of the two formats.
@@ -40,15 +40,15 @@ pub(super) async fn service(
     State(api): State<Api>,
     headers: HeaderMap,
 ) -> Result<Written, Problem> {
-    page(&api, Page::Service, &headers)
+    page(&api, MetricsPage::Service, &headers)
 }
 
 /// The admin listener's page.
 pub(super) async fn admin(State(api): State<Api>, headers: HeaderMap) -> Result<Written, Problem> {
-    page(&api, Page::Admin, &headers)
+    page(&api, MetricsPage::Admin, &headers)
 }
 
-fn page(api: &Api, page: Page, headers: &HeaderMap) -> Result<Written, Problem> {
+fn page(api: &Api, page: MetricsPage, headers: &HeaderMap) -> Result<Written, Problem> {
     let accepted = headers.get_all(header::ACCEPT).iter();
     let format = asked_format(accepted.filter_map(|value| value.to_str().ok()));
     match api.metrics.write(page, format) {

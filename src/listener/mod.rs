@@ -40,6 +40,9 @@ const DRAIN: Duration = Duration::from_millis(900);
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// How long an evicted connection may take to close.
 const EVICT_WITHIN: Duration = Duration::from_secs(1);
+/// Connections older than this are evicted when `accept()` fails: a client that was just accepted does not pay for what
+/// others hold. The clock is up to a second late, so it must be more than that.
+const OLD: Duration = Duration::from_secs(2);
 /// How long to wait when the system has no descriptor or no memory for a connection.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -97,8 +100,9 @@ async fn accept(listener: &TcpListener, server: &Server) {
             }
             Err(error) => {
                 debug!(%error, "Could not accept a connection; closing a quiet one.");
-                // accept() fails so even if no client waits here; a client of the other listener may need the descriptor.
-                connections.evict_old();
+                // accept() fails so even if no client waits here; a client of the other listener may need the
+                // descriptor.
+                connections.evict(OLD);
                 sleep(PAUSE).await;
             }
         }
@@ -119,7 +123,7 @@ async fn slot(connections: &Connections) -> Option<OwnedSemaphorePermit> {
     if let Some(slot) = connections.free_slot() {
         return Some(slot);
     }
-    connections.evict();
+    connections.evict(Duration::ZERO);
     timeout(EVICT_WITHIN, connections.next_slot()).await.ok()?
 }
 

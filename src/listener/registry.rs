@@ -12,8 +12,6 @@ use crate::host::allocator;
 /// One in this many quiet connections is evicted at once, so that a flood does not sort all connections for each new
 /// one.
 const EVICTED_SHARE: usize = 64;
-/// From this age on a connection is old. The clock is up to a second late, so it must be more than that.
-const OLD: Duration = Duration::from_secs(2);
 /// So many connections must have closed before their memory is worth returning: some hundred KiB.
 const MANY: usize = 32;
 
@@ -123,17 +121,8 @@ impl Connections {
     }
 
     /// Closes the connections that have been quiet the longest; if all are answering, the one that has done so the
-    /// longest.
-    pub(super) fn evict(&self) {
-        self.evict_older_than(Duration::ZERO);
-    }
-
-    /// The same among old connections: a client that was just accepted does not pay for what others hold.
-    pub(super) fn evict_old(&self) {
-        self.evict_older_than(OLD);
-    }
-
-    fn evict_older_than(&self, age: Duration) {
+    /// longest. Only those that have been in their phase for `age` count.
+    pub(super) fn evict(&self, age: Duration) {
         let last_ms = self.clock.last_ms();
         let is_old = |since: u64| Duration::from_millis(last_ms.saturating_sub(since)) >= age;
         let open = self.lock();
@@ -194,23 +183,23 @@ mod tests {
         let older = join(&connections, ConnPhase::Head, 2);
         let newer = join(&connections, ConnPhase::Idle, 3);
         assert!(connections.free_slot().is_none());
-        connections.evict();
+        connections.evict(Duration::ZERO);
         assert!(is_evicted(&older) && !is_evicted(&newer) && !is_evicted(&answering));
         drop((older, newer));
-        connections.evict();
+        connections.evict(Duration::ZERO);
         assert!(is_evicted(&answering));
         assert!(connections.free_slot().is_some());
     }
 
     #[test]
-    fn a_new_connection_is_not_evicted_as_an_old_one() {
+    fn a_younger_connection_is_not_evicted() {
         let connections = connections(2);
         let new = join(&connections, ConnPhase::Head, 2 * SECOND);
         connections.clock.set(3 * SECOND);
-        connections.evict_old();
+        connections.evict(Duration::from_secs(2));
         assert!(!is_evicted(&new));
         connections.clock.set(4 * SECOND);
-        connections.evict_old();
+        connections.evict(Duration::from_secs(2));
         assert!(is_evicted(&new));
     }
 

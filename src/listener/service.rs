@@ -145,8 +145,10 @@ impl<B: HttpBody + Unpin, O: BodyObserver> HttpBody for ObservedBody<B, O> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if frame.is_none() {
-            self.observer.take().map(O::ended);
+        if frame.is_none()
+            && let Some(observer) = self.observer.take()
+        {
+            observer.ended();
         }
         Poll::Ready(frame)
     }

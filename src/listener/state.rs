@@ -1,7 +1,7 @@
 //! What one connection is doing, and since when.
 //!
-//! Its task records that with one store, without a lock or a system call, and the listener checks all connections once a
-//! second. So no request pays for a timer.
+//! Its task records that with one store, without a lock or a system call, and the listener checks all connections once
+//! a second. So no request pays for a timer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
