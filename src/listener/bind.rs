@@ -1,4 +1,4 @@
-//! Takes the addresses that are listened on.
+//! Opens the listening sockets.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -6,21 +6,18 @@ use std::net::{SocketAddr, TcpListener};
 use socket2::{Domain, Socket, Type};
 use tracing::info;
 
-/// Connections that may wait to be accepted. The standard library's 128 would let a burst of clients wait
-/// a second for their second try.
+/// Connections that may wait to be accepted. With the standard library's 128, a burst of clients would wait a second
+/// for their SYN to be sent again.
 const BACKLOG: i32 = 4096;
 
-/// Listens on `address`, without blocking; `which` names the listener in the log.
+/// Listens on `address` with a non-blocking socket; `which` names the listener in the log.
 ///
 /// # Errors
-/// The address cannot be taken, which the message names.
+/// The address cannot be bound; the message names it.
 pub(crate) fn bind(which: &str, address: SocketAddr) -> io::Result<TcpListener> {
-    let bound = listen(address);
-    let listener = bound.map_err(|error| {
-        io::Error::new(
-            error.kind(),
-            format!("the {which} listener cannot take {address}: {error}"),
-        )
+    let listener = listen(address).map_err(|error| {
+        let message = format!("the {which} listener cannot bind {address}: {error}");
+        io::Error::new(error.kind(), message)
     })?;
     info!(listener = which, address = %listener.local_addr()?, "Listening.");
     Ok(listener)

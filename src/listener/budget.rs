@@ -1,32 +1,34 @@
-//! File descriptors: how many the process may have, and what each part of it may take of them.
+//! File descriptors: how many the process may open, how many each listener may use, and a reserve for `accept()`.
+
+use std::fs::File;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What the daemon itself needs: runtimes, the ledger, logs, the kernel's files that are read, spare ones,
-/// and the files and threads of its faults.
+/// Descriptors for the daemon itself: runtimes, ledger, logs, `/proc` and cgroup files, the reserve, and its faults.
 pub(crate) const OWN_FILES: u64 = 32;
-/// What a connection can cost at most while its request comes in, in bytes.
+/// The most memory that a connection takes while its request comes in, in bytes.
 const CONNECTION_BYTES: u64 = 32 * 1024;
-/// What the daemon itself takes at most, in bytes: a full ledger, large bodies and the admin listener's
-/// connections included. Of a small container it is half.
+/// The most memory that the daemon itself takes, in bytes: a full ledger, large bodies and the connections of the admin
+/// listener included. In a small container it is half of the limit.
 const OWN_BYTES: u64 = 64 * 1024 * 1024;
-/// The most connections of the service listener, and of the admin listener.
+/// The most connections of the service listener and of the admin listener.
 const MOST: (u64, u64) = (16 * 1024, 256);
-/// The least; below, nothing works any more.
+/// With fewer connections than this a listener is useless.
 const LEAST: u64 = 4;
+/// Descriptors that each listener keeps in reserve.
+const RESERVED: usize = 4;
 
 /// The most connections that each listener may have open at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ConnectionBudget {
-    /// The service listener.
     pub service: u32,
-    /// The admin listener: a share that the other cannot touch.
+    /// A share that the service listener cannot use up.
     pub admin: u32,
 }
 
 impl ConnectionBudget {
-    /// What `descriptors` leave beside what the daemon itself needs, and no more than fit into
-    /// `memory_bytes` (0 where that is not known) beside what the daemon needs of it.
+    /// Divides the `descriptors` that the daemon does not need itself. The service listener gets no more connections
+    /// than fit into `memory_bytes` (0: unknown) beside the daemon.
     pub(crate) fn of(descriptors: u64, memory_bytes: u64) -> Self {
         let left = descriptors.saturating_sub(OWN_FILES);
         let admin = (left / 4).clamp(LEAST, MOST.1);
@@ -35,7 +37,7 @@ impl ConnectionBudget {
             fit => fit.min(MOST.0),
         };
         let service = left.saturating_sub(admin).min(fit).max(LEAST);
-        // Both are at most what MOST says.
+        // MOST bounds both.
         let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         Self {
             service: small(service),
@@ -44,8 +46,8 @@ impl ConnectionBudget {
     }
 }
 
-/// Raises the number of descriptors that the process may have to what its parent allows, and gives
-/// that. The lower default is there for programs that use `select`, which this one does not.
+/// Raises the soft limit of open files to the hard limit and returns the result. The lower default protects programs
+/// that use `select`, which this one does not.
 pub(crate) fn raise_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -57,6 +59,32 @@ pub(crate) fn raise_limit() -> u64 {
         Err(_) => limit.current,
     };
     now.unwrap_or(u64::MAX)
+}
+
+/// Descriptors that a listener holds only to close them when `accept()` fails with EMFILE or ENFILE: a fault or a
+/// lowered limit may have used up all others.
+#[derive(Debug, Default)]
+pub(super) struct ReserveFds(Vec<File>);
+
+impl ReserveFds {
+    /// Opens the missing ones, as far as the system allows.
+    pub(super) fn refill(&mut self) {
+        while self.is_short() {
+            let Ok(file) = File::open("/dev/null") else {
+                return;
+            };
+            self.0.push(file);
+        }
+    }
+
+    pub(super) fn is_short(&self) -> bool {
+        self.0.len() < RESERVED
+    }
+
+    /// Closes one; false if none is left.
+    pub(super) fn release_one(&mut self) -> bool {
+        self.0.pop().is_some()
+    }
 }
 
 #[cfg(test)]
@@ -72,7 +100,7 @@ mod tests {
         assert_eq!(budget(64, 0), (24, 8));
         assert_eq!(budget(1024, 0), (744, 248));
         assert_eq!(budget(u64::MAX, 0), (16_384, 256));
-        // A container of 256 MiB holds 5,000 requests that wait, and no flood fills it.
+        // A container of 256 MiB holds 5,000 waiting requests, and no flood fills it.
         assert_eq!(budget(u64::MAX, 256 << 20), (6_144, 256));
         assert_eq!(budget(0, 1), (4, 4));
     }

@@ -1,17 +1,21 @@
-//! Accepts connections and serves HTTP/1.1 on them, within bounds that no client can stretch.
+//! Accepts connections and serves HTTP/1.1 on them, within bounds that no client can exceed.
 //!
-//! Only reading is timed, never answering: a request may wait in a fault for ten minutes, and a stream of
-//! events has no end. Where no more connections may be open, the one that has been quiet for the longest
-//! makes room for the next, so that a listener can always be reached, whoever holds its connections.
+//! Reading a request has a deadline, answering it has none: a request may wait in a fault for ten minutes, and a stream
+//! of events never ends. When a listener has no free slot, it closes the connection that has been quiet the longest, so
+//! that clients who hoard connections cannot lock others out.
+//!
+//! `hyper-util`'s `GracefulShutdown` with a semaphore would replace a third of this. It cannot evict quiet connections,
+//! and its timers cost every request.
 
 pub(crate) mod bind;
 pub(crate) mod budget;
 mod connection;
-mod connections;
-mod late_end;
+mod deferred_eof;
+mod registry;
 mod rejection;
-mod spare;
-mod unread;
+mod service;
+mod state;
+mod stream;
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,25 +29,28 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, trace, warn};
 
-use connection::Serving;
-use connections::Connections;
-use spare::Spare;
+use budget::ReserveFds;
+use connection::Server;
+use registry::Connections;
 
-/// How long requests that are under way may take after a signal. With the end of the session before
-/// it, the whole shut-down stays below two seconds.
+/// How long requests in progress may take after a signal. Together with the end of the session before it, the shutdown
+/// takes less than two seconds.
 const DRAIN: Duration = Duration::from_millis(900);
-/// How often connections are looked at that may have been quiet for too long.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long a connection that was told to make room may take.
-const ROOM_WITHIN: Duration = Duration::from_secs(1);
-/// How long nothing is accepted where the system has no descriptor or no memory for a connection.
+/// How often connections are checked for their deadlines.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// How long an evicted connection may take to close.
+const EVICT_WITHIN: Duration = Duration::from_secs(1);
+/// Connections older than this are evicted when `accept()` fails: a client that was just accepted does not pay for what
+/// others hold. The clock is up to a second late, so it must be more than that.
+const OLD: Duration = Duration::from_secs(2);
+/// How long to wait when the system has no descriptor or no memory for a connection.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves `router` on a bound, non-blocking listener, on `most` connections at a time, until `end`;
-/// then drains what is under way for a bounded time.
+/// Serves `router` on a bound, non-blocking listener with at most `most` connections at a time until `end`, then drains
+/// requests in progress for a bounded time.
 ///
 /// # Errors
-/// The runtime cannot watch the socket.
+/// The runtime cannot register the socket.
 pub(crate) async fn serve(
     listener: std::net::TcpListener,
     router: Router,
@@ -51,37 +58,33 @@ pub(crate) async fn serve(
     end: CancellationToken,
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
-    let serving = Serving::new(router, Arc::new(Connections::new(most)));
+    let server = Server::new(router, Arc::new(Connections::new(most)));
     tokio::select! {
-        () = accept(&listener, &serving) => {}
+        () = accept(&listener, &server) => {}
         () = end.cancelled() => {}
     }
     drop(listener);
-    serving.connections.let_all_leave();
-    if timeout(DRAIN, serving.connections.all_left())
-        .await
-        .is_err()
-    {
-        warn!(
-            after_ms = DRAIN.as_millis() as u64,
-            "Requests are still under way and are dropped."
-        );
+    server.connections.close_all_when_idle();
+    let drained = timeout(DRAIN, server.connections.all_closed()).await;
+    if drained.is_err() {
+        let after_ms = DRAIN.as_millis() as u64;
+        warn!(after_ms, "Requests are still in progress and are dropped.");
     }
     Ok(())
 }
 
-/// Accepts for ever.
-async fn accept(listener: &TcpListener, serving: &Serving) {
-    let connections = &serving.connections;
-    let mut spare = Spare::default();
-    spare.refill();
-    let mut look = interval(LOOK_EVERY);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+/// Accepts forever.
+async fn accept(listener: &TcpListener, server: &Server) {
+    let connections = &server.connections;
+    let mut reserve = ReserveFds::default();
+    reserve.refill();
+    let mut check = interval(CHECK_EVERY);
+    check.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let accepted = tokio::select! {
-            _ = look.tick(), if connections.any() || spare.is_short() => {
+            _ = check.tick(), if connections.any() || reserve.is_short() => {
                 connections.close_overdue();
-                spare.refill();
+                reserve.refill();
                 continue;
             }
             accepted = listener.accept() => accepted,
@@ -89,24 +92,25 @@ async fn accept(listener: &TcpListener, serving: &Serving) {
         match accepted {
             Ok((stream, from)) => {
                 if let Some(slot) = slot(connections).await {
-                    admit(serving, stream, from, slot);
+                    spawn(server, stream, from, slot);
                 }
             }
-            Err(error) if is_of_the_client(&error) || spare.give_up() => {
-                trace!(%error, "A connection is accepted at a second try.");
+            Err(error) if is_client_gone(&error) || reserve.release_one() => {
+                trace!(%error, "Could not accept a connection; trying again.");
             }
             Err(error) => {
-                debug!(%error, "A connection cannot be accepted.");
-                // The system says so even when nobody waits here; then somebody may wait elsewhere.
-                connections.make_room_of_old();
+                debug!(%error, "Could not accept a connection; closing a quiet one.");
+                // accept() fails so even if no client waits here; a client of the other listener may need the
+                // descriptor.
+                connections.evict(OLD);
                 sleep(PAUSE).await;
             }
         }
     }
 }
 
-/// Whether a client went away before it was accepted.
-fn is_of_the_client(error: &io::Error) -> bool {
+/// Whether the client left before it was accepted.
+fn is_client_gone(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
     matches!(
         error.kind(),
@@ -114,19 +118,19 @@ fn is_of_the_client(error: &io::Error) -> bool {
     )
 }
 
-/// A slot for one more connection; none when nobody leaves although told to.
+/// A slot for one more connection; none if the evicted connection does not close in time.
 async fn slot(connections: &Connections) -> Option<OwnedSemaphorePermit> {
     if let Some(slot) = connections.free_slot() {
         return Some(slot);
     }
-    connections.make_room();
-    timeout(ROOM_WITHIN, connections.next_slot()).await.ok()?
+    connections.evict(Duration::ZERO);
+    timeout(EVICT_WITHIN, connections.next_slot()).await.ok()?
 }
 
-fn admit(serving: &Serving, stream: TcpStream, from: SocketAddr, slot: OwnedSemaphorePermit) {
-    // Answers are small: waiting to fill a packet would only delay them.
+fn spawn(server: &Server, stream: TcpStream, from: SocketAddr, slot: OwnedSemaphorePermit) {
+    // Responses are small: waiting to fill a packet would only delay them.
     if let Err(error) = stream.set_nodelay(true) {
-        debug!(%error, "A connection keeps its delay.");
+        debug!(%error, "Could not set TCP_NODELAY.");
     }
-    tokio::spawn(serving.connection(stream, from, slot));
+    tokio::spawn(server.connection(stream, from, slot));
 }

@@ -1,4 +1,7 @@
 //! A histogram of durations that threads record into without a lock.
+//!
+//! `prometheus-client`'s own takes a lock for each record. TiKV's `prometheus` has an atomic one, but writes no
+//! OpenMetrics.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,31 +11,30 @@ use prometheus_client::encoding::{EncodeLabelSet, MetricEncoder, NoLabelSet};
 
 /// The upper bounds of the buckets, in seconds.
 ///
-/// Source: the advice for `http.server.request.duration` in OpenTelemetry's semantic conventions, to 10,
-/// and three more: else a dependency that times out after 30 s would read as 10 s.
+/// Source: up to 10, the advice for `http.server.request.duration` in OpenTelemetry's semantic conventions. The last
+/// three are ours: without them, a dependency that times out after 30 s would read as 10 s.
 const BOUNDS: [f64; 17] = [
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 15.0, 30.0,
     60.0,
 ];
 
-/// Which of the bounds a page shows.
+/// Which bounds a page shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Resolution {
-    /// All of them.
+    /// All.
     Fine,
-    /// Half of them, for a page that must hold more than requests.
+    /// Half of them: the admin page also has the series of faults, and a scrape of it should stay as cheap.
     Coarse,
 }
 
 impl Resolution {
     fn shows(self, bound: f64) -> bool {
-        /// Far enough apart for every default of a fault to lie between two of its own.
+        /// Steps of two to five times, from a quick answer to a timeout.
         const COARSE: [f64; 9] = [0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0];
         self == Self::Fine || COARSE.contains(&bound) || bound.is_infinite()
     }
 }
 
-/// How often which duration was seen. The library's own histogram takes a lock for each record.
 #[derive(Debug, Default)]
 pub(super) struct Histogram {
     /// Not cumulative; the last one has no upper bound.
@@ -41,10 +43,9 @@ pub(super) struct Histogram {
 }
 
 impl Histogram {
-    /// Counts one duration.
     pub(super) fn record(&self, took: Duration) {
         let seconds = took.as_secs_f64();
-        // From below: nearly all requests end in the first bucket.
+        // From the lowest: nearly all requests end in the first bucket.
         let bucket = BOUNDS.iter().position(|bound| seconds <= *bound);
         self.buckets[bucket.unwrap_or(BOUNDS.len())].fetch_add(1, Ordering::Relaxed);
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
@@ -66,7 +67,7 @@ impl Histogram {
         member.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
     }
 
-    /// The bounds that `resolution` shows, each with how many durations lie between it and the one before.
+    /// The shown bounds, each with the count of durations above the shown bound before it.
     fn buckets(&self, resolution: Resolution) -> Vec<(f64, u64)> {
         let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
         let counts = self.buckets.iter().map(|n| n.load(Ordering::Relaxed));
@@ -79,7 +80,6 @@ impl Histogram {
         shown.collect()
     }
 
-    /// How many durations were counted.
     #[cfg(test)]
     pub(super) fn count(&self) -> u64 {
         self.buckets.iter().map(|n| n.load(Ordering::Relaxed)).sum()
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_duration_on_a_bound_belongs_below_it_and_none_is_lost() {
+    fn a_duration_on_a_bound_counts_below_it_and_none_is_lost() {
         let times = Histogram::default();
         for ms in [0, 5, 6, 60_000, 60_001] {
             times.record(Duration::from_millis(ms));

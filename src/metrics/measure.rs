@@ -1,4 +1,6 @@
 //! The tower layer that measures requests: how many there are, how long each takes, how it ends.
+//!
+//! `axum-prometheus` would replace it, but looks the series up by its labels for each request.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,30 +11,28 @@ use http::{Method, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-/// What the label says of a request that has no series of its own.
+/// The label of a request without a series of its route.
 pub(crate) const OTHER: &str = "_OTHER";
 
-/// What a measured request is told to.
-pub(crate) trait Meter: Clone {
-    /// A request has come.
-    fn begun(&self);
+/// What counts the requests of a service.
+pub(crate) trait RequestMeter: Clone {
+    fn started(&self);
 
-    /// It is over. Without a status it ended without an answer: whoever asked has gone.
-    fn ended(&self, method: &'static str, status: Option<StatusCode>, took: Duration);
+    /// Without a status the request ended unanswered: the client has gone.
+    fn finished(&self, method: &'static str, status: Option<StatusCode>, took: Duration);
 }
 
 /// Measures the requests of a service.
 #[derive(Debug, Clone)]
 pub(crate) struct MeasureLayer<M>(M);
 
-impl<M: Meter> MeasureLayer<M> {
-    /// Tells `meter` of every request.
+impl<M: RequestMeter> MeasureLayer<M> {
     pub(crate) fn new(meter: M) -> Self {
         Self(meter)
     }
 }
 
-impl<S, M: Meter> Layer<S> for MeasureLayer<M> {
+impl<S, M: RequestMeter> Layer<S> for MeasureLayer<M> {
     type Service = Measure<S, M>;
 
     fn layer(&self, inner: S) -> Self::Service {
@@ -53,11 +53,11 @@ pub(crate) struct Measure<S, M> {
 impl<S, M, B, R> Service<Request<B>> for Measure<S, M>
 where
     S: Service<Request<B>, Response = Response<R>>,
-    M: Meter,
+    M: RequestMeter,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = Measured<S::Future, M>;
+    type Future = MeasureFuture<S::Future, M>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -65,7 +65,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let running = Running::begin(self.meter.clone(), method_label(request.method()));
-        Measured {
+        MeasureFuture {
             inner: self.inner.call(request),
             running,
         }
@@ -73,19 +73,19 @@ where
 }
 
 pin_project! {
-    /// A request under way.
+    /// A request in progress.
     #[derive(Debug)]
-    pub struct Measured<F, M: Meter> {
+    pub(crate) struct MeasureFuture<F, M: RequestMeter> {
         #[pin]
         inner: F,
         running: Running<M>,
     }
 }
 
-impl<F, M, R, E> Future for Measured<F, M>
+impl<F, M, R, E> Future for MeasureFuture<F, M>
 where
     F: Future<Output = Result<Response<R>, E>>,
-    M: Meter,
+    M: RequestMeter,
 {
     type Output = F::Output;
 
@@ -98,18 +98,18 @@ where
     }
 }
 
-/// Ends when it is told to, or else when it is dropped: a client that hangs up is counted too.
+/// Reports the end of its request, when it is dropped at the latest: a client that hangs up is counted too.
 #[derive(Debug)]
-struct Running<M: Meter> {
+struct Running<M: RequestMeter> {
     meter: M,
     method: &'static str,
     since: Instant,
     is_over: bool,
 }
 
-impl<M: Meter> Running<M> {
+impl<M: RequestMeter> Running<M> {
     fn begin(meter: M, method: &'static str) -> Self {
-        meter.begun();
+        meter.started();
         Self {
             meter,
             method,
@@ -120,18 +120,21 @@ impl<M: Meter> Running<M> {
 
     fn end(&mut self, status: Option<StatusCode>) {
         if !std::mem::replace(&mut self.is_over, true) {
-            self.meter.ended(self.method, status, self.since.elapsed());
+            self.meter
+                .finished(self.method, status, self.since.elapsed());
         }
     }
 }
 
-impl<M: Meter> Drop for Running<M> {
+impl<M: RequestMeter> Drop for Running<M> {
     fn drop(&mut self) {
         self.end(None);
     }
 }
 
-/// The name of a method in labels, as OpenTelemetry has it: one that HTTP does not know has none.
+/// The name of a method in labels; [`OTHER`] for one that HTTP does not define.
+///
+/// Source: `http.request.method` in OpenTelemetry's semantic conventions.
 pub(crate) fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
@@ -154,7 +157,7 @@ mod tests {
 
     use super::*;
 
-    /// What was told, in order: no status stands for a begin, then each end's.
+    /// The reports, in order.
     #[derive(Debug, Clone, Default)]
     struct Notes(Arc<Mutex<Vec<String>>>);
 
@@ -162,31 +165,31 @@ mod tests {
         fn add(&self, note: String) {
             self.0.lock().expect("no panic").push(note);
         }
-        fn told(&self) -> Vec<String> {
+        fn all(&self) -> Vec<String> {
             self.0.lock().expect("no panic").clone()
         }
     }
 
-    impl Meter for Notes {
-        fn begun(&self) {
-            self.add("begun".to_owned());
+    impl RequestMeter for Notes {
+        fn started(&self) {
+            self.add("started".to_owned());
         }
-        fn ended(&self, method: &'static str, status: Option<StatusCode>, _: Duration) {
+        fn finished(&self, method: &'static str, status: Option<StatusCode>, _: Duration) {
             self.add(format!("{method} {:?}", status.map(|s| s.as_u16())));
         }
     }
 
     #[tokio::test]
-    async fn an_answer_is_told_once_with_its_status() {
+    async fn an_answer_is_reported_once_with_its_status() {
         let notes = Notes::default();
         let teapot = service_fn(|_: Request<()>| async {
             let answer = Response::builder().status(StatusCode::IM_A_TEAPOT).body(());
-            Ok::<_, Infallible>(answer.expect("an answer"))
+            Ok::<_, Infallible>(answer.expect("a valid response"))
         });
         let measured = MeasureLayer::new(notes.clone()).layer(teapot);
         let Ok(answer) = measured.oneshot(Request::new(())).await;
         assert_eq!(answer.status(), StatusCode::IM_A_TEAPOT);
-        assert_eq!(notes.told(), ["begun", "GET Some(418)"]);
+        assert_eq!(notes.all(), ["started", "GET Some(418)"]);
     }
 
     #[tokio::test]
@@ -198,8 +201,8 @@ mod tests {
         let strange = Request::builder()
             .method("BREW")
             .body(())
-            .expect("a request");
+            .expect("a valid request");
         drop(measured.call(strange));
-        assert_eq!(notes.told(), ["begun", "_OTHER None"]);
+        assert_eq!(notes.all(), ["started", "_OTHER None"]);
     }
 }

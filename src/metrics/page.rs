@@ -1,27 +1,26 @@
-//! Writes metrics as text: OpenMetrics as the library has it, and from that the older Prometheus text.
+//! Writes metrics as text: OpenMetrics, and Prometheus text 0.0.4 for older scrapers.
+//!
+//! `prometheus-client` writes OpenMetrics only and `prometheus` the older text only, so this converts the first into
+//! the second, line by line.
 
 use std::fmt;
 
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet,
-};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-/// The two formats that a scraper may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// Prometheus text 0.0.4.
+    /// Version 0.0.4.
     Prometheus,
-    /// OpenMetrics text 1.0.0.
+    /// Version 1.0.0.
     OpenMetrics,
 }
 
 impl Format {
-    /// The value of the Content-Type header.
     pub(crate) fn content_type(self) -> &'static str {
         match self {
             Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
@@ -30,10 +29,7 @@ impl Format {
     }
 }
 
-/// Everything that `registry` holds, read now.
-///
-/// # Errors
-/// A collector cannot write its metrics, which is a defect of the collector.
+/// Reads and writes everything in `registry`; fails only if a collector is defective.
 pub(super) fn write(registry: &Registry, format: Format) -> Result<String, fmt::Error> {
     let mut text = String::with_capacity(32 * 1024);
     encode(&mut text, registry)?;
@@ -43,15 +39,14 @@ pub(super) fn write(registry: &Registry, format: Format) -> Result<String, fmt::
     })
 }
 
-/// OpenMetrics text as Prometheus text. The samples are the same; the lines about a family differ: there
-/// a counter is named with its suffix, an info is a gauge with one, and units and the end mark are not
-/// known.
+/// Converts OpenMetrics text. The samples stay the same. In the lines about a family, counters get their suffix and
+/// infos become gauges with one; units and the end mark are left out.
 fn as_prometheus(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len() + 1024);
     let mut help = "";
     for line in open_metrics.lines() {
         if let Some(about) = line.strip_prefix("# HELP ") {
-            // Kept until the type, which comes next, tells the name.
+            // Written with the next line, whose type decides the name.
             help = about;
         } else if let Some(about) = line.strip_prefix("# TYPE ") {
             let (name, kind) = about.split_once(' ').unwrap_or((about, "untyped"));
@@ -71,7 +66,6 @@ fn as_prometheus(open_metrics: &str) -> String {
     text
 }
 
-/// Writes one gauge.
 pub(super) fn gauge(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
@@ -82,7 +76,7 @@ pub(super) fn gauge(
     ConstGauge::new(value).encode(family)
 }
 
-/// Writes one counter; its suffix `_total` is not part of `name`.
+/// `name` comes without the suffix `_total`.
 pub(super) fn counter(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
@@ -93,7 +87,6 @@ pub(super) fn counter(
     ConstCounter::new(value).encode(family)
 }
 
-/// Writes a gauge of several members.
 pub(super) fn gauges<L: EncodeLabelSet>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
@@ -107,15 +100,14 @@ pub(super) fn gauges<L: EncodeLabelSet>(
     Ok(())
 }
 
-/// Writes a counter of several members; its suffix `_total` is not part of `name`.
+/// `name` comes without the suffix `_total`.
 pub(super) fn counters<L: EncodeLabelSet>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
     members: impl IntoIterator<Item = (L, f64)>,
 ) -> fmt::Result {
-    let mut family: MetricEncoder<'_> =
-        encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
     for (labels, value) in members {
         let mut member = family.encode_family(&labels)?;
         member.encode_counter::<NoLabelSet, f64, f64>(&value, None)?;
@@ -141,18 +133,18 @@ mod tests {
     }
 
     #[test]
-    fn both_formats_have_the_same_samples_and_each_its_own_names_of_families() {
+    fn both_formats_have_the_same_samples_and_their_own_family_names() {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Two));
         registry.register("target", "Target", Info::new([("name", "x")]));
-        let open = write(&registry, Format::OpenMetrics).expect("it writes");
+        let open = write(&registry, Format::OpenMetrics).expect("the collectors write");
         assert_eq!(
             open,
             "# HELP target Target.\n# TYPE target info\ntarget_info{name=\"x\"} 1\n\
              # HELP steps Steps taken\n# TYPE steps counter\nsteps_total 3.0\n\
              # HELP level Level\n# TYPE level gauge\nlevel{of=\"a \\\"b\\\"\"} 0.5\n# EOF\n"
         );
-        let older = write(&registry, Format::Prometheus).expect("it writes");
+        let older = write(&registry, Format::Prometheus).expect("the collectors write");
         assert_eq!(
             older,
             "# HELP target_info Target.\n# TYPE target_info gauge\ntarget_info{name=\"x\"} 1\n\

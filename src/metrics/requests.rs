@@ -1,7 +1,7 @@
-//! What is known of the service listener's requests, and of the calls to the pretended dependency.
+//! Durations and counts of the service listener's requests and of its calls to the simulated dependency.
 //!
-//! Every label set stands before the first request, because a rate cannot see the first step of a
-//! series that was not there before. A request finds its own by two comparisons; it takes no lock.
+//! All series exist at zero from the start: `rate()` misses the first step of a series that appears with it. A request
+//! finds its series with two comparisons and no lock.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,27 +15,32 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 
 use super::histogram::{Histogram, Resolution};
-use super::measure::{Meter, OTHER};
+use super::measure::{OTHER, RequestMeter};
 use super::page;
 use crate::fault::arrivals::Arrivals;
 
-/// The routes that have series of their own, and the statuses of a GET that are there from the start:
-/// what the route answers, and what a fault makes of it by default.
-const ROUTES: [(&str, &[u16]); 5] = [
-    ("/health", &[200, 503]),
-    ("/ready", &[200, 503]),
-    ("/api/v1/mock-service", &[200, 500]),
-    ("/api/v1/test/sleep10ms", &[200]),
-    ("/api/v1/test/sleep30ms", &[200]),
+const OK: StatusCode = StatusCode::OK;
+const FAILED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
+const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
+/// The routes that count separately, and the statuses with which they succeed and fail by contract: a probe is 200 or
+/// 503, and a route that calls another service fails with 500. Any other status, whatever scenario causes it, takes an
+/// [`ExtraSeries`] or counts as [`OTHER_ROUTE`], so a new scenario needs no entry here.
+const ROUTES: [(&str, &[StatusCode]); 6] = [
+    ("/health", &[OK, UNAVAILABLE]),
+    ("/ready", &[OK, UNAVAILABLE]),
+    ("/api/v1/mock-service", &[OK, FAILED]),
+    ("/api/v1/test/sleep10ms", &[OK]),
+    ("/api/v1/test/sleep30ms", &[OK]),
+    (OTHER_ROUTE, &[]),
 ];
-/// How many more statuses these routes may bring about, all together. Each costs twenty series, twelve on
+/// How many other statuses get a histogram, of all routes together. Each costs 20 series on the service page and 12 on
 /// the admin page.
-const SPARE: usize = 2;
-/// The route of all other requests: the control API, the metrics, unknown paths.
+const EXTRA: usize = 2;
+/// The control API, the metrics, unknown paths.
 const OTHER_ROUTE: &str = "other";
-/// What the service pretends to call.
+/// The simulated dependency.
 pub(crate) const DEPENDENCY: &str = "inventory";
-/// The statuses of its answers: as it should be, and as it fails.
+/// The statuses of its successful and failed answers.
 const CALLS: [&str; 2] = ["200", "500"];
 
 /// The counters of all requests; cheap to clone.
@@ -45,10 +50,10 @@ pub(crate) struct Requests(Arc<Counters>);
 #[derive(Debug)]
 struct Counters {
     arrivals: Arrivals,
-    /// As in [`ROUTES`], then the other route.
-    routes: Vec<RouteCounters>,
-    spare: [Spare; SPARE],
-    /// All requests that have no series of their own.
+    /// As in [`ROUTES`].
+    routes: [RouteCounters; ROUTES.len()],
+    extra: [ExtraSeries; EXTRA],
+    /// All requests without a series of their route.
     rest: Histogram,
     /// As in [`CALLS`].
     calls: [Histogram; CALLS.len()],
@@ -58,61 +63,51 @@ struct Counters {
 struct RouteCounters {
     route: &'static str,
     active: AtomicI64,
-    /// The answers to GET by status; there from the start.
+    /// Answers to GET by status.
     answers: Vec<(StatusCode, Histogram)>,
 }
 
-/// A place for an answer to GET that was not foreseen, by route and status; the first takes it for good.
+/// Answers to GET with a status that [`ROUTES`] does not list; the first such route and status keep it.
 #[derive(Debug, Default)]
-struct Spare {
+struct ExtraSeries {
     answer: OnceLock<(&'static str, StatusCode)>,
     times: Histogram,
 }
 
 impl Requests {
-    /// Counters at zero; each request is noted in `arrivals` too.
+    /// Counters at zero that also note each request in `arrivals`.
     pub(crate) fn new(arrivals: Arrivals) -> Self {
-        let answers = |statuses: &[u16]| {
-            let known = statuses
+        let routes = ROUTES.map(|(route, statuses)| RouteCounters {
+            route,
+            active: AtomicI64::new(0),
+            answers: statuses
                 .iter()
-                .filter_map(|n| StatusCode::from_u16(*n).ok());
-            known.map(|status| (status, Histogram::default())).collect()
-        };
-        let others: (&'static str, &[u16]) = (OTHER_ROUTE, &[]);
-        let routes = ROUTES.into_iter().chain([others]);
+                .map(|s| (*s, Histogram::default()))
+                .collect(),
+        });
         Self(Arc::new(Counters {
             arrivals,
-            routes: routes
-                .map(|(route, statuses)| RouteCounters {
-                    route,
-                    active: AtomicI64::new(0),
-                    answers: answers(statuses),
-                })
-                .collect(),
-            spare: Default::default(),
+            routes,
+            extra: Default::default(),
             rest: Histogram::default(),
             calls: Default::default(),
         }))
     }
-}
 
-impl Requests {
-    /// Measures the requests of `route`, or all others together if it has no series of its own.
+    /// The meter of `route`, or of [`OTHER_ROUTE`] if that does not count separately.
     pub(crate) fn route(&self, route: &str) -> RouteMeter {
-        let routes = &self.0.routes;
-        let at = routes.iter().position(|known| known.route == route);
+        let at = ROUTES.iter().position(|(known, _)| *known == route);
         RouteMeter {
             counters: Arc::clone(&self.0),
-            route: at.unwrap_or(routes.len() - 1),
+            route: at.unwrap_or(ROUTES.len() - 1),
         }
     }
 
-    /// Whether the requests of `route` have series of their own.
     pub(crate) fn has_own_series(route: &str) -> bool {
-        ROUTES.iter().any(|(known, _)| *known == route)
+        route != OTHER_ROUTE && ROUTES.iter().any(|(known, _)| *known == route)
     }
 
-    /// Measures the calls to the pretended dependency.
+    /// The meter of calls to the dependency.
     pub(crate) fn calls(&self) -> CallMeter {
         CallMeter(Arc::clone(&self.0))
     }
@@ -125,14 +120,14 @@ pub(crate) struct RouteMeter {
     route: usize,
 }
 
-impl Meter for RouteMeter {
-    fn begun(&self) {
+impl RequestMeter for RouteMeter {
+    fn started(&self) {
         let route = &self.counters.routes[self.route];
         route.active.fetch_add(1, Ordering::Relaxed);
         self.counters.arrivals.note();
     }
 
-    fn ended(&self, method: &'static str, status: Option<StatusCode>, took: Duration) {
+    fn finished(&self, method: &'static str, status: Option<StatusCode>, took: Duration) {
         let route = &self.counters.routes[self.route];
         route.active.fetch_sub(1, Ordering::Relaxed);
         let own = status.and_then(|status| self.counters.series(route, method, status));
@@ -141,14 +136,14 @@ impl Meter for RouteMeter {
 }
 
 impl Counters {
-    /// The series of an answer on `route`, if it has one or can still get one.
+    /// The histogram of an answer on `route`, if it has one or can still get one.
     fn series<'a>(
         &'a self,
         route: &'a RouteCounters,
         method: &'static str,
         status: StatusCode,
     ) -> Option<&'a Histogram> {
-        // The routes take no other method but HEAD; what a client does wrong must not use up the spare.
+        // The routes allow GET and HEAD only, and a client's mistakes must not use up the extra series.
         if method != "GET" || route.answers.is_empty() {
             return None;
         }
@@ -157,21 +152,21 @@ impl Counters {
             return Some(times);
         }
         let answer = (route.route, status);
-        let mut spare = self.spare.iter();
-        let own = spare.find(|spare| *spare.answer.get_or_init(|| answer) == answer);
-        own.map(|spare| &spare.times)
+        let mut extra = self.extra.iter();
+        let own = extra.find(|extra| *extra.answer.get_or_init(|| answer) == answer);
+        own.map(|extra| &extra.times)
     }
 }
 
-/// Measures the calls to the pretended dependency.
+/// Measures the calls to the dependency.
 #[derive(Debug, Clone)]
 pub(crate) struct CallMeter(Arc<Counters>);
 
-impl Meter for CallMeter {
-    fn begun(&self) {}
+impl RequestMeter for CallMeter {
+    fn started(&self) {}
 
-    fn ended(&self, _: &'static str, status: Option<StatusCode>, took: Duration) {
-        // Without an answer the call was called off by this side: that says nothing of the dependency.
+    fn finished(&self, _: &'static str, status: Option<StatusCode>, took: Duration) {
+        // Without an answer this side cancelled the call, which says nothing about the dependency.
         let Some(status) = status else { return };
         let failed = status.is_client_error() || status.is_server_error();
         self.0.calls[usize::from(failed)].record(took);
@@ -180,72 +175,75 @@ impl Meter for CallMeter {
 
 /// The counters as one page shows them.
 #[derive(Debug)]
-pub(super) struct Shown {
+pub(super) struct RequestMetrics {
     pub(super) requests: Requests,
     pub(super) resolution: Resolution,
 }
 
-impl Collector for Shown {
+impl Collector for RequestMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let resolution = self.resolution;
-        let Counters {
-            routes,
-            spare,
-            rest,
-            calls,
-            ..
-        } = &*self.requests.0;
+        let e = &mut encoder;
+        self.encode_requests(e)?;
+        let active = self.requests.0.routes.iter().map(|route| {
+            let active = route.active.load(Ordering::Relaxed);
+            ([("http_route", route.route)], active as f64)
+        });
+        let help = "Requests that are being served";
+        page::gauges(e, "http_server_active_requests", help, active)?;
+        self.encode_calls(e)
+    }
+}
+
+impl RequestMetrics {
+    fn encode_requests(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut family = encoder.encode_descriptor(
             "http_server_request_duration_seconds",
             "Time from a request's arrival to its answer",
             None,
             MetricType::Histogram,
         )?;
-        let labels = |method, route, status| {
-            [
+        let Counters {
+            routes,
+            extra,
+            rest,
+            ..
+        } = &*self.requests.0;
+        let listed = routes.iter().flat_map(|route| {
+            let answers = route.answers.iter();
+            answers.map(|(status, times)| ("GET", route.route, status.as_str(), times))
+        });
+        let extra = extra.iter().filter_map(|extra| {
+            let (route, status) = extra.answer.get()?;
+            Some(("GET", *route, status.as_str(), &extra.times))
+        });
+        let all = listed
+            .chain(extra)
+            .chain([(OTHER, OTHER_ROUTE, OTHER, rest)]);
+        for (method, route, status, times) in all {
+            let labels = [
                 ("http_request_method", method),
                 ("http_route", route),
                 ("http_response_status_code", status),
-            ]
-        };
-        for RouteCounters { route, answers, .. } in routes {
-            for (status, times) in answers {
-                let labels = labels("GET", route, status.as_str());
-                times.encode(&mut family, &labels, resolution)?;
-            }
+            ];
+            times.encode(&mut family, &labels, self.resolution)?;
         }
-        for Spare { answer, times } in spare {
-            if let Some((route, status)) = answer.get() {
-                let labels = labels("GET", route, status.as_str());
-                times.encode(&mut family, &labels, resolution)?;
-            }
-        }
-        let rest_labels = labels(OTHER, OTHER_ROUTE, OTHER);
-        rest.encode(&mut family, &rest_labels, resolution)?;
+        Ok(())
+    }
 
-        let active = routes
-            .iter()
-            .map(|route| ([("http_route", route.route)], &route.active));
-        page::gauges(
-            &mut encoder,
-            "http_server_active_requests",
-            "Requests that are being served",
-            active.map(|(labels, active)| (labels, active.load(Ordering::Relaxed) as f64)),
-        )?;
-
+    fn encode_calls(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut family = encoder.encode_descriptor(
             "http_client_request_duration_seconds",
             "Time from a call to another service to its answer",
             None,
             MetricType::Histogram,
         )?;
-        for (status, times) in CALLS.into_iter().zip(calls) {
+        for (status, times) in CALLS.into_iter().zip(&self.requests.0.calls) {
             let labels = [
                 ("server_address", DEPENDENCY),
                 ("http_request_method", "GET"),
                 ("http_response_status_code", status),
             ];
-            times.encode(&mut family, &labels, resolution)?;
+            times.encode(&mut family, &labels, self.resolution)?;
         }
         Ok(())
     }
@@ -256,38 +254,38 @@ mod tests {
     use super::*;
 
     fn status(code: u16) -> Option<StatusCode> {
-        Some(StatusCode::from_u16(code).expect("a status"))
+        Some(StatusCode::from_u16(code).expect("a valid status"))
     }
 
-    fn answer(meter: &impl Meter, method: &'static str, code: u16) {
-        meter.begun();
-        meter.ended(method, status(code), Duration::from_millis(1));
+    fn answer(meter: &impl RequestMeter, method: &'static str, code: u16) {
+        meter.started();
+        meter.finished(method, status(code), Duration::from_millis(1));
     }
 
-    /// Route by route: statuses and counts; then the spare ones; then the rest.
+    /// The counts of listed answers route by route, of extra series, and of the rest.
     fn counts(requests: &Requests) -> (Vec<u64>, Vec<u64>, u64) {
         let counters = &requests.0;
         let known = counters.routes.iter().flat_map(|route| &route.answers);
         (
             known.map(|(_, times)| times.count()).collect(),
-            counters.spare.iter().map(|s| s.times.count()).collect(),
+            counters.extra.iter().map(|s| s.times.count()).collect(),
             counters.rest.count(),
         )
     }
 
     #[test]
-    fn a_foreseen_answer_has_its_series_from_the_start() {
+    fn a_listed_answer_has_its_series_from_the_start() {
         let requests = Requests::new(Arrivals::default());
         for (route, statuses) in ROUTES {
-            for code in statuses {
-                answer(&requests.route(route), "GET", *code);
+            for status in statuses {
+                answer(&requests.route(route), "GET", status.as_u16());
             }
         }
         assert_eq!(counts(&requests), (vec![1; 8], vec![0; 2], 0));
     }
 
     #[test]
-    fn the_first_two_unforeseen_answers_get_series_and_the_next_are_counted_together() {
+    fn the_first_two_other_statuses_get_series_and_the_next_count_as_other() {
         let requests = Requests::new(Arrivals::default());
         let health = requests.route("/health");
         for code in [500, 500, 429, 502, 500] {
@@ -297,31 +295,31 @@ mod tests {
     }
 
     #[test]
-    fn other_routes_and_requests_without_an_answer_are_counted_together() {
+    fn other_routes_and_unanswered_requests_count_as_other() {
         let requests = Requests::new(Arrivals::default());
         answer(&requests.route("/api/v1/scenarios"), "GET", 200);
         answer(&requests.route("/no/such/path"), "GET", 404);
         let ready = requests.route("/ready");
-        ready.begun();
-        ready.ended("GET", None, Duration::from_secs(1));
+        ready.started();
+        ready.finished("GET", None, Duration::from_secs(1));
         answer(&ready, "POST", 405);
         answer(&ready, "HEAD", 200);
         assert_eq!(counts(&requests), (vec![0; 8], vec![0; 2], 5));
     }
 
     #[test]
-    fn a_request_is_active_from_its_begin_to_its_end() {
+    fn a_request_is_active_from_its_start_to_its_end() {
         let requests = Requests::new(Arrivals::default());
         let (ready, other) = (requests.route("/ready"), requests.route("/"));
         let active = || -> Vec<i64> {
             let routes = requests.0.routes.iter();
             routes.map(|r| r.active.load(Ordering::Relaxed)).collect()
         };
-        ready.begun();
-        other.begun();
+        ready.started();
+        other.started();
         assert_eq!(active(), [0, 1, 0, 0, 0, 1]);
-        ready.ended("GET", status(200), Duration::ZERO);
-        other.ended("GET", None, Duration::ZERO);
+        ready.finished("GET", status(200), Duration::ZERO);
+        other.finished("GET", None, Duration::ZERO);
         assert_eq!(active(), [0; 6]);
     }
 
@@ -332,7 +330,7 @@ mod tests {
         for code in [200, 204, 500, 404] {
             answer(&calls, "GET", code);
         }
-        calls.ended("GET", None, Duration::ZERO);
+        calls.finished("GET", None, Duration::ZERO);
         let counted: Vec<u64> = requests.0.calls.iter().map(Histogram::count).collect();
         assert_eq!(counted, [2, 2]);
     }

@@ -1,4 +1,4 @@
-//! What the system knows of this process, its runtimes and its container, read at each scrape.
+//! The process, its runtimes and its container as the system sees them, read at each scrape.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -13,107 +13,93 @@ use crate::host::process::{Meter, process_cpu};
 use crate::host::runtimes::Runtimes;
 use crate::host::{process, runtimes};
 
-/// The period in which a CPU quota is told, in microseconds: the kernel's own default.
+/// The period of the CPU quota in microseconds: the kernel's default.
 const CPU_PERIOD_US: f64 = 100_000.0;
-/// Over how much time the busy ratio is taken at least.
+/// The least time over which the busy ratio is taken.
 const BUSY_OVER: Duration = Duration::from_secs(1);
 
 /// `process_*`.
 #[derive(Debug, Default)]
-pub(super) struct Process {
-    // A std mutex: only scrapes take it.
+pub(super) struct ProcessMetrics {
     meter: Mutex<Meter>,
 }
 
-impl Collector for Process {
+impl Collector for ProcessMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut meter = self.meter.lock().unwrap_or_else(PoisonError::into_inner);
-        // Zeros where the system does not tell.
+        // Zeros if `/proc` cannot be read.
         let usage = meter.usage().unwrap_or_default();
         let e = &mut encoder;
         let cpu = process_cpu().as_secs_f64();
         let help = "CPU time of all threads, in user and kernel mode";
         counter(e, "process_cpu_seconds", help, cpu)?;
-        let help = "Memory that is held in RAM";
-        gauge(
-            e,
-            "process_resident_memory_bytes",
-            help,
-            usage.resident as f64,
-        )?;
-        let help = "Memory that is mapped";
+        let help = "Memory in RAM";
+        let resident = usage.resident as f64;
+        gauge(e, "process_resident_memory_bytes", help, resident)?;
+        let help = "Mapped memory";
         gauge(e, "process_virtual_memory_bytes", help, usage.mapped as f64)?;
-        let help = "File descriptors that are open";
+        let help = "Open file descriptors";
         gauge(e, "process_open_fds", help, usage.open_files as f64)?;
-        let help = "File descriptors that may be open";
+        let help = "Limit of open file descriptors";
         gauge(e, "process_max_fds", help, usage.most_files as f64)?;
         let help = "Threads of the operating system";
         gauge(e, "process_threads", help, process::threads() as f64)?;
-        let help = "When the process was started, since 1970";
-        gauge(
-            e,
-            "process_start_time_seconds",
-            help,
-            usage.started_at as f64,
-        )?;
-        let help = "Bytes that were read from a disk";
+        let help = "Start of the process in seconds since 1970";
+        let start = usage.started_at as f64;
+        gauge(e, "process_start_time_seconds", help, start)?;
+        let help = "Bytes read from disk";
         counter(e, "process_disk_read_bytes", help, usage.disk_read as f64)?;
-        let help = "Bytes that were written to a disk";
-        counter(
-            e,
-            "process_disk_write_bytes",
-            help,
-            usage.disk_written as f64,
-        )
+        let help = "Bytes written to disk";
+        let written = usage.disk_written as f64;
+        counter(e, "process_disk_write_bytes", help, written)
     }
 }
 
-/// `tokio_*`, of the runtime that serves requests; the tasks are those of all runtimes.
+/// `tokio_*`: the runtime that serves requests, but the tasks of all runtimes.
 #[derive(Debug)]
-pub(super) struct Tokio {
+pub(super) struct TokioMetrics {
     runtimes: Runtimes,
-    // A std mutex: only scrapes take it.
-    busy: Mutex<[Busy; 2]>,
+    marks: Mutex<[BusyMark; 2]>,
 }
 
-/// How long the workers had been busy at a moment.
+/// How long all workers together had been busy at `at`.
 #[derive(Debug, Clone, Copy)]
-struct Busy {
+struct BusyMark {
     at: Instant,
     total: Duration,
 }
 
-impl Tokio {
+impl TokioMetrics {
     pub(super) fn new(runtimes: Runtimes) -> Self {
-        let start = Busy {
+        let start = BusyMark {
             at: Instant::now(),
             total: Duration::ZERO,
         };
         Self {
             runtimes,
-            busy: Mutex::new([start; 2]),
+            marks: Mutex::new([start; 2]),
         }
     }
 
-    /// The share of the workers' time that was busy lately: since the scrape before last, or longer if
-    /// scrapes follow each other closely.
-    fn busy_ratio(&self, now: Busy, workers: usize) -> f64 {
-        let mut marks = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The busy share of the workers' time since the scrape before last, or longer if scrapes follow each other
+    /// closely.
+    fn busy_ratio(&self, now: BusyMark, workers: usize) -> f64 {
+        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
         let [older, newer] = *marks;
         if now.at - newer.at >= BUSY_OVER {
             *marks = [newer, now];
         }
-        let had = (now.at - older.at).as_secs_f64() * workers as f64;
+        let available = (now.at - older.at).as_secs_f64() * workers as f64;
         let busy = now.total.saturating_sub(older.total).as_secs_f64();
-        if had > 0.0 {
-            (busy / had).min(1.0)
+        if available > 0.0 {
+            (busy / available).min(1.0)
         } else {
             0.0
         }
     }
 }
 
-impl Collector for Tokio {
+impl Collector for TokioMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let runtimes::Load {
             tasks,
@@ -122,7 +108,7 @@ impl Collector for Tokio {
             queued,
             busy,
         } = self.runtimes.load();
-        let now = Busy {
+        let now = BusyMark {
             at: Instant::now(),
             total: busy,
         };
@@ -132,12 +118,8 @@ impl Collector for Tokio {
         let help = "Threads that run tasks";
         gauge(e, "tokio_num_workers", help, workers as f64)?;
         let help = "Threads for work that blocks";
-        gauge(
-            e,
-            "tokio_num_blocking_threads",
-            help,
-            blocking_threads as f64,
-        )?;
+        let blocking = blocking_threads as f64;
+        gauge(e, "tokio_num_blocking_threads", help, blocking)?;
         let help = "Tasks that wait in the queue of all workers";
         gauge(e, "tokio_global_queue_depth", help, queued as f64)?;
         let help = "Share of the workers' time that was busy lately";
@@ -145,11 +127,11 @@ impl Collector for Tokio {
     }
 }
 
-/// `container_*`, as the container sees itself.
+/// `container_*`: the cgroup of this process.
 #[derive(Debug)]
-pub(super) struct Container(pub(super) Cgroup);
+pub(super) struct ContainerMetrics(pub(super) Cgroup);
 
-impl Collector for Container {
+impl Collector for ContainerMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let throttled = self.0.throttled();
         let of = |figure: fn(&crate::host::cgroup::Throttled) -> f64| {
@@ -171,10 +153,10 @@ impl Collector for Container {
         gauge(e, "container_spec_cpu_quota", help, quota)?;
         let help = "The period of the CPU quota in microseconds";
         gauge(e, "container_spec_cpu_period", help, CPU_PERIOD_US)?;
-        let help = "Memory in use that the kernel cannot simply take back";
+        let help = "Memory in use that the kernel cannot simply reclaim";
         let used = self.0.memory_used().unwrap_or(0);
         gauge(e, "container_memory_working_set_bytes", help, used as f64)?;
-        let help = "Memory that may be used; 0 is no limit";
+        let help = "Memory limit; 0 is none";
         let limit = self.0.memory_limit().unwrap_or(0);
         gauge(e, "container_spec_memory_limit_bytes", help, limit as f64)
     }
@@ -185,11 +167,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_busy_ratio_is_that_of_the_last_seconds_and_not_of_all_time() {
-        let tokio = Tokio::new(Runtimes::default());
-        let start = tokio.busy.lock().expect("no panic")[0].at;
+    fn the_busy_ratio_covers_the_last_seconds_and_not_all_time() {
+        let tokio = TokioMetrics::new(Runtimes::default());
+        let start = tokio.marks.lock().expect("no panic")[0].at;
         let ratio = |after_s: f64, busy_s: f64| {
-            let now = Busy {
+            let now = BusyMark {
                 at: start + Duration::from_secs_f64(after_s),
                 total: Duration::from_secs_f64(busy_s),
             };
@@ -197,9 +179,9 @@ mod tests {
         };
         assert_eq!(ratio(0.0, 0.0), 0.0);
         assert_eq!(ratio(10.0, 5.0), 0.25);
-        // A second scraper that comes at once reads the same figure and starts no new one.
+        // A second scraper at the same moment reads the same figure and adds no mark.
         assert_eq!(ratio(10.0, 5.0), 0.25);
-        // Against the first scrape, not against the one just before.
+        // Since the scrape before last.
         assert_eq!(ratio(20.0, 25.0), 0.625);
         assert_eq!(ratio(30.0, 65.0), 1.0);
     }

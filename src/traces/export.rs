@@ -1,4 +1,6 @@
-//! Sends a batch of spans, on the thread of the batches and nowhere else.
+//! Sends batches of spans over HTTP, on the batch processor's thread.
+//!
+//! opentelemetry-otlp's own clients are reqwest and tonic: either would add dozens of crates for one POST.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,20 +13,20 @@ use tracing::{info, warn};
 
 use crate::client;
 
-/// How long a batch may take, all its tries together.
+/// How long a batch may take, retries included.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-/// The most of an answer that is read, in bytes: it says which spans were refused, if any.
+/// The most bytes of a response that are read: the collector lists refused spans in it.
 const LARGEST_ANSWER: usize = 64 * 1024;
 
-/// The client of the collector: HTTP without TLS, one connection a batch.
+/// HTTP without TLS, one connection for each batch.
 #[derive(Debug, Default)]
 pub(super) struct Client {
-    /// Whether the last batch was lost, so that only a change is logged.
+    /// Whether the last batch was lost: only changes are logged.
     fails: AtomicBool,
 }
 
-// The trait's methods are asynchronous, but the thread that calls them has no runtime and nothing else to
-// do: each batch brings a runtime and waits.
+// The trait is asynchronous, but the calling thread has no runtime and nothing else to do, so each batch builds a
+// runtime and blocks on it.
 impl HttpClient for Client {
     fn send_bytes<'a, 'f>(
         &'a self,
@@ -44,9 +46,12 @@ impl HttpClient for Client {
         let failed_before = self.fails.swap(failed.is_some(), Ordering::Relaxed);
         match failed {
             Some(error) if !failed_before => {
-                warn!(endpoint, error, "Spans cannot be sent; some will be lost.");
+                warn!(
+                    endpoint,
+                    error, "Trace export failed; spans will be lost until it recovers."
+                );
             }
-            None if failed_before => info!(endpoint, "Spans are sent again."),
+            None if failed_before => info!(endpoint, "Trace export recovered."),
             _ => {}
         }
         Box::pin(std::future::ready(answer.map_err(HttpError::from)))
@@ -61,13 +66,13 @@ fn send(request: Request<Full<Bytes>>) -> Result<Response<Bytes>, String> {
         .map_err(|error| error.to_string())?;
     let exchange = client::ask(request, |response| async move {
         let (head, body) = response.into_parts();
-        // One that is too long or breaks off says no less than none at all.
+        // Only the status counts: a body that is too long or incomplete is taken as empty.
         let body = Limited::new(body, LARGEST_ANSWER).collect().await;
         let body = body.map_or_else(|_| Bytes::new(), |body| body.to_bytes());
         Ok(Response::from_parts(head, body))
     });
     let answer = runtime.block_on(async { tokio::time::timeout(PATIENCE, exchange).await });
-    // Looking a name up may take long and cannot be called off; it must not be waited for.
+    // A name lookup cannot be cancelled; do not wait for it.
     runtime.shutdown_background();
     answer.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())))
 }

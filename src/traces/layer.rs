@@ -1,4 +1,7 @@
-//! The tower layer that makes a span of each request, or of each call to the pretended dependency.
+//! The tower layer that makes a span of each request, or of each call to the simulated dependency.
+//!
+//! `axum-tracing-opentelemetry` would replace the server side only: calls to the dependency would still need this
+//! layer.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,7 +22,7 @@ use super::TARGET;
 use crate::metrics::measure::{OTHER, method_label};
 use crate::metrics::requests::DEPENDENCY;
 
-/// Makes spans, named and labelled as OpenTelemetry's semantic conventions for HTTP have it.
+/// Names and attributes follow OpenTelemetry's semantic conventions for HTTP.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TraceLayer(Side);
 
@@ -30,12 +33,12 @@ enum Side {
 }
 
 impl TraceLayer {
-    /// Spans of the requests to `route`, below the span that their `traceparent` names.
+    /// Spans of requests to `route`, as children of the span in their `traceparent`.
     pub(crate) fn server(route: &'static str) -> Self {
         Self(Side::Server { route })
     }
 
-    /// Spans of the calls to the pretended dependency, below the span of the request that makes them.
+    /// Spans of calls to the simulated dependency, as children of the span of the request.
     pub(crate) fn client() -> Self {
         Self(Side::Client)
     }
@@ -78,7 +81,7 @@ where
         };
         let inner = span.in_scope(|| self.inner.call(request));
         let errors_from = match self.side {
-            // A server does not fail by refusing a bad request; a call that is refused has failed.
+            // A server that refuses a bad request has not failed; a client whose call is refused has.
             Side::Server { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             Side::Client => StatusCode::BAD_REQUEST,
         };
@@ -111,7 +114,7 @@ fn server_span<B>(request: &Request<B>, route: &'static str) -> Span {
     let headers = HeaderExtractor(request.headers());
     let parent = TraceContextPropagator::new().extract_with_context(&none, &headers);
     if parent.has_active_span() {
-        // It fails for a span that is not recorded, which needs no parent.
+        // Fails only for a span that is not recorded.
         span.set_parent(parent).ok();
     }
     span
@@ -134,9 +137,9 @@ fn client_span() -> Span {
 }
 
 pin_project! {
-    /// A request under way. Its span ends with it: one whose client hangs up has no status.
+    /// A request in progress. Its span ends with it, without a status if the client hangs up.
     #[derive(Debug)]
-    pub struct Traced<F> {
+    pub(crate) struct Traced<F> {
         #[pin]
         inner: F,
         span: Span,

@@ -1,9 +1,8 @@
 //! Traces: a span for each request that the service serves, sent to an OpenTelemetry collector.
 //!
-//! Off unless a collector is configured, and then nothing of this is before a request. A span tells what
-//! any service would tell. Only the routes of the service's own work have one, not the control API's,
-//! whose paths name faults: whoever is tested may read the traces. A request never waits for the
-//! collector: spans wait in a bounded queue for a thread that sends them, and are dropped where it is full.
+//! Without a configured collector, requests pass no layer of this. The system under test may read the traces, so spans
+//! hold what any service would report, and the control API, whose paths name faults, has none. A request never waits
+//! for the collector: a thread sends spans from a bounded queue, and spans that do not fit are dropped.
 
 mod export;
 pub(crate) mod layer;
@@ -22,26 +21,24 @@ use tracing_subscriber::{Layer, Registry};
 
 use export::{Client, PATIENCE};
 
-/// What marks the spans that are sent; nothing else has it.
+/// The target that only exported spans have.
 const TARGET: &str = "trace";
-/// How long the last spans may take at the end. With the drain before it, the whole shut-down stays below
-/// two seconds.
+/// How long the last spans may take. Together with the drain before it, the shutdown takes less than two seconds.
 const FLUSH: Duration = Duration::from_millis(400);
 
-/// The way of spans to the collector, if there is one.
+/// The export of spans to a collector, if one is configured.
 #[derive(Debug)]
 pub(crate) struct Traces(Option<SdkTracerProvider>);
 
 impl Traces {
-    /// Starts the thread that sends spans of the service `name` in `version` to the collector at `endpoint`, if there
-    /// is one. It need not be reachable yet.
+    /// Starts the thread that sends spans of the service `name` in `version` to the collector at `endpoint`, if any.
+    /// The collector need not be reachable yet.
     ///
-    /// OpenTelemetry's common variables apply to the rest: the sampler
-    /// (`OTEL_TRACES_SAMPLER`), the queue (`OTEL_BSP_*`), headers (`OTEL_EXPORTER_OTLP_HEADERS`) and more
-    /// of the resource (`OTEL_RESOURCE_ATTRIBUTES`).
+    /// OpenTelemetry's variables apply to the sampler (`OTEL_TRACES_SAMPLER`), the queue (`OTEL_BSP_*`), headers
+    /// (`OTEL_EXPORTER_OTLP_HEADERS`) and resource attributes (`OTEL_RESOURCE_ATTRIBUTES`).
     ///
     /// # Errors
-    /// One of these variables is not good.
+    /// One of these variables is invalid.
     pub(crate) fn start(endpoint: Option<&Uri>, name: &str, version: &str) -> io::Result<Self> {
         let Some(endpoint) = endpoint else {
             return Ok(Self(None));
@@ -53,7 +50,7 @@ impl Traces {
             .with_timeout(PATIENCE)
             .build();
         let exporter = exporter
-            .map_err(|error| io::Error::other(format!("no traces can be sent: {error}")))?;
+            .map_err(|error| io::Error::other(format!("cannot set up trace export: {error}")))?;
         let resource = Resource::builder()
             .with_service_name(name.to_owned())
             .with_attribute(opentelemetry::KeyValue::new(
@@ -66,7 +63,7 @@ impl Traces {
         Ok(Self(Some(provider.build())))
     }
 
-    /// What takes the spans, for the process's subscriber.
+    /// The layer for the process's subscriber.
     pub(crate) fn layer(&self) -> Option<Box<dyn Layer<Registry> + Send + Sync>>
     where
         Registry: for<'span> LookupSpan<'span>,
@@ -74,7 +71,7 @@ impl Traces {
         let provider = self.0.as_ref()?;
         let spans = tracing_opentelemetry::layer()
             .with_tracer(provider.tracer(env!("CARGO_PKG_NAME")))
-            // What this program is made of is nobody's business there, and costs.
+            // Source locations and threads reveal what this program is, and cost.
             .with_location(false)
             .with_threads(false)
             .with_target(false)
@@ -85,16 +82,16 @@ impl Traces {
         Some(spans.with_filter(ours).boxed())
     }
 
-    /// Sends what waits, for a bounded time: a collector that does not answer keeps nobody.
+    /// Sends queued spans for at most [`FLUSH`].
     pub(crate) fn finish(self) {
         let ended = self.0.map(|provider| provider.shutdown_with_timeout(FLUSH));
         if let Some(Err(error)) = ended {
-            tracing::warn!(%error, "The last spans are lost.");
+            tracing::warn!(%error, "Could not export the last spans; they are lost.");
         }
     }
 }
 
-/// As the specification of OTLP has it for an endpoint of all signals.
+/// The path of traces below an OTLP endpoint of all signals, as OTLP specifies it.
 fn traces_at(endpoint: &Uri) -> String {
     format!("{}/v1/traces", endpoint.to_string().trim_end_matches('/'))
 }

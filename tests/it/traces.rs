@@ -340,7 +340,8 @@ fn a_silent_or_absent_collector_delays_neither_requests_nor_the_end() {
         if is_gone {
             daemon.wait_for_log("that spans are lost", |line| {
                 line["level"] == "WARN"
-                    && line["message"] == "Spans cannot be sent; some will be lost."
+                    && line["message"]
+                        == "Trace export failed; spans will be lost until it recovers."
             });
         } else {
             silent.batches.recv_timeout(PATIENCE).unwrap();
@@ -368,14 +369,14 @@ fn a_batch_that_is_refused_once_is_sent_again() {
     let message = |text| move |line: &Value| line["message"] == text;
     let lost = daemon.wait_for_log(
         "the 503",
-        message("Spans cannot be sent; some will be lost."),
+        message("Trace export failed; spans will be lost until it recovers."),
     );
     assert!(
         lost["error"]
             .as_str()
             .is_some_and(|error| error.contains("answered 503"))
     );
-    daemon.wait_for_log("the 200", message("Spans are sent again."));
+    daemon.wait_for_log("the 200", message("Trace export recovered."));
 }
 
 #[test]

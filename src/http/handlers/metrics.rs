@@ -7,7 +7,7 @@ use http::{HeaderMap, header};
 use crate::http::Api;
 use crate::http::describe::{Answer, Describe, Operation};
 use crate::http::problem::{Problem, ProblemKind};
-use crate::metrics::Page;
+use crate::metrics::MetricsPage;
 use crate::metrics::page::Format;
 
 /// A page in one of the two formats.
@@ -40,7 +40,7 @@ pub(in crate::http) async fn service(
     State(api): State<Api>,
     headers: HeaderMap,
 ) -> Result<Written, Problem> {
-    page(&api, Page::Service, &headers)
+    page(&api, MetricsPage::Service, &headers)
 }
 
 /// The admin listener's page.
@@ -48,10 +48,10 @@ pub(in crate::http) async fn admin(
     State(api): State<Api>,
     headers: HeaderMap,
 ) -> Result<Written, Problem> {
-    page(&api, Page::Admin, &headers)
+    page(&api, MetricsPage::Admin, &headers)
 }
 
-fn page(api: &Api, page: Page, headers: &HeaderMap) -> Result<Written, Problem> {
+fn page(api: &Api, page: MetricsPage, headers: &HeaderMap) -> Result<Written, Problem> {
     let accepted = headers.get_all(header::ACCEPT).iter();
     let format = asked_format(accepted.filter_map(|value| value.to_str().ok()));
     match api.metrics.write(page, format) {

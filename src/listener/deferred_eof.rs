@@ -1,11 +1,12 @@
-//! A hang-up, told one turn late.
+//! Delays the end of a stream by one poll, so that a client may hang up as soon as it has sent a command.
 //!
-//! A client may hang up as soon as its request is sent; then the request and the end of the stream
-//! arrive together. The HTTP server reads on to the end before it polls the handler for the first
-//! time, and drops the handler with the connection: a start or a stop would be lost that must be
-//! carried out. Here the end is held back for one turn, in which the handler hands its command over.
-//! The refused alternative, to let clients close their half of a connection and go on, would keep the
-//! requests of clients that gave up waiting in a delay until its end.
+//! The request and the end of the stream then arrive together. hyper takes a read EOF for a lost connection
+//! (<https://github.com/hyperium/hyper/pull/1981>, <https://github.com/hyperium/hyper/issues/3879>): it reads to the
+//! EOF before it polls the handler for the first time, then drops the handler, and a start or stop would be lost. With
+//! the EOF one poll late, the handler runs first and hands its command over.
+//!
+//! `http1::Builder::half_close` is no alternative: hyper would keep the requests of clients that gave up waiting in a
+//! delay until the delay ends.
 
 use std::io;
 use std::pin::Pin;
@@ -13,12 +14,12 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// The end of a stream, good or bad, from when it was met until it is told one turn after.
+/// The EOF or error of a stream that the next read returns.
 #[derive(Debug, Default)]
-pub(super) struct LateEnd(Option<io::Result<()>>);
+pub(super) struct DeferredEof(Option<io::Result<()>>);
 
-impl LateEnd {
-    /// Reads from `stream`, which must be the same in every call; its end comes one turn late.
+impl DeferredEof {
+    /// Reads from `stream`, which must be the same in every call.
     pub(super) fn poll_read(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
@@ -45,15 +46,15 @@ mod tests {
     use std::task::Waker;
 
     #[test]
-    fn bytes_come_at_once_and_the_end_one_turn_late() {
-        let (mut stream, mut end) = (&b"abc"[..], LateEnd::default());
+    fn bytes_arrive_at_once_and_the_eof_one_poll_late() {
+        let (mut stream, mut eof) = (&b"abc"[..], DeferredEof::default());
         let mut read = || {
             let mut bytes = [0; 8];
             let mut buffer = ReadBuf::new(&mut bytes);
             let mut cx = Context::from_waker(Waker::noop());
-            end.poll_read(&mut stream, &mut cx, &mut buffer)
+            eof.poll_read(&mut stream, &mut cx, &mut buffer)
                 .map(|read| {
-                    read.expect("bytes do not fail");
+                    read.expect("a slice never fails");
                     buffer.filled().to_vec()
                 })
         };

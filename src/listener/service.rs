@@ -1,0 +1,163 @@
+//! The router as hyper's service: it records when a request is being answered, and announces the end of a connection
+//! whose request body was not read.
+//!
+//! When a handler answers without reading the whole body, hyper drains at most one more chunk and then closes the
+//! connection (<https://github.com/hyperium/hyper/issues/3241>), without `Connection: close` in the response. A client
+//! that does not expect that sends its next request into a closing connection.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use axum::Router;
+use axum::body::{Body, HttpBody};
+use http::{HeaderValue, Request, Response, header};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+use tower::Service;
+
+use super::state::{ConnPhase, ConnState};
+use crate::http::Client;
+
+#[derive(Debug)]
+pub(super) struct RouterService {
+    router: Router,
+    client: Client,
+    state: Arc<ConnState>,
+}
+
+impl RouterService {
+    pub(super) fn new(router: Router, client: Client, state: &Arc<ConnState>) -> Self {
+        Self {
+            router,
+            client,
+            state: Arc::clone(state),
+        }
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for RouterService {
+    type Response = Response<ObservedBody<Body, InProgress>>;
+    type Error = Infallible;
+    type Future = ResponseFuture;
+
+    fn call(&self, request: Request<Incoming>) -> ResponseFuture {
+        self.state.begin_answer();
+        let in_progress = InProgress(Arc::clone(&self.state));
+        let (head, body) = request.into_parts();
+        let (body, progress) = BodyProgress::of(body);
+        let mut request = Request::from_parts(head, body);
+        request.extensions_mut().insert(self.client);
+        ResponseFuture {
+            // A router is always ready.
+            response: self.router.clone().call(request),
+            in_progress: Some(in_progress),
+            progress,
+        }
+    }
+}
+
+/// A request in progress, until its response has been handed over completely.
+#[derive(Debug)]
+pub(super) struct InProgress(Arc<ConnState>);
+
+impl Drop for InProgress {
+    fn drop(&mut self) {
+        self.0.enter(ConnPhase::Idle);
+    }
+}
+
+pin_project! {
+    pub(super) struct ResponseFuture {
+        #[pin]
+        response: <Router as Service<Request<Body>>>::Future,
+        in_progress: Option<InProgress>,
+        progress: Option<BodyProgress>,
+    }
+}
+
+impl Future for ResponseFuture {
+    type Output = Result<Response<ObservedBody<Body, InProgress>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let Ok(mut response) = ready!(this.response.poll(cx));
+        let observer = this.in_progress.take();
+        if this.progress.as_ref().is_some_and(|body| !body.is_read()) {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
+        Poll::Ready(Ok(response.map(|body| ObservedBody { body, observer })))
+    }
+}
+
+/// Whether a request body has been read to its end.
+#[derive(Debug, Clone)]
+pub(super) struct BodyProgress(Arc<AtomicBool>);
+
+impl BodyProgress {
+    /// The same body, and its progress if there is anything to read.
+    fn of(body: Incoming) -> (Body, Option<Self>) {
+        if body.is_end_stream() {
+            return (Body::new(body), None);
+        }
+        let progress = Self(Arc::default());
+        let observer = Some(progress.clone());
+        (Body::new(ObservedBody { body, observer }), Some(progress))
+    }
+
+    fn is_read(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What learns of the end of a body. Dropping it earlier means that the rest of the body was given up.
+pub(super) trait BodyObserver: Unpin {
+    fn ended(self);
+}
+
+impl BodyObserver for BodyProgress {
+    fn ended(self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl BodyObserver for InProgress {
+    fn ended(self) {}
+}
+
+#[derive(Debug)]
+pub(super) struct ObservedBody<B, O> {
+    body: B,
+    observer: Option<O>,
+}
+
+impl<B: HttpBody + Unpin, O: BodyObserver> HttpBody for ObservedBody<B, O> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if frame.is_none()
+            && let Some(observer) = self.observer.take()
+        {
+            observer.ended();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
