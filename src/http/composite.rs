@@ -10,8 +10,9 @@ use super::body::{JsonObject, NoParameters};
 use super::caller::Caller;
 use super::problem::Problem;
 use crate::manager::Started;
+use crate::manager::report::Detail;
 use crate::manager::session::Renewed;
-use crate::manager::view::{Detail, SessionStatus};
+use crate::manager::view::SessionStatus;
 use crate::run::Timestamp;
 
 /// The answer to a stop of everything.
@@ -63,7 +64,7 @@ pub(super) async fn stop(
     Caller(by): Caller,
     NoParameters: NoParameters,
 ) -> Result<Json<AllStopped>, Problem> {
-    let stopped = api.manager.stop_all(by).await?;
+    let stopped = api.manager.sessions.stop_all(by).await?;
     Ok(Json(AllStopped {
         status: "all scenarios stopped",
         stopped,
@@ -75,19 +76,20 @@ pub(super) async fn renew(
     State(api): State<Api>,
     NoParameters: NoParameters,
 ) -> Result<Json<Renewed>, Problem> {
-    Ok(Json(api.manager.renew()?))
+    Ok(Json(api.manager.sessions.renew()?))
 }
 
 /// `GET /api/v1/composite/status`
 pub(super) async fn status(State(api): State<Api>) -> Json<Session> {
-    Json(match api.manager.session() {
+    let view = api.manager.sessions.view();
+    Json(match view.session_now() {
         Some(session) => Session::Live(session),
         None => Session::None(NoSession {
             session_id: "",
             scenarios: [],
             status: "no active session",
             details: [],
-            halted_since: api.manager.view().halted_since,
+            halted_since: view.halted_since,
         }),
     })
 }

@@ -34,7 +34,7 @@ pub(super) async fn halt(
     Caller(by): Caller,
     NoParameters: NoParameters,
 ) -> Result<Json<Halted>, Problem> {
-    let session::Halted { since, stopped } = api.manager.halt(by).await?;
+    let session::Halted { since, stopped } = api.manager.sessions.halt(by).await?;
     Ok(Json(Halted {
         status: "halted",
         halted_since: since,
@@ -48,6 +48,6 @@ pub(super) async fn rearm(
     Caller(by): Caller,
     NoParameters: NoParameters,
 ) -> Result<Json<Rearmed>, Problem> {
-    api.manager.rearm(by).await?;
+    api.manager.sessions.rearm(by).await?;
     Ok(Json(Rearmed { status: "armed" }))
 }

@@ -16,7 +16,7 @@ pub(super) struct Truth(pub(super) ScenarioManager);
 
 impl Collector for Truth {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let (names, view) = (self.0.names(), self.0.view());
+        let (names, view) = (self.0.names(), self.0.sessions.view());
         let live = |name: &str| view.latest.get(name).filter(|latest| latest.end.is_none());
         let readings: Vec<_> = names
             .iter()
