@@ -5,8 +5,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::abort::AbortWhen;
-use super::request::Request;
-use super::session::PlannedRun;
+use super::session::{PlannedRun, Start};
 use crate::host::cgroup::Cgroup;
 use crate::plugin::PreflightContext;
 
@@ -50,9 +49,9 @@ pub(crate) struct WouldRun {
 }
 
 impl DryRun {
-    /// The start `request`, which would replace `replaces`, under the limits of `cgroup`.
-    pub(super) fn of(request: Request, replaces: Vec<&'static str>, cgroup: &Cgroup) -> Self {
-        let Request { runs, envelope } = request;
+    /// What `start` would do where it replaces `replaces`, under the limits of `cgroup`.
+    pub(super) fn of(start: Start, replaces: Vec<&'static str>, cgroup: &Cgroup) -> Self {
+        let Start { runs, terms, .. } = start;
         let duration = runs.iter().filter_map(|run| run.duration).max();
         let context = PreflightContext { cgroup, duration };
         let would_run = |run: &PlannedRun| WouldRun {
@@ -66,8 +65,8 @@ impl DryRun {
             status: DryRunStatus::DryRun,
             plan: runs.iter().map(would_run).collect(),
             replaces,
-            lease_s: envelope.terms.lease.map(|lease| lease.as_secs_f64()),
-            abort_when: envelope.terms.abort_when,
+            lease_s: terms.lease.map(|lease| lease.as_secs_f64()),
+            abort_when: terms.abort_when,
         }
     }
 }

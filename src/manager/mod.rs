@@ -28,9 +28,9 @@ use crate::plugin::Plugin;
 use crate::run::Initiator;
 use dry_run::DryRun;
 use report::StartReport;
+use request::Reader;
 pub(crate) use request::plan_entry;
-use request::{Reader, Request};
-use session::{SessionError, SessionManager, check_room};
+use session::{SessionError, SessionManager, Start};
 use view::{ScenarioStatus, View};
 
 /// The list of all plugins.
@@ -141,39 +141,41 @@ impl ScenarioManager {
         if !self.limits.allows(plugin.name()) {
             return Err(ManagerError::NotAllowed(plugin.name()));
         }
-        let request = self.reader().single(plugin, body);
-        let mut request = request.map_err(ManagerError::Invalid)?;
-        let terms = &request.envelope.terms;
-        if request.envelope.dry_run {
-            let mut running = self.running()?;
-            check_room(running.iter().copied(), plugin.name(), terms.most_at_once)?;
-            running.retain(|running| *running == plugin.name());
-            return Ok(Started::Planned(DryRun::of(request, running, &self.cgroup)));
-        }
-        // A single start has one run.
-        let (run, terms) = (request.runs.remove(0), request.envelope.terms);
-        let report = self.sessions.start_one(run, terms, by).await?;
-        Ok(Started::Done(report))
+        self.start(self.reader().single(plugin, body), by).await
     }
 
     /// Replaces everything that runs by the set in `body`.
     ///
     /// # Errors
-    /// [`ManagerError::Invalid`], where nothing was changed, and those of [`SessionManager::start_set`].
+    /// [`ManagerError::Invalid`], where nothing was changed, and those of [`SessionManager::start`].
     pub(crate) async fn start_set(
         &self,
         body: Map<String, Value>,
         by: Option<Initiator>,
     ) -> Result<Started, ManagerError> {
-        let request = self.reader().set(body);
-        let request = request.map_err(ManagerError::Invalid)?;
-        if request.envelope.dry_run {
-            let running = self.running()?;
-            return Ok(Started::Planned(DryRun::of(request, running, &self.cgroup)));
+        self.start(self.reader().set(body), by).await
+    }
+
+    /// Carries out a checked request, or shows what it would do.
+    async fn start(
+        &self,
+        request: Result<(Start, bool), Vec<FieldError>>,
+        by: Option<Initiator>,
+    ) -> Result<Started, ManagerError> {
+        let (start, is_dry_run) = request.map_err(ManagerError::Invalid)?;
+        if !is_dry_run {
+            return Ok(Started::Done(self.sessions.start(start, by).await?));
         }
-        let Request { runs, envelope } = request;
-        let report = self.sessions.start_set(runs, envelope.terms, by).await?;
-        Ok(Started::Done(report))
+        let view = self.sessions.view();
+        if let Some(since) = view.halted_since {
+            return Err(SessionError::Halted(since).into());
+        }
+        let session = view.session.iter();
+        let running = session.flat_map(|s| s.report.scenarios.iter().copied());
+        start.check_room(running.clone())?;
+        let replaced = running.filter(|name| !start.joins || start.starts(name));
+        let replaced = replaced.collect();
+        Ok(Started::Planned(DryRun::of(start, replaced, &self.cgroup)))
     }
 
     /// Stops one scenario; answers when its effect is gone.
@@ -194,16 +196,6 @@ impl ScenarioManager {
             ceilings: self.limits.ceilings(&self.cgroup),
             cgroup: &self.cgroup,
         }
-    }
-
-    /// The scenarios that run now. A halt refuses a dry run as it refuses a start.
-    fn running(&self) -> Result<Vec<&'static str>, SessionError> {
-        let view = self.sessions.view();
-        if let Some(since) = view.halted_since {
-            return Err(SessionError::Halted(since));
-        }
-        let running = view.session.as_ref();
-        Ok(running.map_or_else(Vec::new, |session| session.report.scenarios.clone()))
     }
 
     fn find(&self, name: &str) -> Result<&'static dyn Plugin, ManagerError> {

@@ -94,6 +94,5 @@ mod tests {
         let report = StartReport::new("session-1".into(), vec![started, failed]);
         assert_eq!(report.status, Outcome::Partial);
         assert_eq!(report.scenarios, ["a"]);
-        assert_eq!(report.reasons(), "a: failed; b: out of luck");
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::session::PlannedRun;
+use super::session::{PlannedRun, Start};
 use super::terms::{Envelope, lasting, read_duration};
 use super::{Registry, find, names_of};
 use crate::host::cgroup::Cgroup;
@@ -15,13 +15,6 @@ use crate::plugin::{Plan, Plugin, PreflightContext};
 
 /// A value, or every bad value of its source.
 type Checked<T> = Result<T, Vec<FieldError>>;
-
-/// What a start asks for.
-#[derive(Debug)]
-pub(super) struct Request {
-    pub(super) runs: Vec<PlannedRun>,
-    pub(super) envelope: Envelope,
-}
 
 /// Checks one `entry` of a set at the pointer `at`, as the configuration may ask for it: without limits. `seen` holds
 /// the names before it; `more` names keys that the caller has already taken out.
@@ -54,12 +47,12 @@ pub(super) struct Reader<'m> {
 }
 
 impl Reader<'_> {
-    /// A start of `plugin` alone: its parameters, flat, beside the envelope.
+    /// A start of `plugin` alone, its parameters flat beside the envelope, and whether it is a dry run.
     pub(super) fn single(
         &self,
         plugin: &dyn Plugin,
         mut body: Map<String, Value>,
-    ) -> Checked<Request> {
+    ) -> Checked<(Start, bool)> {
         let names = Envelope::NAMES.into_iter().chain(["duration"]);
         let beside = names.filter_map(|name| body.remove_entry(name)).collect();
         let mut fields = self.fields("", beside);
@@ -74,18 +67,17 @@ impl Reader<'_> {
             duration,
             is_default_duration: !is_given && duration.is_some(),
         };
-        let runs = vec![run];
-        Ok(Request { runs, envelope })
+        Ok((Start::single(run, envelope.terms), envelope.dry_run))
     }
 
-    /// A start of the set in `body`.
-    pub(super) fn set(&self, body: Map<String, Value>) -> Checked<Request> {
+    /// A start of the set in `body`, and whether it is a dry run.
+    pub(super) fn set(&self, body: Map<String, Value>) -> Checked<(Start, bool)> {
         let mut fields = self.fields("", body);
         let about = "The scenarios to run; each at most once.";
         let entries = fields.field("scenarios", about).optional().any(json!({}));
         let envelope = self.envelope(&mut fields);
         let (_, runs) = collect(fields.finish(), self.entries(entries))?;
-        Ok(Request { runs, envelope })
+        Ok((Start::set(runs, envelope.terms), envelope.dry_run))
     }
 
     fn entries(&self, entries: Option<Value>) -> Checked<Vec<PlannedRun>> {

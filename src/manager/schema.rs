@@ -64,25 +64,23 @@ pub(crate) fn of_set(registry: &[&dyn Plugin], params: impl Fn(&dyn Plugin) -> V
 }
 
 fn envelope(registry: &[&dyn Plugin]) -> Map<String, Value> {
-    let schemas = properties(|fields| {
+    properties(|fields| {
         Envelope::read(fields, &names_of(registry), None);
-    });
-    match schemas {
-        Value::Object(members) => members,
-        _ => Map::new(),
-    }
+    })
 }
 
 fn of_duration() -> Value {
-    let mut schemas = properties(|fields| {
+    let read = |fields: &mut Fields| {
         read_duration(fields, 0.0);
-    });
-    schemas["duration"].take()
+    };
+    properties(read)["duration"].take()
 }
 
 /// The schemas of the members that `read` reads.
-fn properties(read: impl FnOnce(&mut Fields)) -> Value {
+fn properties(read: impl FnOnce(&mut Fields)) -> Map<String, Value> {
     let mut fields = Fields::new("", Map::new());
     read(&mut fields);
-    fields.schema()["properties"].take()
+    let mut schema = fields.schema();
+    let properties = schema["properties"].as_object_mut();
+    properties.map(std::mem::take).unwrap_or_default()
 }

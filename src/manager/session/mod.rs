@@ -36,10 +36,8 @@ use tokio_util::sync::CancellationToken;
 use super::report::StartReport;
 use super::terms::Terms;
 use super::view::View;
-use crate::fault::table::FaultTable;
-use crate::plugin::{Plan, Services};
+use crate::plugin::Plan;
 use crate::run::{Initiator, Timestamp};
-use actor::Actor;
 
 /// Commands that may wait for the actor; more than any sane number of clients.
 const MAILBOX: usize = 1024;
@@ -75,19 +73,6 @@ pub(crate) enum SessionError {
 /// replaces what it would start, and refuses it from then on.
 pub(crate) type Onsets = BTreeMap<&'static str, CancellationToken>;
 
-/// Whether `name` may start beside what is `running`, where `most` may run at once.
-pub(crate) fn check_room(
-    running: impl Iterator<Item = &'static str>,
-    name: &str,
-    most: Option<usize>,
-) -> Result<(), SessionError> {
-    let others = running.filter(|running| *running != name).count();
-    match most {
-        Some(most) if others >= most => Err(SessionError::NoRoom(most)),
-        _ => Ok(()),
-    }
-}
-
 /// The answer to a halt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Halted {
@@ -109,17 +94,41 @@ pub(crate) struct Renewed {
 
 /// A checked start of one or more scenarios.
 #[derive(Debug)]
-struct Start {
-    runs: Vec<PlannedRun>,
-    terms: Terms,
+pub(crate) struct Start {
+    pub(super) runs: Vec<PlannedRun>,
+    pub(super) terms: Terms,
     /// Whether it joins the live session, where it replaces earlier runs of its own scenarios only. Otherwise it
     /// replaces the whole session.
-    joins: bool,
+    pub(super) joins: bool,
 }
 
 impl Start {
-    fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.runs.iter().map(|run| run.plan.name)
+    /// Replaces everything that runs by `runs`.
+    pub(crate) fn set(runs: Vec<PlannedRun>, terms: Terms) -> Self {
+        let joins = false;
+        Self { runs, terms, joins }
+    }
+
+    /// Adds `run` to what runs; its `terms` join those of the session.
+    pub(crate) fn single(run: PlannedRun, terms: Terms) -> Self {
+        let (runs, joins) = (vec![run], true);
+        Self { runs, terms, joins }
+    }
+
+    pub(super) fn starts(&self, name: &str) -> bool {
+        self.runs.iter().any(|run| run.plan.name == name)
+    }
+
+    /// Refuses a single start beside as many other `running` scenarios as may run at once.
+    pub(super) fn check_room(
+        &self,
+        running: impl Iterator<Item = &'static str>,
+    ) -> Result<(), SessionError> {
+        let others = running.filter(|name| !self.starts(name)).count();
+        match self.terms.most_at_once {
+            Some(most) if self.joins && others >= most => Err(SessionError::NoRoom(most)),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -148,19 +157,21 @@ struct Command {
 impl Command {
     /// Whether this is an onset that was called off: it will be refused.
     fn is_void(&self, onsets: &Onsets) -> bool {
-        match (self.by, &self.kind) {
-            (Some(Initiator::Boot), CommandKind::Start(start, _)) if start.joins => start
-                .names()
-                .filter_map(|name| onsets.get(name))
-                .any(CancellationToken::is_cancelled),
-            _ => false,
-        }
+        let CommandKind::Start(start, _) = &self.kind else {
+            return false;
+        };
+        let mut onsets = start
+            .runs
+            .iter()
+            .filter_map(|run| onsets.get(run.plan.name));
+        let is_onset = self.by == Some(Initiator::Boot) && start.joins;
+        is_onset && onsets.any(CancellationToken::is_cancelled)
     }
 
     /// Whether this command makes a start of `name` pointless.
     fn calls_off(&self, name: &str) -> bool {
         match &self.kind {
-            CommandKind::Start(start, _) => !start.joins || start.names().any(|new| new == name),
+            CommandKind::Start(start, _) => !start.joins || start.starts(name),
             CommandKind::StopOne(stopped, _) => *stopped == name,
             CommandKind::StopAll(_) | CommandKind::Halt(_) => true,
             CommandKind::Rearm(_) | CommandKind::Settle(_) => false,
@@ -180,53 +191,20 @@ pub(crate) struct SessionManager {
 }
 
 impl SessionManager {
-    /// Starts the actor on the current runtime. When `root` is cancelled, the actor ends every run, closes, and
-    /// completes the returned task.
-    pub(crate) fn spawn(
-        services: Arc<Services>,
-        table: FaultTable,
-        root: CancellationToken,
-        onsets: Onsets,
-    ) -> (Self, tokio::task::JoinHandle<()>) {
-        let (commands, mailbox) = mpsc::channel(MAILBOX);
-        let (published, view) = watch::channel(Arc::default());
-        let actor = Actor::new(services, table, root, onsets, mailbox, published);
-        (Self { commands, view }, tokio::spawn(actor.run()))
-    }
-
     /// What runs now. Never waits for the actor.
     pub(crate) fn view(&self) -> Arc<View> {
         Arc::clone(&self.view.borrow())
     }
 
-    /// Replaces everything that runs by `runs`.
+    /// Starts what `start` says; answers when all of it is up or has failed.
     ///
     /// # Errors
-    /// [`SessionError::NothingStarted`], [`SessionError::Halted`].
-    pub(crate) async fn start_set(
+    /// [`SessionError::NothingStarted`], [`SessionError::NoRoom`], [`SessionError::Halted`].
+    pub(crate) async fn start(
         &self,
-        runs: Vec<PlannedRun>,
-        terms: Terms,
+        start: Start,
         by: Option<Initiator>,
     ) -> Result<StartReport, SessionError> {
-        let joins = false;
-        let start = Start { runs, terms, joins };
-        self.ask(by, |reply| CommandKind::Start(start, reply))
-            .await?
-    }
-
-    /// Adds `run` to what runs; its `terms` join those of the session.
-    ///
-    /// # Errors
-    /// Those of [`SessionManager::start_set`], and [`SessionError::NoRoom`].
-    pub(crate) async fn start_one(
-        &self,
-        run: PlannedRun,
-        terms: Terms,
-        by: Option<Initiator>,
-    ) -> Result<StartReport, SessionError> {
-        let (runs, joins) = (vec![run], true);
-        let start = Start { runs, terms, joins };
         self.ask(by, |reply| CommandKind::Start(start, reply))
             .await?
     }

@@ -4,10 +4,10 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::Actor;
 use super::ending::Cause;
+use super::{Actor, LiveRun};
 use crate::ledger::event::{EventKind, NewEvent};
-use crate::manager::session::{Command, CommandKind, Halted, SessionError, Start, check_room};
+use crate::manager::session::{Command, CommandKind, Halted, SessionError, Start};
 use crate::run::{EndReason, Initiator, Timestamp};
 
 impl Actor {
@@ -108,18 +108,15 @@ impl Actor {
         if let Some(since) = self.view.halted_since {
             return Err(SessionError::Halted(since));
         }
-        let running = || self.live_runs().map(|run| run.name());
-        let mut joining = start.names().filter(|_| start.joins);
-        joining.try_for_each(|name| check_room(running(), name, start.terms.most_at_once))
+        start.check_room(self.live_runs().map(LiveRun::name))
     }
 
-    /// Calls off the onsets that `command` makes pointless, if a client sent it.
+    /// Calls off the onsets that `command` makes pointless, unless the boot profile itself sent it.
     fn call_off_onsets(&self, command: &Command) {
-        if command.by != Some(Initiator::Boot) {
-            let pointless = |name: &str| command.calls_off(name);
-            let onsets = self.onsets.iter().filter(|(name, _)| pointless(name));
-            onsets.for_each(|(_, onset)| onset.cancel());
-        }
+        let is_foreign = command.by != Some(Initiator::Boot);
+        let is_pointless = |name: &str| is_foreign && command.calls_off(name);
+        let pointless = self.onsets.iter().filter(|(name, _)| is_pointless(name));
+        pointless.for_each(|(_, onset)| onset.cancel());
     }
 
     /// Whether a deferred command makes a start of `name` pointless.

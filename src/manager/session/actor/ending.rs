@@ -27,7 +27,6 @@ pub(super) const SHUTDOWN_GRACE: Duration = Duration::from_millis(700);
 pub(super) const ABORT_GRACE: Duration = Duration::from_millis(500);
 
 /// Why runs end and who asked for it.
-#[derive(Debug, Clone)]
 pub(super) struct Cause {
     pub(super) reason: EndReason,
     pub(super) by: Option<Initiator>,
@@ -62,28 +61,28 @@ impl Cause {
 /// The end of a run that has not released everything yet.
 #[derive(Debug)]
 pub(super) struct Stopping {
-    cause: Cause,
-    error: Option<String>,
-    /// The last reading before the effect is taken off.
-    effect: Effect,
+    end: RunEnd,
     /// When it should have been released even if it had to be aborted.
     give_up: Instant,
 }
 
 impl LiveRun {
-    fn begin_end(&mut self, ledger: &Ledger, cause: Cause, effect: Effect, error: Option<String>) {
+    fn begin_end(&mut self, ledger: &Ledger, cause: &Cause, effect: Effect, error: Option<String>) {
         let event = NewEvent::of(cause.event(), &self.run.tag)
             .by(cause.by)
             .reason(cause.reason)
             .because(cause.because.clone())
             .error(error.clone());
         ledger.note(event.effect(&effect.reading, &*self.run.probe));
-        self.stopping = Some(Stopping {
-            cause,
+        let end = RunEnd {
+            reason: cause.reason,
+            at: Timestamp::now(),
+            because: cause.because.clone(),
             error,
             effect,
-            give_up: Instant::now() + STOP_GRACE + ABORT_GRACE,
-        });
+        };
+        let give_up = Instant::now() + STOP_GRACE + ABORT_GRACE;
+        self.stopping = Some(Stopping { end, give_up });
     }
 }
 
@@ -117,7 +116,7 @@ impl Actor {
             releases.push(run.released.clone());
             if run.is_live() {
                 let effect = run.observe(&ledger);
-                run.begin_end(&ledger, cause.clone(), effect, None);
+                run.begin_end(&ledger, cause, effect, None);
                 names.push(run.name());
                 stops.push(run.stop.clone());
             }
@@ -139,13 +138,13 @@ impl Actor {
             if failure.is_none() && self.root.is_cancelled() {
                 // It noticed the shutdown before its turn to be stopped came.
                 let shutdown = Cause::of(EndReason::Shutdown, None);
-                run.begin_end(ledger, shutdown, effect, None);
+                run.begin_end(ledger, &shutdown, effect, None);
             } else {
                 // A run that could not go on was refused what it needs by the system.
                 effect.reading.shortfall = Some(Shortfall::Refused);
                 let error = failure.take().unwrap_or_else(ended_by_itself);
                 let failed = Cause::of(EndReason::Failed, None);
-                run.begin_end(ledger, failed, effect, Some(error));
+                run.begin_end(ledger, &failed, effect, Some(error));
             }
         }
         self.remove(id, EventKind::Cleared, failure);
@@ -164,7 +163,10 @@ impl Actor {
         let late = late.filter(|run| run.stopping.as_ref().is_some_and(is_late));
         let late: Vec<_> = late.map(|run| (run.task, run.name())).collect();
         for (id, scenario) in late {
-            error!(scenario, "Run gave no way to abort it: its code blocks.");
+            error!(
+                scenario,
+                "Run cannot be aborted: its code blocks. Restart the process to release it."
+            );
             let error = "did not end and could not be aborted".to_owned();
             self.remove(id, EventKind::Failed, Some(error));
         }
@@ -182,20 +184,17 @@ impl Actor {
             run,
             stop,
             released,
-            stopping: Some(stopping),
+            stopping: Some(Stopping { mut end, .. }),
             ..
         } = runs.remove(at)
         else {
             return;
         };
         stop.cancel();
-        let name = run.tag.scenario;
-        let Cause {
-            reason, because, ..
-        } = stopping.cause;
+        let (name, reason) = (run.tag.scenario, end.reason);
         match details.iter_mut().find(|detail| detail.name == name) {
             Some(detail) if reason == EndReason::Failed => {
-                (detail.success, detail.error) = (false, stopping.error.clone());
+                (detail.success, detail.error) = (false, end.error.clone());
             }
             _ => details.retain(|detail| detail.name != name),
         }
@@ -203,13 +202,7 @@ impl Actor {
         let gone = NewEvent::of(kind, &run.tag).reason(reason);
         let gone = gone.left(&run.last_effect().reading, &*run.probe);
         self.services.ledger.note(gone.error(failure.clone()));
-        let end = RunEnd {
-            reason,
-            at: Timestamp::now(),
-            because,
-            error: stopping.error.or(failure),
-            effect: stopping.effect,
-        };
+        (end.at, end.error) = (Timestamp::now(), end.error.or(failure));
         log_end(&run, &end);
         *self.view.ended.entry((name, reason)).or_default() += 1;
         let end = Some(end);

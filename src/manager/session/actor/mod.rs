@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, watch};
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{Command, Onsets};
+use super::{Command, MAILBOX, Onsets, SessionManager};
 use crate::fault::table::{ArmedFault, FaultTable};
 use crate::ledger::Ledger;
 use crate::ledger::event::{EventKind, NewEvent};
@@ -39,7 +39,7 @@ const OBSERVE_EVERY: Duration = Duration::from_millis(250);
 const CALLED_OFF: &str = "the start was called off by a later request";
 const SHUTTING_DOWN: &str = "the daemon is shutting down";
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct LiveSession {
     id: String,
     started_at: Timestamp,
@@ -97,7 +97,7 @@ impl LiveRun {
 
 type TaskEnd = Result<(Id, Exit), JoinError>;
 
-pub(super) struct Actor {
+struct Actor {
     services: Arc<Services>,
     table: FaultTable,
     root: CancellationToken,
@@ -116,16 +116,18 @@ pub(super) struct Actor {
     published: watch::Sender<Arc<View>>,
 }
 
-impl Actor {
-    pub(super) fn new(
+impl SessionManager {
+    /// Starts the actor on the current runtime. When `root` is cancelled, the actor ends every run, closes, and
+    /// completes the returned task.
+    pub(crate) fn spawn(
         services: Arc<Services>,
         table: FaultTable,
         root: CancellationToken,
         onsets: Onsets,
-        mailbox: mpsc::Receiver<Command>,
-        published: watch::Sender<Arc<View>>,
-    ) -> Self {
-        Self {
+    ) -> (Self, JoinHandle<()>) {
+        let (commands, mailbox) = mpsc::channel(MAILBOX);
+        let (published, view) = watch::channel(Arc::default());
+        let actor = Actor {
             services,
             table,
             root,
@@ -139,10 +141,13 @@ impl Actor {
             last_id: 0,
             view: View::default(),
             published,
-        }
+        };
+        (Self { commands, view }, tokio::spawn(actor.run()))
     }
+}
 
-    pub(super) async fn run(mut self) {
+impl Actor {
+    async fn run(mut self) {
         // If the actor ever panics, everything ends: a daemon that can start faults but not stop them is worse than
         // none.
         let _ends_all = self.root.clone().drop_guard();
@@ -194,13 +199,18 @@ impl Actor {
         self.mailbox.close();
         self.call_off(SHUTTING_DOWN);
         self.begin_end(|_| true, &Cause::of(EndReason::Shutdown, None));
-        let limit = Instant::now() + SHUTDOWN_GRACE + ABORT_GRACE;
-        while self.session.is_some() {
-            tokio::select! {
-                biased;
-                Some(end) = self.tasks.join_next_with_id() => self.task_ended(end),
-                () = sleep_until(limit) => self.give_up(Instant::now() + STOP_GRACE + ABORT_GRACE),
+        let release = async {
+            while self.session.is_some()
+                && let Some(end) = self.tasks.join_next_with_id().await
+            {
+                self.task_ended(end);
             }
+        };
+        if timeout(SHUTDOWN_GRACE + ABORT_GRACE, release)
+            .await
+            .is_err()
+        {
+            self.give_up(Instant::now() + STOP_GRACE + ABORT_GRACE);
         }
         let ledger = &self.services.ledger;
         ledger.note(NewEvent::new(EventKind::Shutdown));

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::Id;
+use tokio::task::{Id, JoinError};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -17,7 +17,6 @@ use super::{Actor, CALLED_OFF, LiveRun, LiveSession, SHUTTING_DOWN, json};
 use crate::fault::table::ArmedFault;
 use crate::ledger::event::{EventKind, NewEvent};
 use crate::ledger::phase::Phase;
-use crate::manager::abort::AbortWhen;
 use crate::manager::lease::Lease;
 use crate::manager::probe_watch::ProbeWatch;
 use crate::manager::report::{Detail, StartReport};
@@ -125,7 +124,8 @@ impl Actor {
             return;
         };
         let runs = pending.runs.iter();
-        let details = runs.map(|(tag, _)| self.failed_to_start(tag, None, reason.to_owned()));
+        let details =
+            runs.map(|(tag, run)| self.failed_to_start(tag, &run.plan.params, reason.to_owned()));
         let report = StartReport::new(pending.id.clone(), details.collect());
         self.answer_start(pending.reply, Err(SessionError::NothingStarted(report)));
     }
@@ -152,10 +152,7 @@ impl Actor {
                     runs.push(run);
                     detail
                 }
-                Err(reason) => {
-                    let params = Some(json(&starting.params));
-                    self.failed_to_start(&starting.tag, params, reason)
-                }
+                Err(reason) => self.failed_to_start(&starting.tag, &starting.params, reason),
             });
         }
         let report = StartReport::new(pending.id, details);
@@ -184,12 +181,7 @@ impl Actor {
         (now, started_at): (Instant, Timestamp),
         longest: Option<Duration>,
     ) -> (Detail, LiveRun) {
-        let StartingRun {
-            tag,
-            params,
-            launch,
-            ..
-        } = starting;
+        let (tag, params, launch) = (starting.tag, starting.params, starting.launch);
         let duration_s = longest.map(|longest| longest.as_secs_f64());
         info!(session = %tag.session_id, scenario = tag.scenario, params = json(&params), duration_s,
             "Scenario started.");
@@ -228,8 +220,8 @@ impl Actor {
     }
 
     /// Records a run that did not come up.
-    fn failed_to_start(&self, tag: &RunTag, params: Option<String>, reason: String) -> Detail {
-        warn!(session = %tag.session_id, scenario = tag.scenario, params, reason,
+    fn failed_to_start(&self, tag: &RunTag, params: &Map<String, Value>, reason: String) -> Detail {
+        warn!(session = %tag.session_id, scenario = tag.scenario, params = json(params), reason,
             "Scenario failed to start.");
         let failed = NewEvent::of(EventKind::Failed, tag).error(Some(reason.clone()));
         self.services.ledger.note(failed);
@@ -299,30 +291,27 @@ impl Actor {
         for run in runs {
             run.launch.stop.cancel();
         }
-        let mut ends = HashMap::new();
-        let mut give_up = Instant::now() + STOP_GRACE + ABORT_GRACE;
-        let mut shutting_down = false;
-        while runs.iter().any(|run| !ends.contains_key(&run.task)) {
-            tokio::select! {
-                biased;
-                Some(end) = self.tasks.join_next_with_id() => {
-                    let id = end.as_ref().map_or_else(|error| error.id(), |(id, _)| *id);
-                    if self.live_runs().any(|run| run.task == id) {
-                        self.task_ended(end);
-                    } else {
-                        ends.extend([outcome_of(end)]);
-                    }
-                }
-                () = self.root.cancelled(), if !shutting_down => {
-                    shutting_down = true;
-                    give_up = give_up.min(Instant::now() + SHUTDOWN_GRACE + ABORT_GRACE);
-                }
-                () = sleep_until(give_up) => {
-                    let late = runs.iter().filter(|run| !ends.contains_key(&run.task));
-                    error!(runs = late.count(), "Starting runs cannot be aborted: their code blocks.");
-                    break;
+        let (mut ends, root) = (HashMap::new(), self.root.clone());
+        let release = async {
+            while runs.iter().any(|run| !ends.contains_key(&run.task))
+                && let Some(end) = self.tasks.join_next_with_id().await
+            {
+                let id = end.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+                if self.live_runs().any(|run| run.task == id) {
+                    self.task_ended(end);
+                } else {
+                    ends.extend([outcome_of(end)]);
                 }
             }
+        };
+        let late = async {
+            stop_grace(&root).await;
+            sleep(ABORT_GRACE).await;
+        };
+        tokio::select! {
+            biased;
+            () = release => {}
+            () = late => error!("Starting runs cannot be aborted: their code blocks. Restart the process."),
         }
         ends
     }
@@ -332,11 +321,7 @@ impl Actor {
         let session = self.session.get_or_insert_with(|| LiveSession {
             id: report.session_id.clone(),
             started_at: began,
-            details: Vec::new(),
-            runs: Vec::new(),
-            lease: None,
-            abort_when: AbortWhen::default(),
-            probe_watch: None,
+            ..LiveSession::default()
         });
         session.join(terms, &self.services);
         for detail in &report.details {
@@ -352,10 +337,8 @@ impl Actor {
 
     /// Milliseconds since 1970, moved on when two coincide: increasing over a restart too.
     fn next_id(&mut self) -> String {
-        let since_epoch = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let now = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.unwrap_or_default().as_millis() as u64;
         self.last_id = now.max(self.last_id.saturating_add(1));
         format!("session-{}", self.last_id)
     }
@@ -390,19 +373,22 @@ async fn drive(
     };
     // If the start was called off in this very moment, the stop is given too, and the body ends as after any other.
     ready.send((active.probe, active.warning)).ok();
+    let late = async {
+        stop.cancelled().await;
+        stop_grace(&root).await;
+    };
     tokio::select! {
         biased;
         exit = active.body => exit,
-        () = grace_over(&stop, &root) => {
+        () = late => {
             warn!(scenario, "Run ignored its stop: aborted.");
             Exit::Failed("ignored its stop and was aborted".to_owned())
         }
     }
 }
 
-/// Waits until a run has had enough time to stop.
-async fn grace_over(stop: &CancellationToken, root: &CancellationToken) {
-    stop.cancelled().await;
+/// Waits as long as a stopping run may take.
+async fn stop_grace(root: &CancellationToken) {
     let shutdown = async {
         root.cancelled().await;
         sleep(SHUTDOWN_GRACE).await;

@@ -18,7 +18,7 @@ use crate::ledger::event::{BootFacts, Event, EventKind};
 use crate::lifecycle::termination::Termination;
 use crate::manager::report::StartReport;
 use crate::manager::run::RunEnd;
-use crate::manager::session::{Onsets, PlannedRun, SessionError, SessionManager};
+use crate::manager::session::{Onsets, PlannedRun, SessionError, SessionManager, Start};
 use crate::manager::terms::Terms;
 use crate::plugin::guard::LiveGuards;
 use crate::plugin::{
@@ -261,7 +261,9 @@ impl Bench {
         runs: Vec<PlannedRun>,
         by: Option<Initiator>,
     ) -> Result<StartReport, SessionError> {
-        self.sessions.start_set(runs, Terms::default(), by).await
+        self.sessions
+            .start(Start::set(runs, Terms::default()), by)
+            .await
     }
 
     pub(super) async fn start_one(&self, run: PlannedRun) -> Result<StartReport, SessionError> {
@@ -273,7 +275,9 @@ impl Bench {
         run: PlannedRun,
         by: Option<Initiator>,
     ) -> Result<StartReport, SessionError> {
-        self.sessions.start_one(run, Terms::default(), by).await
+        self.sessions
+            .start(Start::single(run, Terms::default()), by)
+            .await
     }
 }
 

@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::bench::{Act, BY, Bench, SECOND, pass, run};
-use crate::manager::session::SessionError;
+use crate::manager::session::{SessionError, Start};
 use crate::manager::terms::Terms;
 
 #[tokio::test(start_paused = true)]
@@ -11,8 +11,11 @@ async fn a_halt_calls_off_a_start_and_refuses_later_ones() {
     let bench = Bench::new();
     let sessions = bench.sessions.clone();
     let set = vec![run('a', Act::NeverStarts, 0)];
-    let starting =
-        tokio::spawn(async move { sessions.start_set(set, Terms::default(), None).await });
+    let starting = tokio::spawn(async move {
+        sessions
+            .start(Start::set(set, Terms::default()), None)
+            .await
+    });
     pass(0.1).await;
     let before = Instant::now();
     bench.sessions.halt(BY).await.expect("an answer");

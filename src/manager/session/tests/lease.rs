@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::bench::{Act, Bench, pass, run};
 use crate::ledger::event::EventKind;
-use crate::manager::session::SessionError;
+use crate::manager::session::{SessionError, Start};
 use crate::manager::terms::Terms;
 use crate::run::EndReason;
 
@@ -25,7 +25,7 @@ async fn a_lease_ends_the_whole_session_unless_it_is_renewed() {
         .expect("a starts");
     bench
         .sessions
-        .start_one(run('b', Act::Well, 0), leased(10), None)
+        .start(Start::single(run('b', Act::Well, 0), leased(10)), None)
         .await
         .expect("b starts");
     for _ in 0..3 {
@@ -50,7 +50,7 @@ async fn a_lease_ends_the_whole_session_unless_it_is_renewed() {
 async fn a_set_drops_the_lease_of_the_session_it_replaces() {
     let bench = Bench::new();
     let set = vec![run('a', Act::Well, 0)];
-    let started = bench.sessions.start_set(set, leased(5), None).await;
+    let started = bench.sessions.start(Start::set(set, leased(5)), None).await;
     started.expect("a starts");
     pass(1.0).await;
     bench
@@ -67,7 +67,7 @@ async fn a_session_aborts_when_a_run_achieves_more_than_allowed() {
     let mut terms = Terms::default();
     terms.abort_when.achieved_above.insert("a", 5.0);
     let set = vec![run('a', Act::GrowsAndFades, 0), run('b', Act::Well, 0)];
-    let started = bench.sessions.start_set(set, terms, None).await;
+    let started = bench.sessions.start(Start::set(set, terms), None).await;
     started.expect("both start");
     pass(4.9).await;
     assert_eq!(bench.running(), ["a", "b"]);

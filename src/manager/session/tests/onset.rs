@@ -4,7 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bench::{Act, BY, Bench, errors, pass, run};
 use crate::ledger::event::EventKind;
-use crate::manager::session::{Onsets, SessionError};
+use crate::manager::session::{Onsets, SessionError, Start};
 use crate::manager::terms::Terms;
 use crate::run::Initiator;
 
@@ -54,12 +54,12 @@ async fn a_refused_start_calls_off_no_onset() {
     let boot = Some(Initiator::Boot);
     bench
         .sessions
-        .start_set(vec![run('b', Act::Well, 0)], full.clone(), boot)
+        .start(Start::set(vec![run('b', Act::Well, 0)], full.clone()), boot)
         .await
         .expect("a start");
     let refused = bench
         .sessions
-        .start_one(run('a', Act::Well, 0), full, BY)
+        .start(Start::single(run('a', Act::Well, 0), full), BY)
         .await;
     assert_eq!(refused, Err(SessionError::NoRoom(1)));
     assert!(!onset.is_cancelled());
@@ -72,7 +72,7 @@ async fn a_called_off_onset_calls_off_no_start() {
     let sessions = bench.sessions.clone();
     let slow = vec![run('a', Act::NeverStarts, 0), run('b', Act::Well, 0)];
     let starting =
-        tokio::spawn(async move { sessions.start_set(slow, Terms::default(), BY).await });
+        tokio::spawn(async move { sessions.start(Start::set(slow, Terms::default()), BY).await });
     pass(1.0).await;
     let void = bench
         .start_one_by(run('a', Act::Well, 0), Some(Initiator::Boot))

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::bench::{ACTS, Act, Bench, SECOND, errors, pass, run};
 use crate::manager::report::Outcome;
-use crate::manager::session::SessionError;
+use crate::manager::session::{SessionError, Start};
 use crate::manager::terms::Terms;
 use crate::run::EndReason;
 
@@ -81,7 +81,7 @@ async fn a_shutdown_at_any_point_ends_everything_in_time() {
         let sessions = bench.sessions.clone();
         let starting = tokio::spawn(async move {
             sessions
-                .start_set(vec![run('a', act, 0)], Terms::default(), None)
+                .start(Start::set(vec![run('a', act, 0)], Terms::default()), None)
                 .await
         });
         pass(0.5).await;
@@ -105,7 +105,10 @@ async fn a_shutdown_at_any_point_ends_everything_in_time() {
         );
         let closed = bench
             .sessions
-            .start_set(vec![run('b', Act::Well, 0)], Terms::default(), None)
+            .start(
+                Start::set(vec![run('b', Act::Well, 0)], Terms::default()),
+                None,
+            )
             .await;
         assert_eq!(closed, Err(SessionError::Closed));
     }
@@ -182,7 +185,11 @@ async fn a_set_waits_for_a_stuck_run_and_a_stop_calls_it_off() {
     let start = |name| {
         let sessions = bench.sessions.clone();
         let set = vec![run(name, Act::Well, 0)];
-        tokio::spawn(async move { sessions.start_set(set, Terms::default(), None).await })
+        tokio::spawn(async move {
+            sessions
+                .start(Start::set(set, Terms::default()), None)
+                .await
+        })
     };
     let first = start('b');
     pass(0.1).await;
