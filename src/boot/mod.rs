@@ -20,7 +20,7 @@ use crate::fault::arrivals::Arrivals;
 use crate::ledger::Ledger;
 use crate::ledger::event::{EventKind, NewEvent};
 use crate::lifecycle::readiness::Readiness;
-use crate::manager::session::{Onsets, SessionManager};
+use crate::manager::session::{Onsets, SessionManager, Start};
 use crate::manager::terms::Terms;
 use crate::plugin::Plugin;
 use crate::run::Initiator;
@@ -120,7 +120,7 @@ impl Booting {
             // What could not start is told in the log and in the session.
             drop(
                 sessions
-                    .start_set(runs, Terms::default(), Some(Initiator::Boot))
+                    .start(Start::set(runs, Terms::default()), Some(Initiator::Boot))
                     .await,
             );
         }

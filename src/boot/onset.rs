@@ -10,7 +10,7 @@ use tracing::info;
 use crate::fault::arrivals::Arrivals;
 use crate::input::Fields;
 use crate::lifecycle::readiness::Readiness;
-use crate::manager::session::{PlannedRun, SessionManager};
+use crate::manager::session::{PlannedRun, SessionManager, Start};
 use crate::manager::terms::Terms;
 use crate::run::Initiator;
 
@@ -86,7 +86,10 @@ pub(super) async fn start_when(
     // What could not start is told in the log and in the session.
     drop(
         sessions
-            .start_one(planned, Terms::default(), Some(Initiator::Boot))
+            .start(
+                Start::single(planned, Terms::default()),
+                Some(Initiator::Boot),
+            )
             .await,
     );
 }

@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use crate::input::FieldError;
 use crate::manager::ManagerError;
+use crate::manager::report::Detail;
 use crate::manager::session::SessionError;
-use crate::manager::view::Detail;
 
 /// What can go wrong, as seen from outside: the one place that knows each status, type and title.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -203,45 +203,32 @@ impl Problem {
 
 impl From<ManagerError> for Problem {
     fn from(error: ManagerError) -> Self {
+        let detail = error.to_string();
         match error {
-            ManagerError::UnknownScenario(name, known) => Self::new(
-                ProblemKind::UnknownScenario,
-                format!("{name:?} is not known; known: {}", known.join(", ")),
-            ),
-            ManagerError::NotAllowed(name) => Self::new(
-                ProblemKind::ScenarioNotAllowed,
-                format!("{name} is not listed in Limits.Scenarios."),
-            ),
+            ManagerError::UnknownScenario { .. } => Self::new(ProblemKind::UnknownScenario, detail),
+            ManagerError::NotAllowed(_) => Self::new(ProblemKind::ScenarioNotAllowed, detail),
             ManagerError::Invalid(errors) => Self::invalid(errors),
-            ManagerError::Session(SessionError::NoRoom(most)) => Self::new(
-                ProblemKind::TooManyScenarios,
-                format!(
-                    "At most {most} may run at once (Limits.ConcurrentScenarios); stop one first."
-                ),
-            ),
-            ManagerError::Session(SessionError::Halted(since)) => Self::new(
-                ProblemKind::Halted,
-                format!("Halted since {since}; POST /api/v1/rearm accepts starts again."),
-            ),
-            ManagerError::Session(SessionError::NoLease) => Self::new(
-                ProblemKind::NoLease,
-                "No running session has a lease, or the lease has expired.",
-            ),
-            ManagerError::Session(SessionError::NothingStarted(report)) => {
-                let reasons: Vec<String> = report
-                    .details
-                    .iter()
-                    .map(|d| format!("{}: {}", d.name, d.error.as_deref().unwrap_or("failed")))
-                    .collect();
-                Self {
-                    details: report.details,
-                    ..Self::new(ProblemKind::StartFailed, reasons.join("; "))
-                }
-            }
-            ManagerError::Session(SessionError::Closed) => Self::new(
-                ProblemKind::ShuttingDown,
-                "The daemon is stopping all faults; it accepts no more starts and stops.",
-            ),
+            ManagerError::Session(error) => Self::from(error),
+        }
+    }
+}
+
+impl From<SessionError> for Problem {
+    fn from(error: SessionError) -> Self {
+        let kind = match &error {
+            SessionError::NoRoom(_) => ProblemKind::TooManyScenarios,
+            SessionError::Halted(_) => ProblemKind::Halted,
+            SessionError::NoLease => ProblemKind::NoLease,
+            SessionError::NothingStarted(_) => ProblemKind::StartFailed,
+            SessionError::Closed => ProblemKind::ShuttingDown,
+        };
+        let problem = Self::new(kind, error.to_string());
+        match error {
+            SessionError::NothingStarted(report) => Self {
+                details: report.details,
+                ..problem
+            },
+            _ => problem,
         }
     }
 }
@@ -283,7 +270,7 @@ pub(crate) fn panicked(_panic: Box<dyn Any + Send + 'static>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manager::view::StartReport;
+    use crate::manager::report::StartReport;
     use crate::run::Timestamp;
 
     #[test]
@@ -307,7 +294,10 @@ mod tests {
         let report = StartReport::new("session-1".into(), Vec::new());
         let table = [
             (
-                ManagerError::UnknownScenario("x".into(), vec!["a"]),
+                ManagerError::UnknownScenario {
+                    name: "x".into(),
+                    known: vec!["a"],
+                },
                 404,
                 "unknown-scenario",
             ),

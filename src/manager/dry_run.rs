@@ -1,12 +1,11 @@
-//! What a start would do, told instead of done.
+//! What a start would do, reported instead of done.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::abort::AbortWhen;
-use super::request::Request;
-use super::session::PlannedRun;
+use super::session::{PlannedRun, Start};
 use crate::host::cgroup::Cgroup;
 use crate::plugin::PreflightContext;
 
@@ -15,19 +14,19 @@ use crate::plugin::PreflightContext;
 pub(crate) struct DryRun {
     /// Always `dry_run`: nothing was done.
     pub status: DryRunStatus,
-    /// What would be started.
+    /// The scenarios that would start.
     pub plan: Vec<WouldRun>,
-    /// What runs now and would be ended first.
+    /// The scenarios that run now and would be stopped first.
     pub replaces: Vec<&'static str>,
-    /// How often the client would have to renew the session.
+    /// The period in seconds in which the client would have to renew the session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease_s: Option<f64>,
-    /// What would end the session by itself.
+    /// The measurements that would end the session.
     #[serde(skip_serializing_if = "AbortWhen::is_empty")]
     pub abort_when: AbortWhen,
 }
 
-/// Tells a dry run from a start.
+/// Distinguishes a dry run from a start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum DryRunStatus {
@@ -42,27 +41,24 @@ pub(crate) struct WouldRun {
     pub name: &'static str,
     /// The effective parameters, defaults filled in.
     pub params: Map<String, Value>,
-    /// After how many seconds it would end by itself; null means until stopped.
+    /// The seconds after which it would end; null means until stopped.
     pub duration_s: Option<f64>,
-    /// What would come in the effect's way.
+    /// Why the effect may fall short.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
 }
 
 impl DryRun {
-    /// What the start `request` in the place of `replaces` would come to under the limits of `cgroup`.
-    pub(super) fn of(request: Request, replaces: Vec<&'static str>, cgroup: &Cgroup) -> Self {
-        let Request { runs, terms, .. } = request;
-        let longest = runs.iter().filter_map(|run| run.duration).max();
-        let context = PreflightContext {
-            cgroup,
-            duration: longest,
-        };
+    /// What `start` would do where it replaces `replaces`, under the limits of `cgroup`.
+    pub(super) fn of(start: Start, replaces: Vec<&'static str>, cgroup: &Cgroup) -> Self {
+        let Start { runs, terms, .. } = start;
+        let duration = runs.iter().filter_map(|run| run.duration).max();
+        let context = PreflightContext { cgroup, duration };
         let would_run = |run: &PlannedRun| WouldRun {
             name: run.plan.name,
             params: run.plan.params.clone(),
-            duration_s: longest.map(|longest| longest.as_secs_f64()),
-            // What cannot be had at all was refused before.
+            duration_s: duration.map(|duration| duration.as_secs_f64()),
+            // An impossible effect was refused before.
             warning: run.plan.preflight("", context).ok().flatten(),
         };
         Self {

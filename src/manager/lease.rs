@@ -1,66 +1,75 @@
-//! A lease: time that a client must prolong again and again, or else its session ends. A test runner
-//! that dies never leaves a fault burning.
+//! A lease: a session ends unless its client renews it in time, so that a test runner that dies never leaves a
+//! fault burning.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::input::{Fields, above};
 use crate::run::Timestamp;
 
 /// The longest lease in seconds: a day.
-pub(crate) const LONGEST_LEASE_S: f64 = 86_400.0;
+const LONGEST_LEASE_S: f64 = 86_400.0;
 
-/// The lease of one session, shared by the actor, which ends it, and by whoever renews it: a renewal
-/// never waits for a session that is busy.
+/// Reads the member `lease` of a start: the period of the lease.
+pub(super) fn read_lease(fields: &mut Fields) -> Option<Duration> {
+    let about = "Ends the session unless it is renewed within this time, again and again.";
+    let lease = fields.field("lease", about).unit("s").optional();
+    let seconds = lease.number(above(0.0, LONGEST_LEASE_S));
+    seconds.map(Duration::from_secs_f64)
+}
+
+/// The lease of one session. The actor ends it and the handlers renew it: a renewal never waits for a busy actor.
 #[derive(Debug, Clone)]
 pub(crate) struct Lease {
     /// How long it lasts from each renewal.
     pub period: Duration,
     // A std mutex: held for an assignment.
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<LeaseState>>,
 }
 
 #[derive(Debug)]
-struct State {
+struct LeaseState {
     ends: Instant,
     ends_at: Timestamp,
     is_over: bool,
 }
 
-impl Lease {
-    /// A lease of `period` from now on.
-    pub(crate) fn new(period: Duration) -> Self {
-        let state = State {
+impl LeaseState {
+    fn from_now(period: Duration) -> Self {
+        Self {
             ends: Instant::now() + period,
             ends_at: Timestamp::now().plus(period),
             is_over: false,
-        };
-        Self {
-            period,
-            state: Arc::new(Mutex::new(state)),
         }
     }
+}
 
-    /// Prolongs it to its full period from now on; tells the new end, or none when it is over.
+impl Lease {
+    pub(crate) fn new(period: Duration) -> Self {
+        let state = Arc::new(Mutex::new(LeaseState::from_now(period)));
+        Self { period, state }
+    }
+
+    /// Extends the lease to its full period from now. Returns the new end, or none when the lease is over.
     pub(crate) fn renew(&self) -> Option<Timestamp> {
         let mut state = self.lock();
         if state.is_over {
             return None;
         }
-        state.ends = Instant::now() + self.period;
-        state.ends_at = Timestamp::now().plus(self.period);
+        *state = LeaseState::from_now(self.period);
         Some(state.ends_at)
     }
 
-    /// Ends it when its time is over; from then on it cannot be renewed.
+    /// Ends the lease if its time is over; from then on it cannot be renewed.
     pub(crate) fn end_if_over(&self) -> bool {
         let mut state = self.lock();
         state.is_over |= state.ends <= Instant::now();
         state.is_over
     }
 
-    /// When it ends unless it is renewed.
+    /// When the lease ends unless it is renewed.
     pub(crate) fn ends(&self) -> Instant {
         self.lock().ends
     }
@@ -70,7 +79,7 @@ impl Lease {
         self.lock().ends_at
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LeaseState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,83 +1,33 @@
-//! Reads the body of a start into checked plans: every bad value is told, and nothing is touched.
+//! Reads the body of a start into checked plans: reports every bad value, and touches nothing.
 
-use std::ops::Bound;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::session::PlannedRun;
-use super::terms::Terms;
+use super::session::{PlannedRun, Start};
+use super::terms::{Envelope, lasting, read_duration};
+use super::{Registry, find, names_of};
 use crate::host::cgroup::Cgroup;
-use crate::input::ceilings::{Ceilings, Resource};
-use crate::input::limits::{LONGEST_DURATION_S, Limits};
-use crate::input::{FieldError, Fields, collect, pointer_to};
+use crate::input::ceilings::Ceilings;
+use crate::input::limits::Limits;
+use crate::input::{FieldError, Fields, collect};
 use crate::plugin::{Plan, Plugin, PreflightContext};
 
-/// What a start asks for.
-#[derive(Debug)]
-pub(super) struct Request {
-    /// What shall run.
-    pub(super) runs: Vec<PlannedRun>,
-    /// When it ends by itself.
-    pub(super) terms: Terms,
-    /// Whether to tell only what would be done.
-    pub(super) dry_run: bool,
-}
+/// A value, or every bad value of its source.
+type Checked<T> = Result<T, Vec<FieldError>>;
 
-/// The members of a start beside what shall run.
-#[derive(Debug)]
-pub(super) struct Envelope {
-    dry_run: bool,
-    terms: Terms,
-}
-
-impl Envelope {
-    /// Their names.
-    const NAMES: [&str; 3] = ["dry_run", "lease", "abort_when"];
-
-    /// Asks `fields` for each of them; `names` are those of all scenarios.
-    pub(super) fn read(fields: &mut Fields, names: &[&'static str]) -> Self {
-        let about = "Only checks the request and tells what it would do.";
-        Self {
-            dry_run: fields.field("dry_run", about).flag(false),
-            terms: Terms::read(fields, names),
-        }
-    }
-}
-
-/// Asks `fields` for `duration` in seconds; `default_s` is that of a start that gives none.
-pub(super) fn read_duration(fields: &mut Fields, default_s: f64) -> f64 {
-    let about = "Ends the run by itself after this time; 0 means until stopped.";
-    // Until stopped would be longer than the longest.
-    let low = match fields.is_limited(Resource::DurationS) {
-        true => Bound::Excluded(0.0),
-        false => Bound::Included(0.0),
-    };
-    let field = fields.field("duration", about).unit("s");
-    let field = field.asks_for(Resource::DurationS);
-    field.number((low, Bound::Included(LONGEST_DURATION_S)), default_s)
-}
-
-/// None where a run lasts until it is stopped.
-fn lasting(seconds: f64) -> Option<Duration> {
-    // Not zero, however small: a zero would mean until stopped.
-    let least = Duration::from_nanos(1);
-    (seconds > 0.0).then(|| Duration::from_secs_f64(seconds).max(least))
-}
-
-/// Checks one `entry` of a set, which stands at `at`, with the scenarios of `registry`, as the
-/// configuration may ask for it: without limits. `seen` holds the names before it, `more` are keys that
-/// the caller has taken out already.
+/// Checks one `entry` of a set at the pointer `at`, as the configuration may ask for it: without limits. `seen` holds
+/// the names before it; `more` names keys that the caller has already taken out.
 ///
 /// # Errors
 /// Every bad value.
 pub(crate) fn plan_entry(
-    registry: &'static [&'static dyn Plugin],
+    registry: Registry,
     at: &str,
     entry: Value,
     seen: &mut Vec<&'static str>,
-    more: &[&str],
-) -> Result<PlannedRun, Vec<FieldError>> {
+    more: &[&'static str],
+) -> Checked<PlannedRun> {
     let reader = Reader {
         registry,
         limits: &Limits::default(),
@@ -87,28 +37,28 @@ pub(crate) fn plan_entry(
     reader.entry(at, entry, seen, more)
 }
 
-/// Reads requests under what is allowed at this moment.
+/// Reads requests under the limits of this moment.
 #[derive(Debug)]
 pub(super) struct Reader<'m> {
-    pub(super) registry: &'static [&'static dyn Plugin],
+    pub(super) registry: Registry,
     pub(super) limits: &'m Limits,
     pub(super) ceilings: Ceilings,
     pub(super) cgroup: &'m Cgroup,
 }
 
 impl Reader<'_> {
-    /// A start of `plugin` alone: its parameters, flat, and the envelope beside them.
+    /// A start of `plugin` alone, its parameters flat beside the envelope, and whether it is a dry run.
     pub(super) fn single(
         &self,
         plugin: &dyn Plugin,
         mut body: Map<String, Value>,
-    ) -> Result<Request, Vec<FieldError>> {
+    ) -> Checked<(Start, bool)> {
         let names = Envelope::NAMES.into_iter().chain(["duration"]);
         let beside = names.filter_map(|name| body.remove_entry(name)).collect();
         let mut fields = self.fields("", beside);
         let is_given = fields.has("duration");
         let default_s = self.limits.default_duration_s.unwrap_or(0.0);
-        let duration = lasting(read_duration(&mut fields, default_s));
+        let duration = read_duration(&mut fields, default_s);
         let envelope = self.envelope(&mut fields);
         let plan = self.plan(plugin, "", body, duration);
         let (_, plan) = collect(fields.finish(), plan)?;
@@ -117,66 +67,53 @@ impl Reader<'_> {
             duration,
             is_default_duration: !is_given && duration.is_some(),
         };
-        Ok(Request {
-            runs: vec![run],
-            terms: envelope.terms,
-            dry_run: envelope.dry_run,
-        })
+        Ok((Start::single(run, envelope.terms), envelope.dry_run))
     }
 
-    /// A start of the set in `body`.
-    pub(super) fn set(&self, body: Map<String, Value>) -> Result<Request, Vec<FieldError>> {
+    /// A start of the set in `body`, and whether it is a dry run.
+    pub(super) fn set(&self, body: Map<String, Value>) -> Checked<(Start, bool)> {
         let mut fields = self.fields("", body);
-        let about = "What shall run; each scenario once at most.";
+        let about = "The scenarios to run; each at most once.";
         let entries = fields.field("scenarios", about).optional().any(json!({}));
         let envelope = self.envelope(&mut fields);
         let (_, runs) = collect(fields.finish(), self.entries(entries))?;
-        Ok(Request {
-            runs,
-            terms: envelope.terms,
-            dry_run: envelope.dry_run,
-        })
+        Ok((Start::set(runs, envelope.terms), envelope.dry_run))
     }
 
-    fn entries(&self, entries: Option<Value>) -> Result<Vec<PlannedRun>, Vec<FieldError>> {
-        let refuse = |detail: String| Err(vec![FieldError::new("/scenarios", detail)]);
+    fn entries(&self, entries: Option<Value>) -> Checked<Vec<PlannedRun>> {
+        let at = "/scenarios";
         let entries = match entries {
             Some(Value::Array(entries)) if !entries.is_empty() => entries,
             _ => {
                 let rule = "must be a non-empty list of objects with name, params and duration";
-                return refuse(rule.to_owned());
+                return refuse(at, rule);
             }
         };
         let (found, known) = (entries.len(), self.registry.len());
         if found > known {
-            // More than one entry each: not worth a look at every one.
-            return refuse(format!(
-                "has {found} entries; each of the {known} scenarios may run once"
-            ));
+            // At least one name repeats, so the entries are not worth checking one by one.
+            let rule = format!("each of the {known} scenarios may run once");
+            return refuse(at, format!("has {found} entries; {rule}"));
         }
-        let (mut runs, mut errors, mut seen) = (Vec::new(), Vec::new(), Vec::new());
-        if let Some(most) = self
-            .limits
-            .concurrent_scenarios
-            .filter(|most| found > *most)
-        {
-            let detail = format!(
-                "has {found} entries; at most {most} may run at once (Limits.ConcurrentScenarios)"
-            );
-            errors.push(FieldError::new("/scenarios", detail));
-        }
-        let mut is_given = false;
+        let most = self.limits.concurrent_scenarios;
+        let mut all = match most.filter(|most| found > *most) {
+            Some(most) => {
+                let rule = format!("at most {most} may run at once (Limits.ConcurrentScenarios)");
+                refuse(at, format!("has {found} entries; {rule}"))
+            }
+            None => Ok(Vec::new()),
+        };
+        let (mut seen, mut is_given) = (Vec::new(), false);
         for (i, entry) in entries.into_iter().enumerate() {
             is_given |= entry.get("duration").is_some();
-            match self.entry(&format!("/scenarios/{i}"), entry, &mut seen, &[]) {
-                Ok(run) => runs.push(run),
-                Err(mut found) => errors.append(&mut found),
-            }
+            let run = self.entry(&format!("{at}/{i}"), entry, &mut seen, &[]);
+            all = collect(all, run).map(|(mut runs, run)| {
+                runs.push(run);
+                runs
+            });
         }
-        if !errors.is_empty() {
-            return Err(errors);
-        }
-        // A set ends as one: one duration that is given is enough for all.
+        let mut runs = all?;
+        // A set ends as one: one given duration is enough for all.
         if let Some(seconds) = self.limits.default_duration_s.filter(|_| !is_given) {
             for run in &mut runs {
                 (run.duration, run.is_default_duration) = (lasting(seconds), true);
@@ -190,45 +127,32 @@ impl Reader<'_> {
         at: &str,
         entry: Value,
         seen: &mut Vec<&'static str>,
-        more: &[&str],
-    ) -> Result<PlannedRun, Vec<FieldError>> {
-        let Value::Object(mut entry) = entry else {
-            let rule = "must be an object with name, params and duration";
-            return Err(vec![FieldError::new(at, rule)]);
+        more: &[&'static str],
+    ) -> Checked<PlannedRun> {
+        let Value::Object(entry) = entry else {
+            return refuse(at, "must be an object with name, params and duration");
         };
-        let given = match entry.remove("params") {
+        let mut fields = self.fields(at, entry);
+        let [name, params] =
+            ["name", "params"].map(|key| fields.field(key, "").optional().any(json!({})));
+        let duration = read_duration(&mut fields, 0.0);
+        for key in more {
+            fields.field(key, "").optional().any(json!({}));
+        }
+        let params = match params {
             None => Ok(Map::new()),
             Some(Value::Object(params)) => Ok(params),
-            Some(_) => Err(vec![FieldError::new(
-                format!("{at}/params"),
-                "must be an object",
-            )]),
+            Some(_) => refuse(format!("{at}/params"), "must be an object"),
         };
-        let plugin = self.named_plugin(at, entry.remove("name"));
+        let plugin = self.named_plugin(at, name);
         let once = match &plugin {
             Ok(plugin) => once(at, plugin.name(), seen),
             Err(_) => Ok(()),
         };
-        let duration = entry.remove_entry("duration").into_iter().collect();
-        let mut fields = self.fields(at, duration);
-        let duration = lasting(read_duration(&mut fields, 0.0));
-        let plan = collect(plugin, given).and_then(|(plugin, given)| {
-            self.plan(plugin, &format!("{at}/params"), given, duration)
+        let plan = collect(plugin, params).and_then(|(plugin, params)| {
+            self.plan(plugin, &format!("{at}/params"), params, duration)
         });
-        let allowed = [&["name", "params", "duration"], more].concat().join(", ");
-        let unknown: Vec<FieldError> = entry
-            .keys()
-            .map(|key| {
-                let detail = format!("unknown key; allowed here: {allowed}");
-                FieldError::new(pointer_to(at, key), detail)
-            })
-            .collect();
-        let unknown = if unknown.is_empty() {
-            Ok(())
-        } else {
-            Err(unknown)
-        };
-        let ((_, plan), _) = collect(collect(fields.finish(), plan), collect(once, unknown))?;
+        let (_, (plan, ())) = collect(fields.finish(), collect(plan, once))?;
         Ok(PlannedRun {
             plan,
             duration,
@@ -236,35 +160,30 @@ impl Reader<'_> {
         })
     }
 
-    fn named_plugin(
-        &self,
-        at: &str,
-        name: Option<Value>,
-    ) -> Result<&'static dyn Plugin, Vec<FieldError>> {
-        let refuse = |detail: String| Err(vec![FieldError::new(format!("{at}/name"), detail)]);
-        let names: Vec<_> = self.registry.iter().map(|plugin| plugin.name()).collect();
+    fn named_plugin(&self, at: &str, name: Option<Value>) -> Checked<&'static dyn Plugin> {
+        let at = format!("{at}/name");
+        let known = || names_of(self.registry).join(", ");
         let Some(Value::String(name)) = name else {
-            let known = names.join(", ");
-            return refuse(format!("must be the name of a scenario: {known}"));
+            return refuse(at, format!("must be the name of a scenario: {}", known()));
         };
-        let Some(plugin) = self.registry.iter().find(|plugin| plugin.name() == name) else {
-            let known = names.join(", ");
-            return refuse(format!("unknown scenario {name:?}; known: {known}"));
+        let Some(plugin) = find(self.registry, &name) else {
+            let known = known();
+            return refuse(at, format!("unknown scenario {name:?}; known: {known}"));
         };
         if !self.limits.allows(&name) {
-            return refuse(format!("{name} is not allowed (Limits.Scenarios)"));
+            return refuse(at, format!("{name} is not allowed (Limits.Scenarios)"));
         }
-        Ok(*plugin)
+        Ok(plugin)
     }
 
-    /// A start of `plugin` with the parameters `given` at `at`, which could be had here now.
+    /// A start of `plugin` with the parameters `given` at `at`, with its preflight passed.
     fn plan(
         &self,
         plugin: &dyn Plugin,
         at: &str,
         given: Map<String, Value>,
         duration: Option<Duration>,
-    ) -> Result<Plan, Vec<FieldError>> {
+    ) -> Checked<Plan> {
         let plan = plugin.plan_from(self.fields(at, given))?;
         let cgroup = self.cgroup;
         plan.preflight(at, PreflightContext { cgroup, duration })?;
@@ -272,10 +191,8 @@ impl Reader<'_> {
     }
 
     fn envelope(&self, fields: &mut Fields) -> Envelope {
-        let names: Vec<_> = self.registry.iter().map(|plugin| plugin.name()).collect();
-        let mut envelope = Envelope::read(fields, &names);
-        envelope.terms.most_at_once = self.limits.concurrent_scenarios;
-        envelope
+        let most_at_once = self.limits.concurrent_scenarios;
+        Envelope::read(fields, &names_of(self.registry), most_at_once)
     }
 
     fn fields(&self, at: &str, given: Map<String, Value>) -> Fields {
@@ -283,11 +200,15 @@ impl Reader<'_> {
     }
 }
 
-/// Notes that the entry at `at` names `name`; refuses a name that was there before.
-fn once(at: &str, name: &'static str, seen: &mut Vec<&'static str>) -> Result<(), Vec<FieldError>> {
+fn refuse<T>(at: impl Into<String>, detail: impl Into<String>) -> Checked<T> {
+    Err(vec![FieldError::new(at, detail)])
+}
+
+/// Adds the `name` of the entry at `at` to `seen`; refuses a name that is there already.
+fn once(at: &str, name: &'static str, seen: &mut Vec<&'static str>) -> Checked<()> {
     if seen.contains(&name) {
-        let detail = format!("{name} stands in the list twice; each may run once");
-        return Err(vec![FieldError::new(format!("{at}/name"), detail)]);
+        let detail = format!("{name} is listed twice; each scenario may run once");
+        return refuse(format!("{at}/name"), detail);
     }
     seen.push(name);
     Ok(())

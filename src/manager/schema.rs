@@ -1,13 +1,13 @@
-//! JSON Schemas of what a start takes, made of what reads it: the scenarios' parameters, `duration` and the
-//! rest of the envelope.
+//! JSON Schemas of the bodies of starts, derived from the functions that read them.
 
 use serde_json::{Map, Value, json};
 
-use super::request::{Envelope, read_duration};
+use super::names_of;
+use super::terms::{Envelope, read_duration};
 use crate::input::Fields;
 use crate::plugin::Plugin;
 
-/// The schema of the body of a single start: the parameters, flat, `duration` and the rest.
+/// The schema of the body of a single start: the parameters, flat, beside `duration` and the envelope.
 pub(crate) fn of_start(registry: &[&dyn Plugin], plugin: &dyn Plugin) -> Value {
     let mut schema = of_params(plugin);
     schema["properties"]["duration"] = of_duration();
@@ -17,7 +17,7 @@ pub(crate) fn of_start(registry: &[&dyn Plugin], plugin: &dyn Plugin) -> Value {
     schema
 }
 
-/// The schema of a scenario's parameters, as part of a larger document.
+/// The schema of a scenario's parameters, as a part of a larger document.
 pub(crate) fn of_params(plugin: &dyn Plugin) -> Value {
     let mut schema = plugin.schema();
     if let Value::Object(members) = &mut schema {
@@ -46,7 +46,7 @@ pub(crate) fn of_set(registry: &[&dyn Plugin], params: impl Fn(&dyn Plugin) -> V
         json!({ "contains": named, "minContains": 0, "maxContains": 1 })
     };
     let scenarios = json!({
-        "description": "What shall run; each scenario once at most.",
+        "description": "The scenarios to run; each at most once.",
         "type": "array",
         "items": { "oneOf": registry.iter().map(entry).collect::<Vec<_>>() },
         "minItems": 1,
@@ -70,19 +70,24 @@ pub(crate) fn of_envelope(registry: &[&dyn Plugin]) -> Value {
     json!({ "type": "object", "properties": properties })
 }
 
-/// The members of a start beside what shall run.
 fn envelope(registry: &[&dyn Plugin]) -> Map<String, Value> {
-    let names: Vec<_> = registry.iter().map(|plugin| plugin.name()).collect();
-    let mut fields = Fields::new("", Map::new());
-    Envelope::read(&mut fields, &names);
-    match fields.schema()["properties"].take() {
-        Value::Object(members) => members,
-        _ => Map::new(),
-    }
+    properties(|fields| {
+        Envelope::read(fields, &names_of(registry), None);
+    })
 }
 
 fn of_duration() -> Value {
+    let read = |fields: &mut Fields| {
+        read_duration(fields, 0.0);
+    };
+    properties(read)["duration"].take()
+}
+
+/// The schemas of the members that `read` reads.
+fn properties(read: impl FnOnce(&mut Fields)) -> Map<String, Value> {
     let mut fields = Fields::new("", Map::new());
-    read_duration(&mut fields, 0.0);
-    fields.schema()["properties"]["duration"].take()
+    read(&mut fields);
+    let mut schema = fields.schema();
+    let properties = schema["properties"].as_object_mut();
+    properties.map(std::mem::take).unwrap_or_default()
 }

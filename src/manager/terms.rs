@@ -1,38 +1,70 @@
-//! What holds for a session beside what runs in it: when it ends by itself.
+//! What a start says beside what it runs: a dry run, a duration, and when the session ends.
 
+use std::ops::Bound;
 use std::time::Duration;
 
 use super::abort::AbortWhen;
-use super::lease::LONGEST_LEASE_S;
-use crate::input::{Fields, above};
+use super::lease::read_lease;
+use crate::input::limits::LONGEST_DURATION_S;
+use crate::input::{Fields, Resource};
 
-/// The terms of one start. By default nothing ends a session but its durations and its clients.
+/// The terms of one start. By default only durations and clients end a session.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Terms {
-    /// The client must renew the session so often.
+    /// The period in which the client must renew the session.
     pub lease: Option<Duration>,
-    /// Measures that end it.
+    /// The measurements that end the session.
     pub abort_when: AbortWhen,
     /// How many scenarios may run at once.
     pub most_at_once: Option<usize>,
 }
 
-impl Terms {
-    /// Asks `fields` for what a request may say of it; `names` are those of all scenarios.
-    pub(crate) fn read(fields: &mut Fields, names: &[&'static str]) -> Self {
-        let about =
-            "Ends the session by itself unless it is renewed within this time, again and again.";
-        let lease = fields
-            .field("lease", about)
-            .unit("s")
-            .optional()
-            .number(above(0.0, LONGEST_LEASE_S));
-        let about = "Ends the session by itself when one of these is measured.";
+/// The members of a start that single starts and sets share.
+#[derive(Debug)]
+pub(super) struct Envelope {
+    pub(super) dry_run: bool,
+    pub(super) terms: Terms,
+}
+
+impl Envelope {
+    pub(super) const NAMES: [&str; 3] = ["dry_run", "lease", "abort_when"];
+
+    /// Reads each of them; `names` are those of all scenarios.
+    pub(super) fn read(
+        fields: &mut Fields,
+        names: &[&'static str],
+        most_at_once: Option<usize>,
+    ) -> Self {
+        let about = "Only checks the request and shows what it would do.";
+        let dry_run = fields.field("dry_run", about).flag(false);
+        let lease = read_lease(fields);
+        let about = "Ends the session when one of these is measured.";
         let abort_when = fields.object("abort_when", about, |when| AbortWhen::read(when, names));
-        Self {
-            lease: lease.map(Duration::from_secs_f64),
+        let terms = Terms {
+            lease,
             abort_when,
-            most_at_once: None,
-        }
+            most_at_once,
+        };
+        Self { dry_run, terms }
     }
+}
+
+/// Reads `duration` in seconds; `default_s` applies when the start gives none. None means until stopped.
+pub(super) fn read_duration(fields: &mut Fields, default_s: f64) -> Option<Duration> {
+    let about = "Ends the run after this time; 0 means until stopped.";
+    // Until stopped would be longer than the longest.
+    let low = match fields.is_limited(Resource::DurationS) {
+        true => Bound::Excluded(0.0),
+        false => Bound::Included(0.0),
+    };
+    let field = fields.field("duration", about).unit("s");
+    let field = field.asks_for(Resource::DurationS);
+    lasting(field.number((low, Bound::Included(LONGEST_DURATION_S)), default_s))
+}
+
+/// None where a run lasts until it is stopped.
+pub(super) fn lasting(seconds: f64) -> Option<Duration> {
+    // Not zero, however small: a zero would mean until stopped.
+    let least = Duration::from_nanos(1);
+    (seconds > 0.0).then(|| Duration::from_secs_f64(seconds).max(least))
 }

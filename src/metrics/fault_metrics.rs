@@ -19,7 +19,7 @@ pub(super) struct FaultMetrics(pub(super) ScenarioManager);
 
 impl Collector for FaultMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let (names, view) = (self.0.names(), self.0.view());
+        let (names, view) = (self.0.names(), self.0.sessions.view());
         let e = &mut encoder;
         encode_readings(e, &names, &view)?;
         let ends = names.iter().flat_map(|name| {

@@ -9,8 +9,9 @@ use crate::http::Api;
 use crate::http::extract::{Caller, JsonObject, NoParameters};
 use crate::http::problem::Problem;
 use crate::manager::Started;
+use crate::manager::report::Detail;
 use crate::manager::session::{self, Renewed};
-use crate::manager::view::{Detail, SessionStatus};
+use crate::manager::view::SessionStatus;
 use crate::run::Timestamp;
 
 /// The answer to a stop of everything.
@@ -62,7 +63,7 @@ pub(in crate::http) async fn stop(
     Caller(by): Caller,
     NoParameters: NoParameters,
 ) -> Result<Json<AllStopped>, Problem> {
-    let stopped = api.manager.stop_all(by).await?;
+    let stopped = api.manager.sessions.stop_all(by).await?;
     Ok(Json(AllStopped {
         status: "all scenarios stopped",
         stopped,
@@ -74,19 +75,20 @@ pub(in crate::http) async fn renew(
     State(api): State<Api>,
     NoParameters: NoParameters,
 ) -> Result<Json<Renewed>, Problem> {
-    Ok(Json(api.manager.renew()?))
+    Ok(Json(api.manager.sessions.renew()?))
 }
 
 /// `GET /api/v1/composite/status`
 pub(in crate::http) async fn status(State(api): State<Api>) -> Json<Session> {
-    Json(match api.manager.session() {
+    let view = api.manager.sessions.view();
+    Json(match view.session_now() {
         Some(session) => Session::Live(session),
         None => Session::None(NoSession {
             session_id: "",
             scenarios: [],
             status: "no active session",
             details: [],
-            halted_since: api.manager.view().halted_since,
+            halted_since: view.halted_since,
         }),
     })
 }
@@ -113,7 +115,7 @@ pub(in crate::http) async fn halt(
     Caller(by): Caller,
     NoParameters: NoParameters,
 ) -> Result<Json<Halted>, Problem> {
-    let session::Halted { since, stopped } = api.manager.halt(by).await?;
+    let session::Halted { since, stopped } = api.manager.sessions.halt(by).await?;
     Ok(Json(Halted {
         status: "halted",
         halted_since: since,
@@ -127,6 +129,6 @@ pub(in crate::http) async fn rearm(
     Caller(by): Caller,
     NoParameters: NoParameters,
 ) -> Result<Json<Rearmed>, Problem> {
-    api.manager.rearm(by).await?;
+    api.manager.sessions.rearm(by).await?;
     Ok(Json(Rearmed { status: "armed" }))
 }

@@ -1,26 +1,28 @@
 //! The session: the set of scenarios that run now, and the one task that may change it.
 //!
-//! An actor instead of a lock, for three reasons: a client that hangs up can only drop its end of a
-//! reply, never leave a switch half done; a deadline, a run that ends by itself, a shut-down and a
-//! command are arms of one `select!` and cannot interleave; and a run's timer and task are fields of
-//! its slot and go when it goes, so that no timer can end a later run.
+//! An actor instead of a lock, for three reasons. A client that hangs up can only drop its end of a reply, never
+//! leave a switch half done. A deadline, a failed run, a shutdown and a command are arms of one `select!` and cannot
+//! interleave. And the timer and the task of a run are fields of one value and go with it, so that no timer can end a
+//! later run.
 //!
-//! Nothing waits for an end but who asked for it: a run that was told to end keeps its slot until all is
-//! released (`actor/ending.rs`), and meanwhile others start and stop. Starts take turns: one waits for what it
-//! takes the place of, and what concerns it waits for it.
+//! Only the client that asked for an end waits for it: a run that is stopping keeps its place in the session until it
+//! has released everything (`actor/ending.rs`), and meanwhile others start and stop. Starts take turns: one waits for
+//! the runs that it replaces, and commands that concern it wait for it.
 //!
-//! Whatever happens to a run is noted in the ledger, and a client is answered when the ledger has it on
-//! disk; the actor itself never waits for that, so that no deadline is late because a disk is busy.
+//! The ledger records whatever happens to a run, and a client is answered when the record is on disk. The actor itself
+//! never waits for the disk, so a busy disk delays no deadline.
 //!
 //! ```text
 //! Idle     => Starting (a checked start arrives)
 //! Starting => Running (at least one started: commit) | Idle (none did, or the start was called off)
 //! Running  => Running (a single start or stop, a run fails or expires, others live)
-//! Running  => Stopping (a set start, stop-all, the last run ends, shut-down)
-//! Stopping => Starting (replaced) | Idle | Closed (shut-down)
+//! Running  => Stopping (a set start, stop-all, the last run ends, shutdown)
+//! Stopping => Starting (replaced) | Idle | Closed (shutdown)
 //! ```
 
 mod actor;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,67 +33,49 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::report::StartReport;
 use super::terms::Terms;
-use super::view::{StartReport, View};
-use crate::fault::table::FaultTable;
-use crate::plugin::{Plan, Services};
-use crate::run::Initiator;
-use crate::run::Timestamp;
-use actor::Actor;
+use super::view::View;
+use crate::plugin::Plan;
+use crate::run::{Initiator, Timestamp};
 
 /// Commands that may wait for the actor; more than any sane number of clients.
 const MAILBOX: usize = 1024;
 
-/// One checked start with the time after which it ends by itself.
+/// A checked start of one scenario.
 #[derive(Debug)]
 pub(crate) struct PlannedRun {
-    /// What to start.
     pub plan: Plan,
     /// None means until stopped.
     pub duration: Option<Duration>,
-    /// Whether the duration is the configuration's and not the request's.
+    /// Whether the duration comes from the configuration and not from the request.
     pub is_default_duration: bool,
 }
 
-/// Why a command got no answer of its own.
-#[derive(Debug, Clone, PartialEq)]
+/// Why a command was refused or failed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub(crate) enum SessionError {
     /// None of the scenarios could start; the report says why for each.
+    #[error("{}", .0.reasons())]
     NothingStarted(StartReport),
-    /// As many scenarios run as may at once.
+    #[error("At most {0} may run at once (Limits.ConcurrentScenarios); stop one first.")]
     NoRoom(usize),
-    /// No start is taken since then.
+    #[error("Halted since {0}; POST /api/v1/rearm takes starts again.")]
     Halted(Timestamp),
-    /// No session lives, or it has no lease.
+    #[error("No session lives that was started with a lease, or its lease is over.")]
     NoLease,
-    /// The daemon is ending.
+    /// The daemon is shutting down.
+    #[error("All faults are being stopped; nothing can be started or stopped any more.")]
     Closed,
 }
 
-/// Starts that are to come by themselves, by scenario. One is cancelled when a command ends or replaces
-/// what it would start; from then on it is refused.
+/// The starts of the boot profile that are still to come, by scenario. The actor cancels one when a command ends or
+/// replaces what it would start, and refuses it from then on.
 pub(crate) type Onsets = BTreeMap<&'static str, CancellationToken>;
-
-/// Whether `name` may start beside what is `running`, where `most` may run at once.
-///
-/// # Errors
-/// [`SessionError::NoRoom`].
-pub(crate) fn check_room(
-    running: impl Iterator<Item = &'static str>,
-    name: &str,
-    most: Option<usize>,
-) -> Result<(), SessionError> {
-    let others = running.filter(|running| *running != name).count();
-    match most {
-        Some(most) if others >= most => Err(SessionError::NoRoom(most)),
-        _ => Ok(()),
-    }
-}
 
 /// The answer to a halt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Halted {
-    /// Since when no start is taken.
     pub since: Timestamp,
     /// The scenarios that ran.
     pub stopped: Vec<&'static str>,
@@ -104,171 +88,161 @@ pub(crate) struct Renewed {
     pub session_id: String,
     /// How long the lease lasts from each renewal, in seconds.
     pub lease_s: f64,
-    /// When it ends now unless it is renewed again.
+    /// When the lease ends unless it is renewed again.
     pub lease_expires_at: Timestamp,
 }
 
-type StartReply = oneshot::Sender<Result<StartReport, SessionError>>;
-
-/// A command and who gave it, where that is known.
+/// A checked start of one or more scenarios.
 #[derive(Debug)]
-struct Order {
-    by: Option<Initiator>,
-    command: Command,
+pub(crate) struct Start {
+    pub(super) runs: Vec<PlannedRun>,
+    pub(super) terms: Terms,
+    /// Whether it joins the live session, where it replaces earlier runs of its own scenarios only. Otherwise it
+    /// replaces the whole session.
+    pub(super) joins: bool,
 }
 
-impl Order {
-    /// Whether this is one of `onsets` that was called off: it will be refused.
-    fn is_void(&self, onsets: &Onsets) -> bool {
-        let (Some(Initiator::Boot), Command::StartOne(run, ..)) = (self.by, &self.command) else {
-            return false;
-        };
-        let onset = onsets.get(run.plan.name);
-        onset.is_some_and(CancellationToken::is_cancelled)
+impl Start {
+    /// Replaces everything that runs by `runs`.
+    pub(crate) fn set(runs: Vec<PlannedRun>, terms: Terms) -> Self {
+        let joins = false;
+        Self { runs, terms, joins }
     }
 
-    /// Whether this order makes it pointless to go on starting `name`.
-    fn calls_off(&self, name: &str, onsets: &Onsets) -> bool {
-        self.command.calls_off(name) && !self.is_void(onsets)
+    /// Adds `run` to what runs; its `terms` join those of the session.
+    pub(crate) fn single(run: PlannedRun, terms: Terms) -> Self {
+        let (runs, joins) = (vec![run], true);
+        Self { runs, terms, joins }
     }
-}
 
-#[derive(Debug)]
-enum Command {
-    /// Ends what runs, then starts these as a new session.
-    StartSet(Vec<PlannedRun>, Terms, StartReply),
-    /// Adds one to what runs, in place of its own earlier run if there is one, unless so many run already.
-    StartOne(Box<PlannedRun>, Terms, StartReply),
-    StopOne(&'static str, oneshot::Sender<()>),
-    StopAll(oneshot::Sender<Vec<&'static str>>),
-    /// Ends what runs and refuses every start.
-    Halt(oneshot::Sender<Halted>),
-    /// Takes starts again.
-    Rearm(oneshot::Sender<()>),
-    /// Only answers, in its turn.
-    Settle(oneshot::Sender<()>),
-}
+    pub(super) fn starts(&self, name: &str) -> bool {
+        self.runs.iter().any(|run| run.plan.name == name)
+    }
 
-impl Command {
-    /// Whether this command makes it pointless to go on starting `name`.
-    fn calls_off(&self, name: &str) -> bool {
-        match self {
-            Self::StartSet(..) | Self::StopAll(_) | Self::Halt(_) => true,
-            Self::Rearm(_) | Self::Settle(_) => false,
-            Self::StopOne(stopped, _) => *stopped == name,
-            Self::StartOne(run, ..) => run.plan.name == name,
+    /// Refuses a single start beside as many other `running` scenarios as may run at once.
+    pub(super) fn check_room(
+        &self,
+        running: impl Iterator<Item = &'static str>,
+    ) -> Result<(), SessionError> {
+        let others = running.filter(|name| !self.starts(name)).count();
+        match self.terms.most_at_once {
+            Some(most) if self.joins && others >= most => Err(SessionError::NoRoom(most)),
+            _ => Ok(()),
         }
     }
 }
 
-/// A handle to the session actor; cheap to clone.
+type StartReply = oneshot::Sender<Result<StartReport, SessionError>>;
+
+#[derive(Debug)]
+enum CommandKind {
+    Start(Start, StartReply),
+    StopOne(&'static str, oneshot::Sender<()>),
+    StopAll(oneshot::Sender<Vec<&'static str>>),
+    /// Stops everything and refuses every start.
+    Halt(oneshot::Sender<Halted>),
+    /// Accepts starts again.
+    Rearm(oneshot::Sender<()>),
+    /// Does nothing but answer in its turn.
+    Settle(oneshot::Sender<()>),
+}
+
+/// A command and its initiator, where that is known.
+#[derive(Debug)]
+struct Command {
+    by: Option<Initiator>,
+    kind: CommandKind,
+}
+
+impl Command {
+    /// Whether this is an onset that was called off: it will be refused.
+    fn is_void(&self, onsets: &Onsets) -> bool {
+        let CommandKind::Start(start, _) = &self.kind else {
+            return false;
+        };
+        let mut onsets = start
+            .runs
+            .iter()
+            .filter_map(|run| onsets.get(run.plan.name));
+        let is_onset = self.by == Some(Initiator::Boot) && start.joins;
+        is_onset && onsets.any(CancellationToken::is_cancelled)
+    }
+
+    /// Whether this command makes a start of `name` pointless.
+    fn calls_off(&self, name: &str) -> bool {
+        match &self.kind {
+            CommandKind::Start(start, _) => !start.joins || start.starts(name),
+            CommandKind::StopOne(stopped, _) => *stopped == name,
+            CommandKind::StopAll(_) | CommandKind::Halt(_) => true,
+            CommandKind::Rearm(_) | CommandKind::Settle(_) => false,
+        }
+    }
+}
+
+/// A handle to the session actor; cheap to clone. Its methods fail with [`SessionError::Closed`] once the daemon shuts
+/// down.
+///
+/// # Cancel safety
+/// Once the actor has a command, dropping the future changes nothing: the command is carried out.
 #[derive(Debug, Clone)]
 pub(crate) struct SessionManager {
-    commands: mpsc::Sender<Order>,
+    commands: mpsc::Sender<Command>,
     view: watch::Receiver<Arc<View>>,
 }
 
 impl SessionManager {
-    /// Starts the actor on the current runtime. It lives until `root` is cancelled; then it ends
-    /// every run, answers no more and completes the returned task. It cancels those of `onsets` that a
-    /// command makes pointless.
-    pub(crate) fn spawn(
-        services: Arc<Services>,
-        table: FaultTable,
-        root: CancellationToken,
-        onsets: Onsets,
-    ) -> (Self, tokio::task::JoinHandle<()>) {
-        let (commands, mailbox) = mpsc::channel(MAILBOX);
-        let (publish, view) = watch::channel(Arc::new(View::default()));
-        let actor = Actor::new(services, table, root, onsets, mailbox, publish);
-        (Self { commands, view }, tokio::spawn(actor.run()))
-    }
-
-    /// What runs now. Never waits.
+    /// What runs now. Never waits for the actor.
     pub(crate) fn view(&self) -> Arc<View> {
         Arc::clone(&self.view.borrow())
     }
 
-    /// Replaces everything that runs by `runs`, for `by`.
+    /// Starts what `start` says; answers when all of it is up or has failed.
     ///
     /// # Errors
-    /// [`SessionError::NothingStarted`] when none could start, [`SessionError::Closed`] at the end.
-    ///
-    /// # Cancel safety
-    /// Once polled to the actor, dropping this future changes nothing: the switch is carried through.
-    pub(crate) async fn start_set(
+    /// [`SessionError::NothingStarted`], [`SessionError::NoRoom`], [`SessionError::Halted`].
+    pub(crate) async fn start(
         &self,
-        runs: Vec<PlannedRun>,
-        terms: Terms,
+        start: Start,
         by: Option<Initiator>,
     ) -> Result<StartReport, SessionError> {
-        self.ask(by, |reply| Command::StartSet(runs, terms, reply))
+        self.ask(by, |reply| CommandKind::Start(start, reply))
             .await?
     }
 
-    /// Adds `run` to what runs; its `terms` join those of the session. Cancel safety as
-    /// [`SessionManager::start_set`].
-    ///
-    /// # Errors
-    /// As [`SessionManager::start_set`], and [`SessionError::NoRoom`].
-    pub(crate) async fn start_one(
-        &self,
-        run: PlannedRun,
-        terms: Terms,
-        by: Option<Initiator>,
-    ) -> Result<StartReport, SessionError> {
-        self.ask(by, |reply| Command::StartOne(Box::new(run), terms, reply))
-            .await?
-    }
-
-    /// Ends the run of `name`, if there is one; answers when its effect is gone.
-    ///
-    /// # Errors
-    /// [`SessionError::Closed`] at the daemon's end.
+    /// Stops the run of `name`, if there is one; answers when its effect is gone.
     pub(crate) async fn stop_one(
         &self,
         name: &'static str,
         by: Option<Initiator>,
     ) -> Result<(), SessionError> {
-        self.ask(by, |reply| Command::StopOne(name, reply)).await
+        self.ask(by, |reply| CommandKind::StopOne(name, reply))
+            .await
     }
 
-    /// Ends everything; answers with the names when all effects are gone.
-    ///
-    /// # Errors
-    /// [`SessionError::Closed`] at the daemon's end.
+    /// Stops everything; answers with the names when all effects are gone.
     pub(crate) async fn stop_all(
         &self,
         by: Option<Initiator>,
     ) -> Result<Vec<&'static str>, SessionError> {
-        self.ask(by, Command::StopAll).await
+        self.ask(by, CommandKind::StopAll).await
     }
 
-    /// Ends everything and refuses every start from now on; answers when all effects are gone.
-    ///
-    /// # Errors
-    /// [`SessionError::Closed`] at the daemon's end.
+    /// Stops everything and refuses every start from now on; answers when all effects are gone.
     pub(crate) async fn halt(&self, by: Option<Initiator>) -> Result<Halted, SessionError> {
-        self.ask(by, Command::Halt).await
+        self.ask(by, CommandKind::Halt).await
     }
 
-    /// Takes starts again.
-    ///
-    /// # Errors
-    /// [`SessionError::Closed`] at the daemon's end.
+    /// Accepts starts again.
     pub(crate) async fn rearm(&self, by: Option<Initiator>) -> Result<(), SessionError> {
-        self.ask(by, Command::Rearm).await
+        self.ask(by, CommandKind::Rearm).await
     }
 
-    /// Waits until every start that was asked for before is done.
-    ///
-    /// # Errors
-    /// [`SessionError::Closed`] at the daemon's end.
+    /// Waits until every earlier start is done.
     pub(crate) async fn settled(&self) -> Result<(), SessionError> {
-        self.ask(None, Command::Settle).await
+        self.ask(None, CommandKind::Settle).await
     }
 
-    /// Prolongs the lease of the live session. Never waits for the actor.
+    /// Renews the lease of the live session. Never waits for the actor.
     ///
     /// # Errors
     /// [`SessionError::NoLease`].
@@ -287,17 +261,12 @@ impl SessionManager {
     async fn ask<T>(
         &self,
         by: Option<Initiator>,
-        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+        kind: impl FnOnce(oneshot::Sender<T>) -> CommandKind,
     ) -> Result<T, SessionError> {
         let (reply, answer) = oneshot::channel();
-        let command = command(reply);
-        self.commands
-            .send(Order { by, command })
-            .await
-            .map_err(|_| SessionError::Closed)?;
+        let kind = kind(reply);
+        let sent = self.commands.send(Command { by, kind }).await;
+        sent.map_err(|_| SessionError::Closed)?;
         answer.await.map_err(|_| SessionError::Closed)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,372 +1,368 @@
-//! How runs start: what was accepted waits until what it takes the place of is gone, then is launched,
-//! waited for and made part of the session.
+//! How runs start: an accepted start waits until the runs that it replaces are gone; then its runs are launched,
+//! awaited, and added to the session.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{AbortHandle, Id};
-use tokio::time::{Instant, sleep_until};
+use tokio::task::{Id, JoinError};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
-use super::ending::{STOP_GRACE, failure_of};
-use super::{Actor, Session, Slot, json};
+use super::ending::{ABORT_GRACE, Cause, SHUTDOWN_GRACE, STOP_GRACE, ended_by_itself, outcome_of};
+use super::{Actor, CALLED_OFF, LiveRun, LiveSession, SHUTTING_DOWN, json};
 use crate::fault::table::ArmedFault;
 use crate::ledger::event::{EventKind, NewEvent};
 use crate::ledger::phase::Phase;
-use crate::manager::abort::AbortWhen;
-use crate::manager::session::{Onsets, Order, PlannedRun, SessionError, StartReply};
+use crate::manager::lease::Lease;
+use crate::manager::probe_watch::ProbeWatch;
+use crate::manager::report::{Detail, StartReport};
+use crate::manager::run::Run;
+use crate::manager::session::{Command, Onsets, PlannedRun, SessionError, Start, StartReply};
 use crate::manager::terms::Terms;
-use crate::manager::view::{Detail, LatestRun, Run, StartReport};
-use crate::plugin::{Exit, Launch, Plan, Probe, RunContext};
-use crate::run::Timestamp;
-use crate::run::{Initiator, RunTag};
+use crate::manager::view::LatestRun;
+use crate::plugin::{Exit, Launch, Plan, Probe, RunContext, Services};
+use crate::run::{EndReason, Initiator, RunTag, Timestamp};
 
 /// How long a scenario may take to start before its start counts as failed.
 const START_LIMIT: Duration = Duration::from_secs(5);
-/// How long a start is left alone before a later command may call it off: of two clients that start at
-/// once, both succeed, one after the other.
+/// How long a start is left alone before a later command may call it off: of two clients that start at once, both
+/// succeed, one after the other.
 const CALL_OFF_AFTER: Duration = Duration::from_millis(200);
 
-/// A run that was taken up and is in the ledger, not started yet.
-pub(super) struct Accepted {
-    tag: RunTag,
-    run: PlannedRun,
-}
-
-/// A start that waits until all that it takes the place of is gone.
-pub(super) struct Pending {
+/// A start in the ledger that waits until the runs that it replaces are gone.
+pub(super) struct PendingStart {
     pub(super) id: String,
-    runs: Vec<Accepted>,
+    runs: Vec<(RunTag, PlannedRun)>,
     terms: Terms,
     reply: StartReply,
-    /// The tasks that it waits for.
-    pub(super) on: Vec<Id>,
+    /// The releases that it waits for.
+    releases: Vec<CancellationToken>,
     since: Instant,
 }
 
-impl Pending {
-    pub(super) fn new(
-        id: String,
-        runs: Vec<Accepted>,
-        terms: Terms,
-        reply: StartReply,
-        on: Vec<Id>,
-    ) -> Self {
-        Self {
-            id,
-            runs,
-            terms,
-            reply,
-            on,
-            since: Instant::now(),
-        }
+impl PendingStart {
+    pub(super) fn is_due(&self) -> bool {
+        self.releases.iter().all(CancellationToken::is_cancelled)
     }
 
     pub(super) fn starts(&self, name: &str) -> bool {
-        self.runs.iter().any(|run| run.tag.scenario == name)
+        self.runs.iter().any(|(tag, _)| tag.scenario == name)
     }
 }
 
-/// When a set came up, and after what time all of it ends by itself.
-#[derive(Clone, Copy)]
-struct Began {
-    now: Instant,
-    at: Timestamp,
-    longest: Option<Duration>,
-}
-
-/// A run on its way up.
+/// A launched run that is not up yet.
 struct StartingRun {
     tag: RunTag,
     params: Map<String, Value>,
     duration: Option<Duration>,
     is_default_duration: bool,
-    task: AbortHandle,
+    task: Id,
     launch: Launch,
     ready: oneshot::Receiver<Ready>,
 }
 
+/// The probe and the warning of a run that is up.
 type Ready = (Arc<dyn Probe>, Option<String>);
 
 impl Actor {
-    /// Notes that `runs` were taken up, which gives each its name in the ledger.
-    pub(super) fn accept(
-        &self,
-        id: &str,
-        runs: Vec<PlannedRun>,
-        by: Option<Initiator>,
-    ) -> Vec<Accepted> {
-        let accept = |run: PlannedRun| {
-            let mut tag = RunTag {
-                session_id: id.to_owned(),
-                run_id: 0,
-                scenario: run.plan.name,
-            };
-            let mut draft = NewEvent::of(EventKind::Accepted, &tag)
-                .by(by)
-                .duration(run.duration);
-            draft.event.params = Some(run.plan.params.clone());
-            tag.run_id = self.services.ledger.note(draft);
-            Accepted { tag, run }
-        };
-        runs.into_iter().map(accept).collect()
-    }
-
-    /// When the start that waits is called off: after a time in which it is left alone, once each of
-    /// its runs is made pointless by an order after it.
-    pub(super) fn pending_call_off(&self) -> Option<Instant> {
-        let pending = self.pending.as_ref()?;
-        let pointless = |run: &Accepted| {
-            let name = run.tag.scenario;
-            self.is_called_off(name)
-        };
-        let all = pending.runs.iter().all(pointless);
-        all.then_some(pending.since + CALL_OFF_AFTER)
-    }
-
-    /// Fails the start that waits, if there is one.
-    pub(super) fn call_off(&mut self, reason: &str) {
-        let Some(pending) = self.pending.take() else {
-            return;
-        };
-        let failed = |run: &Accepted| self.failed_to_start(&run.tag, None, reason.to_owned());
-        let details = pending.runs.iter().map(failed).collect();
-        self.settle();
-        if !self.root.is_cancelled() {
-            let report = StartReport::new(pending.id, details);
-            self.answer(pending.reply, Err(SessionError::NothingStarted(report)));
-        }
-    }
-
-    /// Starts what was waiting, commits the runs that come up and answers.
-    pub(super) async fn start(&mut self, pending: Pending) {
-        let Pending {
+    /// (Idle | Running | Stopping) => (Stopping | Starting): stops the runs that the start replaces.
+    pub(super) fn accept_start(&mut self, start: Start, by: Option<Initiator>, reply: StartReply) {
+        let Start { runs, terms, joins } = start;
+        // A session goes on even if its only run is replaced; one that is stopping as a whole does not.
+        let joined = self.session.as_ref().filter(|s| joins && s.is_live());
+        let joined = joined.map(|session| session.id.clone());
+        let replaces_all = joined.is_none();
+        let id = joined.unwrap_or_else(|| self.next_id());
+        let runs: Vec<_> = runs
+            .into_iter()
+            .map(|run| (self.accept(&id, &run, by), run))
+            .collect();
+        let starts = |name| runs.iter().any(|(tag, _)| tag.scenario == name);
+        let is_replaced = |run: &LiveRun| replaces_all || starts(run.name());
+        let replaced = Cause::of(EndReason::Replaced, by);
+        let (_, releases) = self.begin_end(is_replaced, &replaced);
+        self.pending = Some(PendingStart {
             id,
             runs,
             terms,
             reply,
-            ..
-        } = pending;
-        let outcome = self.start_and_commit(id, runs, terms).await;
-        self.settle();
-        if outcome.is_err() && self.root.is_cancelled() {
-            // Called off by the daemon's end: the dropped reply says so.
+            releases,
+            since: Instant::now(),
+        });
+    }
+
+    /// Notes that `run` was accepted, which gives it its name in the ledger.
+    fn accept(&self, id: &str, run: &PlannedRun, by: Option<Initiator>) -> RunTag {
+        let mut tag = RunTag {
+            session_id: id.to_owned(),
+            run_id: 0,
+            scenario: run.plan.name,
+        };
+        let accepted = NewEvent::of(EventKind::Accepted, &tag).by(by);
+        let mut accepted = accepted.duration(run.duration);
+        accepted.event.params = Some(run.plan.params.clone());
+        tag.run_id = self.services.ledger.note(accepted);
+        tag
+    }
+
+    /// When the pending start is called off: after a time in which it is left alone, once later commands make each of
+    /// its runs pointless.
+    pub(super) fn pending_call_off(&self) -> Option<Instant> {
+        let pending = self.pending.as_ref()?;
+        let mut runs = pending.runs.iter();
+        let all = runs.all(|(tag, _)| self.is_called_off(tag.scenario));
+        all.then_some(pending.since + CALL_OFF_AFTER)
+    }
+
+    /// Fails the pending start, if there is one.
+    pub(super) fn call_off(&mut self, reason: &str) {
+        let Some(pending) = self.pending.take() else {
             return;
-        }
-        self.answer(reply, outcome);
+        };
+        let runs = pending.runs.iter();
+        let details =
+            runs.map(|(tag, run)| self.failed_to_start(tag, &run.plan.params, reason.to_owned()));
+        let report = StartReport::new(pending.id.clone(), details.collect());
+        self.answer_start(pending.reply, Err(SessionError::NothingStarted(report)));
     }
 
-    /// Starts `runs` and makes those that come up part of the live session, or of a new one called
-    /// `id`.
-    async fn start_and_commit(
-        &mut self,
-        id: String,
-        runs: Vec<Accepted>,
-        terms: Terms,
-    ) -> Result<StartReport, SessionError> {
-        let lasting = runs.iter().filter_map(|run| run.run.duration).max();
-        let launch = |run| self.launch(run, lasting);
-        let mut launches: Vec<StartingRun> = runs.into_iter().map(launch).collect();
-        let outcomes = self.await_ready(&mut launches).await;
+    /// Launches the runs of a pending start and commits those that come up to the live session, or to a new one.
+    pub(super) async fn start(&mut self, pending: PendingStart) {
+        let longest = pending.runs.iter().filter_map(|(_, run)| run.duration);
+        let longest = longest.max();
+        let runs = pending.runs.into_iter();
+        let mut starting: Vec<_> = runs
+            .map(|(tag, run)| self.launch(tag, run, longest))
+            .collect();
+        let outcomes = self.await_ready(&mut starting).await;
 
-        let longest = launches
-            .iter()
-            .zip(&outcomes)
-            .filter(|(_, outcome)| outcome.is_ok())
-            .filter_map(|(launch, _)| launch.duration)
-            .max();
-        // One moment for the whole set, so that all of it is shown to end together.
-        let began = Began {
-            now: Instant::now(),
-            at: Timestamp::now(),
-            longest,
-        };
-        let (mut details, mut slots) = (Vec::new(), Vec::new());
-        for (starting, outcome) in launches.into_iter().zip(outcomes) {
-            match outcome {
+        let up = starting.iter().zip(&outcomes).filter(|(_, o)| o.is_ok());
+        // One moment and one duration for the whole set, so that all of it is shown to end together.
+        let longest = up.filter_map(|(run, _)| run.duration).max();
+        let began = (Instant::now(), Timestamp::now());
+        let (mut details, mut runs) = (Vec::new(), Vec::new());
+        for (starting, outcome) in starting.into_iter().zip(outcomes) {
+            details.push(match outcome {
                 Ok(ready) => {
-                    let (detail, slot) = self.up(starting, ready, began);
-                    details.push(detail);
-                    slots.push(slot);
+                    let (detail, run) = self.up(starting, ready, began, longest);
+                    runs.push(run);
+                    detail
                 }
-                Err(reason) => {
-                    let params = Some(json(&starting.params));
-                    details.push(self.failed_to_start(&starting.tag, params, reason));
-                }
-            }
+                Err(reason) => self.failed_to_start(&starting.tag, &starting.params, reason),
+            });
         }
-        let report = StartReport::new(id, details);
-        if report.scenarios.is_empty() {
-            return Err(SessionError::NothingStarted(report));
-        }
-        self.commit(&report, slots, began.at, terms);
-        Ok(report)
+        let report = StartReport::new(pending.id, details);
+        let outcome = if runs.is_empty() {
+            Err(SessionError::NothingStarted(report))
+        } else {
+            self.commit(&report, runs, began.1, pending.terms);
+            Ok(report)
+        };
+        self.answer_start(pending.reply, outcome);
     }
 
-    /// Records a run that came up; gives its report and its slot in the session.
-    fn up(&self, starting: StartingRun, (probe, warning): Ready, began: Began) -> (Detail, Slot) {
-        let StartingRun {
-            tag,
-            params,
-            launch,
-            ..
-        } = starting;
-        let Began { now, at, longest } = began;
-        let longest_s = longest.map(|longest| longest.as_secs_f64());
-        info!(session = %tag.session_id, scenario = tag.scenario, params = json(&params),
-            duration_s = longest_s, "Scenario started.");
-        let detail = Detail {
-            warning: warning.clone(),
-            duration_s: longest_s.filter(|_| starting.is_default_duration),
-            ..Detail::started(tag.scenario)
-        };
-        let mut started = NewEvent::of(EventKind::Started, &tag)
-            .duration(longest)
-            .effect(&probe.read(), &*probe);
+    fn answer_start(&mut self, reply: StartReply, outcome: Result<StartReport, SessionError>) {
+        self.settle();
+        // The shutdown called it off: the client sees the dropped reply.
+        if outcome.is_ok() || !self.root.is_cancelled() {
+            self.answer(reply, outcome);
+        }
+    }
+
+    /// Records a run that came up.
+    fn up(
+        &self,
+        starting: StartingRun,
+        (probe, warning): Ready,
+        (now, started_at): (Instant, Timestamp),
+        longest: Option<Duration>,
+    ) -> (Detail, LiveRun) {
+        let (tag, params, launch) = (starting.tag, starting.params, starting.launch);
+        let duration_s = longest.map(|longest| longest.as_secs_f64());
+        info!(session = %tag.session_id, scenario = tag.scenario, params = json(&params), duration_s,
+            "Scenario started.");
+        let started = NewEvent::of(EventKind::Started, &tag).duration(longest);
+        let mut started = started.effect(&probe.read(), &*probe);
         started.event.warning.clone_from(&warning);
         self.services.ledger.note(started);
         launch.begun.cancel();
+        let detail = Detail {
+            name: tag.scenario,
+            success: true,
+            error: None,
+            warning: warning.clone(),
+            duration_s: duration_s.filter(|_| starting.is_default_duration),
+        };
         let arm = |staged| Arc::new(ArmedFault::new(staged, launch.stop.clone()));
-        let slot = Slot {
+        let run = LiveRun {
             armed: launch.take_staged().into_iter().map(arm).collect(),
-            run: Arc::new(Run::begun(tag, params, (at, longest), (probe, warning))),
+            run: Arc::new(Run {
+                tag,
+                params,
+                started_at,
+                expires_at: longest.map(|after| started_at.plus(after)),
+                warning,
+                probe,
+                effect: Mutex::default(),
+            }),
             task: starting.task,
             stop: launch.stop,
+            released: CancellationToken::new(),
             deadline: longest.map(|after| now + after),
             phase: Phase::default(),
-            ending: None,
+            stopping: None,
         };
-        (detail, slot)
+        (detail, run)
     }
 
-    /// Records a run that did not come up; gives its report.
-    fn failed_to_start(&self, tag: &RunTag, params: Option<String>, reason: String) -> Detail {
-        warn!(session = %tag.session_id, scenario = tag.scenario, params, reason,
+    /// Records a run that did not come up.
+    fn failed_to_start(&self, tag: &RunTag, params: &Map<String, Value>, reason: String) -> Detail {
+        warn!(session = %tag.session_id, scenario = tag.scenario, params = json(params), reason,
             "Scenario failed to start.");
         let failed = NewEvent::of(EventKind::Failed, tag).error(Some(reason.clone()));
         self.services.ledger.note(failed);
         Detail::failed(tag.scenario, reason)
     }
 
-    /// Starts one plan in a task of its own, which is the run from its start to its release; its set
-    /// ends by itself after `lasting`.
-    fn launch(
-        &mut self,
-        Accepted { tag, run }: Accepted,
-        lasting: Option<Duration>,
-    ) -> StartingRun {
-        let PlannedRun {
-            plan,
-            duration,
-            is_default_duration,
-        } = run;
+    /// Starts one plan in its own task, which is the run from its start to its release; its set ends after `longest`.
+    fn launch(&mut self, tag: RunTag, run: PlannedRun, longest: Option<Duration>) -> StartingRun {
         let (report, ready) = oneshot::channel();
         let launch = Launch::new(self.root.child_token());
-        let params = plan.params.clone();
+        let params = run.plan.params.clone();
         let services = Arc::clone(&self.services);
-        let cx = RunContext::new(launch.clone(), services, tag.clone(), lasting);
-        let task = self.tasks.spawn(drive(plan, cx, report));
+        let cx = RunContext::new(launch.clone(), services, tag.clone(), longest);
+        let task = self
+            .tasks
+            .spawn(drive(run.plan, cx, report, self.root.clone()));
         StartingRun {
             tag,
             params,
-            duration,
-            is_default_duration,
-            task,
+            duration: run.duration,
+            is_default_duration: run.is_default_duration,
+            task: task.id(),
             launch,
             ready,
         }
     }
 
-    /// Waits until each launch is up or has failed; what failed is released when this returns.
-    async fn await_ready(&mut self, launches: &mut [StartingRun]) -> Vec<Result<Ready, String>> {
+    /// Waits until each run is up or has failed. Failed runs are released when this returns.
+    async fn await_ready(&mut self, starting: &mut [StartingRun]) -> Vec<Result<Ready, String>> {
         let launched = Instant::now();
-        let mut outcomes = Vec::with_capacity(launches.len());
-        for launch in launches.iter_mut() {
+        let mut outcomes = Vec::with_capacity(starting.len());
+        for run in starting.iter_mut() {
             let called_off = async {
                 sleep_until(launched + CALL_OFF_AFTER).await;
                 let (mailbox, backlog) = (&mut self.mailbox, &mut self.backlog);
-                wait_called_off(launch.tag.scenario, mailbox, backlog, &self.onsets).await;
+                wait_called_off(run.tag.scenario, mailbox, backlog, &self.onsets).await;
             };
-            let outcome = tokio::select! {
+            outcomes.push(tokio::select! {
                 biased;
-                ready = &mut launch.ready => ready.map_err(|_| None),
-                () = self.root.cancelled() => Err(Some("the daemon is shutting down".to_owned())),
-                () = called_off =>
-                    Err(Some("the start was called off by a later request".to_owned())),
+                // Without an answer the run failed by itself, and its task says why.
+                ready = &mut run.ready => ready.map_err(|_| None),
+                () = self.root.cancelled() => Err(Some(SHUTTING_DOWN.to_owned())),
+                () = called_off => Err(Some(CALLED_OFF.to_owned())),
                 () = sleep_until(launched + START_LIMIT) =>
                     Err(Some(format!("did not start within {} s", START_LIMIT.as_secs()))),
-            };
-            outcomes.push(outcome);
+            });
         }
-        let failed: Vec<(AbortHandle, CancellationToken)> = launches
-            .iter()
-            .zip(&outcomes)
-            .filter(|(_, outcome)| outcome.is_err())
-            .map(|(launch, _)| (launch.task.clone(), launch.launch.stop.clone()))
-            .collect();
-        let mut ends = self.release(&failed, STOP_GRACE).await;
+        let failed = starting.iter().zip(&outcomes);
+        let failed = failed.filter(|(_, outcome)| outcome.is_err());
+        let failed: Vec<_> = failed.map(|(run, _)| run).collect();
+        let mut ends = self.release(&failed).await;
+        let outcomes = outcomes.into_iter().zip(starting.iter());
         outcomes
-            .into_iter()
-            .zip(launches.iter())
-            .map(|(outcome, launch)| {
-                // One that was up may have ended while the others were waited for.
-                let end = ends.remove(&launch.task.id());
-                let why = |end| failure_of(end).unwrap_or_else(|| "ended by itself".to_owned());
-                match (outcome, end) {
-                    (Ok(_), Some(end)) | (Err(None), Some(end)) => Err(why(end)),
-                    (Err(None), None) => Err("did not answer".to_owned()),
-                    (Err(Some(reason)), _) => Err(reason),
-                    (Ok(ready), None) => Ok(ready),
-                }
+            .map(|(outcome, run)| match (outcome, ends.remove(&run.task)) {
+                (Ok(ready), None) => Ok(ready),
+                (Err(Some(reason)), _) => Err(reason),
+                // One that was up may have ended while the others were awaited.
+                (_, end) => Err(end.flatten().unwrap_or_else(ended_by_itself)),
             })
             .collect()
     }
 
-    /// Makes `slots` part of the session: one store of the table, one published view.
-    fn commit(&mut self, report: &StartReport, slots: Vec<Slot>, began: Timestamp, terms: Terms) {
-        let session = self.session.get_or_insert_with(|| Session {
+    /// Stops starting runs and waits until they have released everything or must be given up.
+    ///
+    /// Returns the failure of each, and of other starting runs that ended meanwhile.
+    async fn release(&mut self, runs: &[&StartingRun]) -> HashMap<Id, Option<String>> {
+        for run in runs {
+            run.launch.stop.cancel();
+        }
+        let (mut ends, root) = (HashMap::new(), self.root.clone());
+        let release = async {
+            while runs.iter().any(|run| !ends.contains_key(&run.task))
+                && let Some(end) = self.tasks.join_next_with_id().await
+            {
+                let id = end.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+                if self.live_runs().any(|run| run.task == id) {
+                    self.task_ended(end);
+                } else {
+                    ends.extend([outcome_of(end)]);
+                }
+            }
+        };
+        let late = async {
+            stop_grace(&root).await;
+            sleep(ABORT_GRACE).await;
+        };
+        tokio::select! {
+            biased;
+            () = release => {}
+            () = late => error!("Starting runs cannot be aborted: their code blocks. Restart the process."),
+        }
+        ends
+    }
+
+    /// Adds `runs` to the session: one store of the table, one published view.
+    fn commit(&mut self, report: &StartReport, runs: Vec<LiveRun>, began: Timestamp, terms: Terms) {
+        let session = self.session.get_or_insert_with(|| LiveSession {
             id: report.session_id.clone(),
             started_at: began,
-            details: Vec::new(),
-            slots: Vec::new(),
-            lease: None,
-            abort_when: AbortWhen::default(),
-            probe_watch: None,
+            ..LiveSession::default()
         });
         session.join(terms, &self.services);
         for detail in &report.details {
             session.details.retain(|known| known.name != detail.name);
             session.details.push(detail.clone());
         }
-        for slot in &slots {
-            let latest = LatestRun {
-                run: Arc::clone(&slot.run),
-                end: None,
-            };
-            self.latest.insert(slot.run.name, latest);
+        for live in &runs {
+            let (run, end) = (Arc::clone(&live.run), None);
+            self.view.latest.insert(live.name(), LatestRun { run, end });
         }
-        session.slots.extend(slots);
+        session.runs.extend(runs);
     }
 
-    /// Milliseconds since 1970, moved on when two fall together: increasing over a restart too.
-    pub(super) fn next_id(&mut self) -> String {
-        let since_epoch = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let now = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
+    /// Milliseconds since 1970, moved on when two coincide: increasing over a restart too.
+    fn next_id(&mut self) -> String {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.unwrap_or_default().as_millis() as u64;
         self.last_id = now.max(self.last_id.saturating_add(1));
         format!("session-{}", self.last_id)
     }
 }
 
-/// One run from its start to its release. Whatever happens to this task, dropping its future releases
-/// what the run holds.
-async fn drive(plan: Plan, cx: RunContext, ready: oneshot::Sender<Ready>) -> Exit {
-    let stop = cx.stop.clone();
+impl LiveSession {
+    /// Adds `terms`; a lease replaces the earlier one.
+    fn join(&mut self, terms: Terms, services: &Arc<Services>) {
+        self.lease = terms.lease.map(Lease::new).or(self.lease.take());
+        self.abort_when.join(terms.abort_when);
+        if self.abort_when.probe_failing_for_s.is_some() && self.probe_watch.is_none() {
+            self.probe_watch = Some(ProbeWatch::begin(Arc::clone(services)));
+        }
+    }
+}
+
+/// One run from its start to its release. However this task ends, dropping its future releases what the run holds.
+async fn drive(
+    plan: Plan,
+    cx: RunContext,
+    ready: oneshot::Sender<Ready>,
+    root: CancellationToken,
+) -> Exit {
+    let (stop, scenario) = (cx.stop.clone(), plan.name);
     let active = tokio::select! {
         biased;
         () = stop.cancelled() => return Exit::Stopped,
@@ -375,23 +371,46 @@ async fn drive(plan: Plan, cx: RunContext, ready: oneshot::Sender<Ready>) -> Exi
             Err(error) => return Exit::Failed(error.to_string()),
         },
     };
-    // Nobody hears it if the start was called off in this very moment; then the stop is given, and the
-    // body ends as after any other.
+    // If the start was called off in this very moment, the stop is given too, and the body ends as after any other.
     ready.send((active.probe, active.warning)).ok();
-    active.body.await
+    let late = async {
+        stop.cancelled().await;
+        stop_grace(&root).await;
+    };
+    tokio::select! {
+        biased;
+        exit = active.body => exit,
+        () = late => {
+            warn!(scenario, "Run ignored its stop: aborted.");
+            Exit::Failed("ignored its stop and was aborted".to_owned())
+        }
+    }
+}
+
+/// Waits as long as a stopping run may take.
+async fn stop_grace(root: &CancellationToken) {
+    let shutdown = async {
+        root.cancelled().await;
+        sleep(SHUTDOWN_GRACE).await;
+    };
+    tokio::select! {
+        () = sleep(STOP_GRACE) => {}
+        () = shutdown => {}
+    }
 }
 
 /// Takes in commands while a start of `name` is under way, until one of them calls it off.
 async fn wait_called_off(
     name: &str,
-    mailbox: &mut mpsc::Receiver<Order>,
-    backlog: &mut VecDeque<Order>,
+    mailbox: &mut mpsc::Receiver<Command>,
+    backlog: &mut VecDeque<Command>,
     onsets: &Onsets,
 ) {
-    while !backlog.iter().any(|order| order.calls_off(name, onsets)) {
-        let Some(order) = mailbox.recv().await else {
+    let calls_off = |command: &Command| command.calls_off(name) && !command.is_void(onsets);
+    while !backlog.iter().any(calls_off) {
+        let Some(command) = mailbox.recv().await else {
             return std::future::pending().await;
         };
-        backlog.push_back(order);
+        backlog.push_back(command);
     }
 }

@@ -1,0 +1,96 @@
+//! One run of a scenario as the actor keeps it and handlers read it: its effect now, and its end.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::plugin::{Probe, Reading};
+use crate::run::{EndReason, RunTag, Timestamp};
+
+/// What a scenario was asked for and what it achieves.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+pub(crate) struct Effect {
+    /// Asked, achieved, unit and shortfall.
+    #[serde(flatten)]
+    pub reading: Reading,
+    /// Since when at least half of what is asked has been achieved without a break.
+    pub effective_since: Option<Timestamp>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub(crate) struct RunEnd {
+    /// Why it ended.
+    pub reason: EndReason,
+    /// When its effect was gone.
+    pub at: Timestamp,
+    /// The reason in words, where there is more to say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
+    /// What went wrong, if anything did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The last reading before the effect was taken off.
+    pub effect: Effect,
+}
+
+/// One run of a scenario, live or ended.
+pub(crate) struct Run {
+    pub tag: RunTag,
+    /// The effective parameters.
+    pub params: Map<String, Value>,
+    pub started_at: Timestamp,
+    /// None means until stopped.
+    pub expires_at: Option<Timestamp>,
+    /// Why the effect may fall short.
+    pub warning: Option<String>,
+    pub probe: Arc<dyn Probe>,
+    // A std mutex: written a few times a second, held for an assignment.
+    pub(super) effect: Mutex<Effect>,
+}
+
+impl Run {
+    /// Reads the probe, and notes since when the effect holds: at least half of what is asked.
+    pub(crate) fn observe(&self) -> Effect {
+        let reading = self.probe.read();
+        let holds = reading
+            .achieved
+            .is_some_and(|achieved| achieved > 0.0 && achieved >= reading.asked / 2.0);
+        let mut effect = self.lock();
+        let since = effect.effective_since.filter(|_| holds);
+        *effect = Effect {
+            reading,
+            effective_since: since.or_else(|| holds.then(Timestamp::now)),
+        };
+        effect.clone()
+    }
+
+    /// A fresh reading with the last observation of how long the effect has held.
+    pub(super) fn current_effect(&self) -> Effect {
+        Effect {
+            reading: self.probe.read(),
+            ..self.last_effect()
+        }
+    }
+
+    /// The last observation.
+    pub(crate) fn last_effect(&self) -> Effect {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Effect> {
+        self.effect.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run")
+            .field("tag", &self.tag)
+            .field("params", &self.params)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,89 @@
+//! What the outside sees: the fault table, the view, and the measured effects.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::ending::Cause;
+use super::{Actor, LiveRun, LiveSession};
+use crate::manager::abort::{Measurements, available_memory_mb};
+use crate::manager::probe_watch::ProbeWatch;
+use crate::manager::report::StartReport;
+use crate::manager::view::SessionStatus;
+use crate::run::EndReason;
+
+impl LiveSession {
+    fn status(&self) -> SessionStatus {
+        let expiries = self.runs.iter().map(|run| run.run.expires_at);
+        // None if any of them runs until stopped.
+        let expiries: Option<Vec<_>> = expiries.collect();
+        SessionStatus {
+            report: StartReport {
+                scenarios: self.runs.iter().map(LiveRun::name).collect(),
+                ..StartReport::new(self.id.clone(), self.details.clone())
+            },
+            started_at: self.started_at,
+            expires_at: expiries.and_then(|all| all.into_iter().max()),
+            lease_expires_at: None,
+            abort_when: self.abort_when.clone(),
+        }
+    }
+}
+
+impl Actor {
+    pub(super) fn store_faults(&self) {
+        let live = self.live_runs().filter(|run| run.is_live());
+        let armed = live.flat_map(|run| run.armed.iter().cloned());
+        self.table.store(armed.collect());
+    }
+
+    pub(super) fn publish(&mut self) {
+        self.store_faults();
+        match &self.session {
+            None => self.view.session = None,
+            Some(session) if session.is_live() => self.view.session = Some(session.status()),
+            // It ends as a whole, and is shown whole until all of it is gone.
+            Some(_) => {}
+        }
+        self.view.lease = self.lease().cloned();
+        self.published.send_replace(Arc::new(self.view.clone()));
+    }
+
+    /// Measures what the runs achieve, and ends the session if a condition of `abort_when` is met.
+    pub(super) fn observe(&mut self) {
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        let mut achieved = Vec::with_capacity(session.runs.len());
+        for run in session.runs.iter_mut().filter(|run| run.is_live()) {
+            let reading = run.observe(&self.services.ledger).reading;
+            achieved.extend(reading.achieved.map(|now| (run.name(), now)));
+        }
+        let conditions = &session.abort_when;
+        if conditions.is_empty() || !session.is_live() {
+            return;
+        }
+        let memory_matters = conditions.memory_available_below_mb.is_some();
+        let memory = memory_matters.then(|| available_memory_mb(&self.services.cgroup));
+        let probe_watch = session.probe_watch.as_ref();
+        let measured = Measurements {
+            memory_available_mb: memory.flatten(),
+            probe_failing_for: probe_watch.and_then(ProbeWatch::failing_for),
+            achieved,
+        };
+        if let Some(because) = conditions.met(&measured) {
+            warn!(session = %session.id, because, "Session aborted: a condition of abort_when is met.");
+            let cause = Cause {
+                because: Some(because),
+                ..Cause::of(EndReason::Aborted, None)
+            };
+            self.begin_end(|_| true, &cause);
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let live = self.live_runs().filter(|run| run.is_live());
+        live.filter_map(|run| run.deadline).min()
+    }
+}
