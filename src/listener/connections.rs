@@ -219,7 +219,7 @@ pub(super) struct Member {
 impl Drop for Member {
     fn drop(&mut self) {
         if self.connections.lock().leave(self.number) {
-            allocator::note_freed();
+            allocator::schedule_trim();
         }
     }
 }

@@ -9,7 +9,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 
 use super::page::{counter, gauge};
 use crate::host::cgroup::Cgroup;
-use crate::host::process::{Meter, process_cpu};
+use crate::host::process::{ProcessMeter, process_cpu};
 use crate::host::runtimes::Runtimes;
 use crate::host::{process, runtimes};
 
@@ -22,7 +22,7 @@ const BUSY_OVER: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Process {
     // A std mutex: only scrapes take it.
-    meter: Mutex<Meter>,
+    meter: Mutex<ProcessMeter>,
 }
 
 impl Collector for Process {
@@ -115,7 +115,7 @@ impl Tokio {
 
 impl Collector for Tokio {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let runtimes::Load {
+        let runtimes::RuntimeLoad {
             tasks,
             workers,
             blocking_threads,

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::MIB;
 use crate::host::memory_limit_bytes;
-use crate::host::process::Meter;
+use crate::host::process::ProcessMeter;
 use crate::input::Resource;
 use crate::input::{FieldError, Fields, above};
 use crate::plugin::guard::StopFlag;
@@ -166,7 +166,7 @@ impl Leak {
     }
 
     fn grow_and_hold(&self, held: &mut Held, stop: &StopFlag) -> Result<(), String> {
-        let mut meter = Meter::default();
+        let mut meter = ProcessMeter::default();
         let before = meter.resident_bytes().unwrap_or(0);
         self.resident_before.store(before, Ordering::Relaxed);
         let mut measure_at = Instant::now();

@@ -178,7 +178,7 @@ impl Actor {
 
     /// Notes what is left of a run that was taken off, and has the memory given back that it freed.
     fn note_gone(&self, kind: EventKind, run: &Run, reason: EndReason, error: Option<String>) {
-        allocator::note_freed();
+        allocator::schedule_trim();
         let gone = NewEvent::of(kind, &run.tag()).reason(reason).error(error);
         let ledger = &self.services.ledger;
         ledger.note(gone.left(&run.last_effect().reading, &*run.probe));
