@@ -25,7 +25,7 @@ use super::route::{Answer, Either, Input, Operation, Output};
 use crate::input::{FieldError, Fields};
 use crate::ledger::event::Event;
 use crate::ledger::history::{self, PastSession};
-use crate::ledger::{Ledger, Page};
+use crate::ledger::{EventSlice, Ledger};
 use crate::scenarios;
 
 /// The most events of one page, and how many it has when nothing is said.
@@ -121,7 +121,9 @@ pub(super) async fn list(
     headers: HeaderMap,
 ) -> Either<Json<EventPage>, Ndjson> {
     let since = wanted.events.since.unwrap_or_default();
-    let page = api.ledger.page(since, wanted.limit, wanted.events.filter());
+    let page = api
+        .ledger
+        .events_after(since, wanted.limit, wanted.events.filter());
     if wants(&headers, NDJSON) {
         return Either::Other(Ndjson::of(&page));
     }
@@ -144,7 +146,7 @@ pub(super) async fn stream(
     // What a client that comes back has seen counts more than where it once began.
     let since = last.or(wanted.since);
     let reader = Reader {
-        since: since.unwrap_or_else(|| api.ledger.shown().borrow().newest),
+        since: since.unwrap_or_else(|| api.ledger.visible().borrow().newest),
         ledger: api.ledger.clone(),
         wanted,
         fetched: VecDeque::new(),
@@ -184,7 +186,7 @@ pub(super) async fn sessions(
     State(api): State<Api>,
     Query(form): Query<Form>,
 ) -> Either<Json<PastSessions>, Csv> {
-    let sessions = history::derived(&api.ledger.all());
+    let sessions = history::sessions_of(&api.ledger.all());
     if form.as_csv {
         Either::Other(Csv(history::csv(&sessions)))
     } else {
@@ -198,7 +200,7 @@ pub(super) async fn session(
     Name(id): Name,
     Query(form): Query<Form>,
 ) -> Result<Either<Json<PastSession>, Csv>, Problem> {
-    let mut sessions = history::derived(&api.ledger.all());
+    let mut sessions = history::sessions_of(&api.ledger.all());
     sessions.retain(|session| session.session_id == id);
     if form.as_csv && !sessions.is_empty() {
         return Ok(Either::Other(Csv(history::csv(&sessions))));
@@ -231,7 +233,7 @@ impl Reader {
                 return Some(told(&event));
             }
             let asked = self.since;
-            let page = self.ledger.page(asked, BATCH, self.wanted.filter());
+            let page = self.ledger.events_after(asked, BATCH, self.wanted.filter());
             self.since = page.next;
             self.fetched = page.events.into();
             if page.since != asked {
@@ -245,15 +247,15 @@ impl Reader {
 
     /// Waits for more; false when nothing will come.
     async fn more(&self) -> bool {
-        let mut shown = self.ledger.shown();
-        let more = shown.wait_for(|shown| shown.newest > self.since || shown.closed);
+        let mut visible = self.ledger.visible();
+        let more = visible.wait_for(|visible| visible.newest > self.since || visible.closed);
         let ending = async {
             self.end.cancelled().await;
             tokio::time::sleep(LAST_EVENTS).await;
         };
         tokio::select! {
             biased;
-            shown = more => shown.is_ok_and(|shown| shown.newest > self.since),
+            visible = more => visible.is_ok_and(|visible| visible.newest > self.since),
             () = ending => false,
         }
     }
@@ -319,7 +321,7 @@ fn wants(headers: &HeaderMap, media_type: &str) -> bool {
 pub(super) struct Ndjson(Vec<u8>);
 
 impl Ndjson {
-    fn of(page: &Page) -> Self {
+    fn of(page: &EventSlice) -> Self {
         let mut lines = Vec::new();
         for event in &page.events {
             // As above: it cannot fail, and a vector takes everything.

@@ -1,6 +1,7 @@
 //! The one task that may change the session: takes in commands, deadlines and ends, and shows what is.
 
 mod ending;
+mod progress;
 mod starting;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -18,7 +19,6 @@ use super::{Command, Halted, Onsets, Order, SessionError, check_room};
 use crate::fault::table::{ArmedFault, FaultTable};
 use crate::ledger::Ledger;
 use crate::ledger::event::{EventKind, NewEvent};
-use crate::ledger::phase::Phase;
 use crate::manager::abort::{AbortWhen, Measured, ProbeWatch, available_memory_mb};
 use crate::manager::lease::Lease;
 use crate::manager::terms::Terms;
@@ -28,6 +28,7 @@ use crate::run::EndReason;
 use crate::run::Initiator;
 use crate::run::Timestamp;
 use ending::{Answer, Ending, SHUTDOWN_GRACE, STOP_GRACE, Wait};
+use progress::EffectProgress;
 use starting::Pending;
 
 /// How long the daemon's end waits for the ledger's last sync, and for the answers that wait for it.
@@ -67,7 +68,7 @@ struct Slot {
     stop: CancellationToken,
     deadline: Option<Instant>,
     armed: Vec<Arc<ArmedFault>>,
-    phase: Phase,
+    progress: EffectProgress,
     /// There once it was told to end.
     ending: Option<Ending>,
 }
@@ -83,7 +84,7 @@ impl Slot {
         let effect = self.run.observe();
         let reading = &effect.reading;
         let target = self.run.probe.target().unwrap_or(reading.asked);
-        for kind in self.phase.step(target, reading.achieved) {
+        for kind in self.progress.update(target, reading.achieved) {
             ledger.note(NewEvent::of(kind, &self.run.tag()).effect(reading, &*self.run.probe));
         }
         effect

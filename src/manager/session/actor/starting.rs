@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::ending::{STOP_GRACE, failure_of};
+use super::progress::EffectProgress;
 use super::{Actor, Session, Slot, json};
 use crate::fault::table::ArmedFault;
 use crate::ledger::event::{EventKind, NewEvent};
-use crate::ledger::phase::Phase;
 use crate::manager::abort::AbortWhen;
 use crate::manager::session::{Onsets, Order, PlannedRun, SessionError, StartReply};
 use crate::manager::terms::Terms;
@@ -106,11 +106,11 @@ impl Actor {
                 run_id: 0,
                 scenario: run.plan.name,
             };
-            let mut draft = NewEvent::of(EventKind::Accepted, &tag)
+            let accepted = NewEvent::of(EventKind::Accepted, &tag)
                 .by(by)
-                .duration(run.duration);
-            draft.event.params = Some(run.plan.params.clone());
-            tag.run_id = self.services.ledger.note(draft);
+                .duration(run.duration)
+                .params(run.plan.params.clone());
+            tag.run_id = self.services.ledger.note(accepted);
             Accepted { tag, run }
         };
         runs.into_iter().map(accept).collect()
@@ -224,10 +224,10 @@ impl Actor {
             duration_s: longest_s.filter(|_| starting.is_default_duration),
             ..Detail::started(tag.scenario)
         };
-        let mut started = NewEvent::of(EventKind::Started, &tag)
+        let started = NewEvent::of(EventKind::Started, &tag)
             .duration(longest)
-            .effect(&probe.read(), &*probe);
-        started.event.warning.clone_from(&warning);
+            .effect(&probe.read(), &*probe)
+            .warning(warning.clone());
         self.services.ledger.note(started);
         launch.begun.cancel();
         let arm = |staged| Arc::new(ArmedFault::new(staged, launch.stop.clone()));
@@ -237,7 +237,7 @@ impl Actor {
             task: starting.task,
             stop: launch.stop,
             deadline: longest.map(|after| now + after),
-            phase: Phase::default(),
+            progress: EffectProgress::default(),
             ending: None,
         };
         (detail, slot)
