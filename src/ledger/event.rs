@@ -91,10 +91,10 @@ pub(crate) struct BootFacts {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oom_kills: Option<u64>,
     /// Bytes of a torn last line that were cut off the journal.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub healed_bytes: u64,
     /// Lines of the journal that could not be read and were skipped.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub unreadable_lines: u64,
     /// The boot profile, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -103,25 +103,21 @@ pub(crate) struct BootFacts {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crashing_boot: Option<u32>,
     /// The boot profile is ignored.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub safe_boot: bool,
     /// The process before; none when this is the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Previous>,
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde calls it by reference"
-)]
-fn is_zero(count: &u64) -> bool {
-    *count == 0
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// One line of the ledger.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Event {
-    /// Its place in the ledger: each is one more than the one before, over restarts too.
+    /// Its place in the ledger: one more than that of the event before, across restarts too.
     pub seq: u64,
     /// When it happened, by the wall clock.
     pub time: Timestamp,

@@ -18,8 +18,8 @@ pub(super) fn infer<'e>(
     let last = *newest_first.peek()?;
     let of_last_boot = |event: &&Event| event.boot_id == last.boot_id;
     let life: Vec<&Event> = newest_first.take_while(of_last_boot).collect();
-    let find = |kind| life.iter().find(|event| event.kind == kind);
-    let (end, because) = if find(EventKind::Shutdown).is_some() {
+    let is_graceful = life.iter().any(|e| e.kind == EventKind::Shutdown);
+    let (end, because) = if is_graceful {
         (LastEnd::Graceful, None)
     } else if let Some(intent) = intended(&life) {
         let other = match intent.by {
@@ -28,15 +28,12 @@ pub(super) fn infer<'e>(
         };
         let name = intent.scenario.as_deref().unwrap_or(other);
         let code = intent.exit_code.unwrap_or_default();
-        (
-            LastEnd::Planned,
-            Some(format!("{name} was to exit with {code}")),
-        )
+        let because = format!("{name} was to exit with {code}");
+        (LastEnd::Planned, Some(because))
+    } else if let Some(because) = suspicion(&life, oom_kills) {
+        (LastEnd::SuspectedOutOfMemory, Some(because))
     } else {
-        match suspicion(&life, oom_kills) {
-            Some(because) => (LastEnd::SuspectedOutOfMemory, Some(because)),
-            None => (LastEnd::Unclean, None),
-        }
+        (LastEnd::Unclean, None)
     };
     Some(Previous {
         boot_id: last.boot_id.clone().into_owned(),

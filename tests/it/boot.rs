@@ -346,17 +346,17 @@ fn parts_join_as_their_time_comes_and_what_waits_for_readiness_comes_last() {
 }
 
 #[test]
-fn a_stop_of_everything_calls_off_what_is_still_to_come() {
+fn a_stop_of_everything_cancels_later_starts() {
     let daemon = daemon(&json!({ "scenarios": [
         { "name": "dependency", "after_requests": 3 },
         { "name": "network_latency", "params": { "latency_ms": 1 } },
     ] }));
     daemon.stop_all();
-    daemon.logged("that it is called off", |line| {
+    daemon.logged("that the start is cancelled", |line| {
         line["scenario"] == "dependency"
             && line["message"]
                 .as_str()
-                .is_some_and(|text| text.contains("called off"))
+                .is_some_and(|text| text.contains("start is cancelled"))
     });
     for _ in 0..5 {
         daemon.get("/health");

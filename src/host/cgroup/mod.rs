@@ -62,9 +62,9 @@ impl Cgroup {
     /// The files under `root`, as under `/sys/fs/cgroup`, for the process with the files `cgroup`, `mountinfo` and
     /// `status` in `proc_self`.
     ///
-    /// Each file is optional. Mounts that `mountinfo` places outside `root` are ignored; if it places none inside, the layout is guessed from the folders' names. The online CPUs are
-    /// taken from `<root>/../../devices/system/cpu/online`, which is where sysfs has them, else
-    /// from the machine.
+    /// Each file is optional. Mounts that `mountinfo` places outside `root` are ignored; if it places none inside, the
+    /// layout is guessed from the folders' names. The online CPUs are read from
+    /// `<root>/../../devices/system/cpu/online`, which is where sysfs has them, else from the machine.
     pub(crate) fn at(root: impl Into<PathBuf>, proc_self: impl Into<PathBuf>) -> Self {
         let (root, proc_self) = (root.into(), proc_self.into());
         let mut mounts = listed_mounts(&root, &proc_self);

@@ -54,7 +54,7 @@ pub(crate) struct PastRun {
     pub asked: Option<f64>,
     /// What was achieved then.
     pub achieved: Option<f64>,
-    /// Where the effect was to go in the end.
+    /// Where the effect should go in the end.
     pub target: Option<f64>,
     /// The unit of the three.
     pub unit: Option<String>,

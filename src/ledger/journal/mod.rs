@@ -3,7 +3,7 @@
 //! While the daemon runs, only the ledger's thread comes here. Lines that were written and not synced when the
 //! process died are either whole, and stay, or end in a torn line, which is cut off.
 //!
-//! By hand because no crate does all of it: `tracing-appender` neither syncs nor bounds, `file-rotate` does not cut off
+//! By hand because no crate does all of it: `tracing-appender` does not sync, `file-rotate` does not cut off
 //! a torn line, and `rusqlite` and `redb` write files that `tail` and `jq` cannot read.
 
 use std::collections::VecDeque;
