@@ -1,18 +1,18 @@
-//! How many boots of a crash loop there were, kept in a file over the death of the process.
+//! Counts the boots of a crash loop, in a file that survives the process.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-/// The file under `DataDir` that holds the count. Without it a crash loop begins anew.
+/// The file under `DataDir` that holds the count. Without it a crash loop starts over.
 const FILE: &str = "crash-loop-boots";
 
-/// The boots before this one; this one is counted too, durably, unless there were `most` already.
+/// Returns how many boots there were before this one, and counts this one durably, up to `most`.
 ///
 /// # Errors
 /// The file cannot be read, is not a number, or cannot be written.
 pub(super) fn count(data_dir: &Path, most: u32) -> io::Result<u32> {
-    let told = |error: io::Error| {
+    let with_file = |error: io::Error| {
         let file = data_dir.join(FILE);
         let reason = format!(
             "Boot.crash_loop cannot count its boots in {}: {error}",
@@ -20,9 +20,9 @@ pub(super) fn count(data_dir: &Path, most: u32) -> io::Result<u32> {
         );
         io::Error::new(error.kind(), reason)
     };
-    let before = read(data_dir).map_err(told)?;
+    let before = read(data_dir).map_err(with_file)?;
     if before < most {
-        write(data_dir, before + 1).map_err(told)?;
+        write(data_dir, before + 1).map_err(with_file)?;
     }
     Ok(before)
 }
@@ -32,13 +32,13 @@ fn read(data_dir: &Path) -> io::Result<u32> {
         Ok(text) => text
             .trim()
             .parse()
-            .map_err(|_| io::Error::other("it holds no count; delete it and the loop begins anew")),
+            .map_err(|_| io::Error::other("it is not a number; delete it to restart the loop")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
         Err(error) => Err(error),
     }
 }
 
-/// A new file in the old one's place: a kill at any moment leaves one of the two, whole.
+/// Replaces the file: a kill at any time leaves the old one or the new one, whole.
 fn write(data_dir: &Path, boots: u32) -> io::Result<()> {
     fs::create_dir_all(data_dir)?;
     let mut file = tempfile::NamedTempFile::new_in(data_dir)?;
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn boots_are_counted_up_to_the_last_and_never_beyond() {
+    fn boots_are_counted_up_to_the_limit_and_never_beyond() {
         let folder = tempfile::tempdir().expect("a folder");
         let data = folder.path().join("data");
         let counts: Vec<u32> = (0..5).map(|_| count(&data, 3).expect("a count")).collect();
@@ -71,9 +71,6 @@ mod tests {
         assert!(error.contains("file/crash-loop-boots"), "{error}");
         fs::write(folder.path().join(FILE), "many").expect("a file");
         let error = count(folder.path(), 3).expect_err("no count").to_string();
-        assert!(
-            error.ends_with("delete it and the loop begins anew"),
-            "{error}"
-        );
+        assert!(error.ends_with("delete it to restart the loop"), "{error}");
     }
 }

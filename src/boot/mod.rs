@@ -1,8 +1,7 @@
-//! The boot profile: how a version that is bad from birth behaves, from the configuration alone.
+//! The boot profile: how a version behaves that is bad by its configuration.
 //!
-//! [`profile`] is what can be asked for; the daemon carries it out through [`Booting`].
-//! Whatever it starts goes through the same session as a client's starts, so that all that shows or ends
-//! a run works on it too.
+//! [`profile`] is what a profile can ask for; the daemon carries it out through [`BootSequence`]. Runs start through
+//! the same session as those of clients, so that everything that shows or ends a run works on them too.
 
 mod crash_loop;
 mod onset;
@@ -24,31 +23,31 @@ use crate::manager::session::{Onsets, SessionManager, Start};
 use crate::manager::terms::Terms;
 use crate::plugin::Plugin;
 use crate::run::Initiator;
-use profile::{Boot, FATAL};
+use profile::{BootProfile, BootRun, FATAL};
 
-/// A profile that is being carried out. All its times count from the process's begin.
+/// A profile that is being carried out. All its times count from the start of the process.
 #[derive(Debug)]
-pub(crate) struct Booting {
-    profile: Boot,
+pub(crate) struct BootSequence {
+    profile: BootProfile,
     began: Instant,
-    /// Which boot of a crash loop this is; none where it does not crash, or no longer.
+    /// Which boot of a crash loop this is, from 1; none where this boot will not crash.
     crashing_boot: Option<u32>,
 }
 
 /// How the profile ends the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Ending {
+pub(crate) struct ProcessEnd {
     at: Instant,
     exit_code: u8,
     message: String,
 }
 
-impl Booting {
-    /// Begins with `profile`, and counts this boot under `data_dir` if it is one of a crash loop.
+impl BootSequence {
+    /// Begins with `profile`, and counts this boot under `data_dir` where the profile has a crash loop.
     ///
     /// # Errors
     /// The boot cannot be counted: the loop would never heal.
-    pub(crate) fn begin(profile: Boot, data_dir: &Path) -> io::Result<Self> {
+    pub(crate) fn begin(profile: BootProfile, data_dir: &Path) -> io::Result<Self> {
         let began = Instant::now();
         let mut crashing_boot = None;
         if let Some(crash) = &profile.crash_loop {
@@ -72,68 +71,54 @@ impl Booting {
         })
     }
 
-    /// Which boot of a crash loop this is, from 1; none where it is to live.
     pub(crate) fn crashing_boot(&self) -> Option<u32> {
         self.crashing_boot
     }
 
-    /// Waits until the daemon may listen; or until it is to end, and tells how.
-    pub(crate) async fn before_listening(&self) -> Option<Ending> {
-        let fails_first = self.fails_while(false);
-        let ending = self.crashes().into_iter().chain(fails_first.clone());
-        let ending = ending.min_by_key(|ending| ending.at);
+    /// Waits until the daemon may listen, or until the profile ends the process before that.
+    pub(crate) async fn before_listening(&self) -> Option<ProcessEnd> {
+        let never_listens = self.failure(false).is_some();
         let listens_at = self.began + self.profile.start_delay;
-        match ending {
-            Some(ending) if fails_first.is_some() || ending.at < listens_at => {
-                sleep_until(ending.at).await;
-                Some(ending)
-            }
-            _ => {
-                sleep_until(listens_at).await;
-                None
-            }
-        }
+        let end = self.first_end(false);
+        let end = end.filter(|end| never_listens || end.at < listens_at);
+        sleep_until(end.as_ref().map_or(listens_at, |end| end.at)).await;
+        end
     }
 
-    /// Waits until the daemon, which listens, is to end; forever where it is not.
-    pub(crate) async fn while_listening(&self) -> Ending {
-        let endings = self.crashes().into_iter().chain(self.fails_while(true));
-        match endings.min_by_key(|ending| ending.at) {
-            Some(ending) => {
-                sleep_until(ending.at).await;
-                ending
-            }
-            None => std::future::pending().await,
-        }
+    /// Waits until the profile ends the process, which listens; forever where it does not.
+    pub(crate) async fn while_listening(&self) -> ProcessEnd {
+        let Some(end) = self.first_end(true) else {
+            return std::future::pending().await;
+        };
+        sleep_until(end.at).await;
+        end
     }
 
-    /// Starts what is there from the first request on.
+    /// Starts the runs that are in effect from the first request on.
     pub(crate) async fn start_first(
         &self,
         sessions: &SessionManager,
         registry: &[&'static dyn Plugin],
     ) {
-        let first = self.profile.scenarios.iter();
-        let first = first.filter(|run| run.onset.is_at_once());
-        let runs: Vec<_> = first.filter_map(|run| run.plan(registry)).collect();
+        let runs: Vec<_> = self
+            .runs(true)
+            .filter_map(|run| run.plan(registry))
+            .collect();
         if !runs.is_empty() {
-            // What could not start is told in the log and in the session.
-            drop(
-                sessions
-                    .start(Start::set(runs, Terms::default()), Some(Initiator::Boot))
-                    .await,
-            );
+            let start = Start::set(runs, Terms::default());
+            // The log and the session show what could not start.
+            drop(sessions.start(start, Some(Initiator::Boot)).await);
         }
     }
 
-    /// What starts later, to be called off by whoever ends or replaces it before.
+    /// The runs that start later. The session cancels the token of one that is stopped or replaced before its start.
     pub(crate) fn onsets(&self, root: &CancellationToken) -> Onsets {
-        let late = self.profile.scenarios.iter();
-        let late = late.filter(|run| !run.onset.is_at_once());
-        late.map(|run| (run.name, root.child_token())).collect()
+        self.runs(false)
+            .map(|run| (run.name, root.child_token()))
+            .collect()
     }
 
-    /// Starts the rest, each when its time has come. Ends when nothing is left to start.
+    /// Starts each later run at its onset. Ends when none is left to start.
     pub(crate) async fn start_late(
         &self,
         sessions: &SessionManager,
@@ -142,18 +127,29 @@ impl Booting {
         readiness: &Readiness,
         arrivals: &Arrivals,
     ) {
-        let late = self.profile.scenarios.iter().filter_map(|run| {
-            let called_off = onsets.get(run.name)?;
-            let due = run.onset.due(self.began, readiness, arrivals);
-            Some(onset::start_when(
-                due,
-                run.name,
-                run.plan(registry),
-                called_off,
-                sessions,
-            ))
+        let starts = self.runs(false).filter_map(|run| {
+            let cancelled = onsets.get(run.name)?;
+            Some(async move {
+                tokio::select! {
+                    biased;
+                    () = cancelled.cancelled() => {
+                        info!(scenario = run.name, "Boot profile: a later start is cancelled.");
+                        return;
+                    }
+                    () = run.onset.due(self.began, readiness, arrivals) => {}
+                }
+                if let Some(planned) = run.plan(registry) {
+                    let by = Some(Initiator::Boot);
+                    // The log and the session show what could not start.
+                    drop(
+                        sessions
+                            .start(Start::single(planned, Terms::default()), by)
+                            .await,
+                    );
+                }
+            })
         });
-        futures_util::future::join_all(late).await;
+        futures_util::future::join_all(starts).await;
     }
 
     /// Whether the service is ready as soon as it listens.
@@ -161,7 +157,7 @@ impl Booting {
         !self.profile.never_ready && self.profile.ready_after.is_zero()
     }
 
-    /// Waits until the service is to turn ready; forever where it never is.
+    /// Waits until the service turns ready; forever where it never does.
     pub(crate) async fn until_ready(&self) {
         if self.profile.never_ready {
             return std::future::pending().await;
@@ -169,20 +165,28 @@ impl Booting {
         sleep_until(self.began + self.profile.ready_after).await;
     }
 
-    fn crashes(&self) -> Option<Ending> {
-        self.crashing_boot?;
-        let crash = self.profile.crash_loop.as_ref()?;
-        Some(self.ending(crash.after, crash.exit_code, FATAL))
+    fn runs(&self, at_once: bool) -> impl Iterator<Item = &BootRun> {
+        let runs = self.profile.scenarios.iter();
+        runs.filter(move |run| run.onset.is_at_once() == at_once)
     }
 
-    fn fails_while(&self, listening: bool) -> Option<Ending> {
+    /// What comes first of the crash and of the failure before or while listening.
+    fn first_end(&self, listening: bool) -> Option<ProcessEnd> {
+        let crash = self.profile.crash_loop.as_ref();
+        let crash = crash.filter(|_| self.crashing_boot.is_some());
+        let crash = crash.map(|crash| self.end(crash.after, crash.exit_code, FATAL));
+        let ends = crash.into_iter().chain(self.failure(listening));
+        ends.min_by_key(|end| end.at)
+    }
+
+    fn failure(&self, listening: bool) -> Option<ProcessEnd> {
         let fail = self.profile.fail.as_ref();
         let fail = fail.filter(|fail| fail.listening == listening)?;
-        Some(self.ending(fail.after, fail.exit_code, &fail.message))
+        Some(self.end(fail.after, fail.exit_code, &fail.message))
     }
 
-    fn ending(&self, after: Duration, exit_code: u8, message: &str) -> Ending {
-        Ending {
+    fn end(&self, after: Duration, exit_code: u8, message: &str) -> ProcessEnd {
+        ProcessEnd {
             at: self.began + after,
             exit_code,
             message: message.to_owned(),
@@ -190,24 +194,23 @@ impl Booting {
     }
 }
 
-impl Ending {
-    /// Logs the error and notes the end; returns the exit code when that is on disk.
+impl ProcessEnd {
+    /// Logs the error and notes the exit; returns the exit code when that is on disk.
     pub(crate) async fn record(self, ledger: &Ledger) -> i32 {
-        let Self {
-            exit_code, message, ..
-        } = self;
-        error!("{message}");
-        let mut intent = NewEvent::new(EventKind::ExitIntent).by(Some(Initiator::Boot));
-        intent.event.exit_code = Some(exit_code.into());
-        intent.event.error = Some(message);
+        error!("{}", self.message);
+        let exit_code = self.exit_code.into();
+        let intent = NewEvent::new(EventKind::ExitIntent)
+            .by(Some(Initiator::Boot))
+            .exit_code(exit_code)
+            .error(Some(self.message));
         ledger.note(intent);
         ledger.synced().await;
-        exit_code.into()
+        exit_code
     }
 }
 
-/// Does nothing, forever. No signal handler is installed yet: a signal does what it does to any process
-/// that has none, and to process 1 of a container that is nothing at all.
+/// Does nothing, forever. No signal handler is installed yet: a signal has its default effect, which for process 1
+/// of a container is none.
 pub(crate) fn hang() -> ! {
     loop {
         std::thread::park();

@@ -1,37 +1,30 @@
-//! When a scenario of the boot profile starts.
+//! When a run of the boot profile starts.
 
-use std::future::Future;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
-use tracing::info;
 
 use crate::fault::arrivals::Arrivals;
 use crate::input::Fields;
 use crate::lifecycle::readiness::Readiness;
-use crate::manager::session::{PlannedRun, SessionManager, Start};
-use crate::manager::terms::Terms;
-use crate::run::Initiator;
 
-/// What must have happened before a scenario starts; nothing means at once. All of it must have.
+/// What a run waits for before it starts: all of it. The default is nothing: it starts at once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Onset {
-    /// So long after the process's begin, or after it turned ready if that is waited for too.
+    /// So long after the process started, or after the service turned ready where the run waits for that too.
     pub after: Duration,
-    /// So many requests have come to the service listener.
+    /// This many requests have come to the service listener.
     pub after_requests: u32,
     /// The service has turned ready.
     pub when_ready: bool,
 }
 
 impl Onset {
-    /// The keys that say it.
     pub(super) const KEYS: [&'static str; 3] = ["after", "after_requests", "when_ready"];
 
     pub(crate) fn read(fields: &mut Fields) -> Self {
-        let about = "Starts so long after the process's begin, or after it turned ready if that is \
-                     waited for too.";
+        let about = "Starts this long after the process started, or after the service turned ready \
+                     with when_ready.";
         let after = fields.field("after", about).unit("s");
         let after = super::profile::seconds(after, 0.0);
         let about = "Starts at this request on the service listener.";
@@ -45,14 +38,13 @@ impl Onset {
         }
     }
 
-    /// Whether nothing is to be waited for.
     pub(crate) fn is_at_once(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Waits until the time has come.
+    /// Waits for all of it; times count from `began`.
     pub(super) async fn due(self, began: Instant, readiness: &Readiness, arrivals: &Arrivals) {
-        let in_time = async {
+        let timed = async {
             let mut from = began;
             if self.when_ready {
                 readiness.ready().await;
@@ -60,36 +52,6 @@ impl Onset {
             }
             sleep_until(from + self.after).await;
         };
-        tokio::join!(in_time, arrivals.reach(self.after_requests.into()));
+        tokio::join!(timed, arrivals.reach(self.after_requests.into()));
     }
-}
-
-/// Starts `run` beside what runs when it is `due`, unless that is called off.
-pub(super) async fn start_when(
-    due: impl Future<Output = ()>,
-    name: &'static str,
-    planned: Option<PlannedRun>,
-    called_off: &CancellationToken,
-    sessions: &SessionManager,
-) {
-    tokio::select! {
-        biased;
-        () = called_off.cancelled() => {
-            info!(scenario = name, "Boot profile: a scenario that was to start is called off.");
-            return;
-        }
-        () = due => {}
-    }
-    let Some(planned) = planned else {
-        return;
-    };
-    // What could not start is told in the log and in the session.
-    drop(
-        sessions
-            .start(
-                Start::single(planned, Terms::default()),
-                Some(Initiator::Boot),
-            )
-            .await,
-    );
 }

@@ -10,23 +10,23 @@ use crate::manager::plan_entry;
 use crate::manager::session::PlannedRun;
 use crate::plugin::Plugin;
 
-/// The longest time of a profile, in seconds: a day.
+/// The longest time of a profile: a day.
 const LONGEST_S: f64 = 86_400.0;
-/// The error of a crash, unless the profile has one of its own.
+/// The error of a crash, unless the profile has another.
 pub(super) const FATAL: &str =
     "Fatal: cannot connect to the database at db:5432: connection refused (os error 111)";
 
-/// How a version that is bad from birth behaves. All times count from the process's begin. The default
+/// How a version behaves that is bad by its configuration. All times count from the start of the process. The default
 /// is a good version.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Boot {
-    /// What starts by itself; each scenario stands there once.
+pub(crate) struct BootProfile {
+    /// What starts by itself, each scenario at most once.
     pub scenarios: Vec<BootRun>,
-    /// Nothing listens before.
+    /// Nothing listens before this time.
     pub start_delay: Duration,
-    /// The readiness probe fails before.
+    /// The readiness probe fails before this time.
     pub ready_after: Duration,
-    /// It fails for good.
+    /// The readiness probe fails for good.
     pub never_ready: bool,
     /// The process ends with an error.
     pub fail: Option<Fail>,
@@ -39,18 +39,16 @@ pub(crate) struct Boot {
 /// A scenario that starts by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BootRun {
-    /// The scenario.
     pub name: &'static str,
-    /// Its parameters as they were given, which are good.
+    /// As given, and known to be valid.
     pub params: Map<String, Value>,
-    /// Ends the run by itself; none means until stopped.
+    /// The run ends after this time; none means that it lasts until stopped.
     pub duration: Option<Duration>,
-    /// When it starts.
     pub onset: Onset,
 }
 
 impl BootRun {
-    /// The start, made of the `registry` that the profile was read with.
+    /// The plan, from the `registry` that the profile was read with.
     pub(crate) fn plan(&self, registry: &[&'static dyn Plugin]) -> Option<PlannedRun> {
         let plugin = registry.iter().find(|plugin| plugin.name() == self.name)?;
         let plan = plugin.plan("", self.params.clone()).ok()?;
@@ -65,11 +63,9 @@ impl BootRun {
 /// An error that ends the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fail {
-    /// When.
     pub after: Duration,
     /// Whether the daemon listens and serves until then.
     pub listening: bool,
-    /// The exit status.
     pub exit_code: u8,
     /// The error in the log.
     pub message: String,
@@ -80,17 +76,15 @@ pub(crate) struct Fail {
 pub(crate) struct CrashLoop {
     /// How many boots it ends.
     pub boots: u32,
-    /// When.
     pub after: Duration,
-    /// The exit status.
     pub exit_code: u8,
 }
 
-impl Boot {
-    /// Reads the members of `Boot`, with the scenarios of `registry`.
+impl BootProfile {
+    /// Reads the members of `Boot`.
     pub(crate) fn read(fields: &mut Fields, registry: &'static [&'static dyn Plugin]) -> Self {
-        let about = "Scenarios that start by themselves: as in a composite start, and each with what is \
-                     to be waited for (after, after_requests, when_ready).";
+        let about = "Scenarios that start by themselves: as in a composite start, and each with what it \
+                     waits for (after, after_requests, when_ready).";
         let mut seen = Vec::new();
         let scenarios = fields.list("scenarios", about, |at, entry| {
             read_run(registry, at, entry, &mut seen)
@@ -132,12 +126,12 @@ impl Boot {
             hang,
             crash_loop,
         };
-        boot.refuse_the_impossible(fields);
+        boot.refuse_contradictions(fields);
         boot
     }
 
-    /// Nothing is dropped silently: what could never happen beside the rest is refused.
-    fn refuse_the_impossible(&self, fields: &mut Fields) {
+    /// Refuses each member that the others make void, so that nothing is dropped silently.
+    fn refuse_contradictions(&self, fields: &mut Fields) {
         let alone = Self {
             hang: true,
             ..Self::default()
@@ -145,7 +139,7 @@ impl Boot {
         if self.hang && *self != alone {
             fields.reject(
                 "hang",
-                "must stand alone: nothing else happens to a process that hangs",
+                "excludes every other member: nothing else happens to a process that hangs",
             );
             return;
         }
@@ -162,18 +156,18 @@ impl Boot {
             ("ready_after", !self.ready_after.is_zero()),
             ("never_ready", self.never_ready),
         ];
-        for (name, _) in needs_listening.iter().filter(|(_, given)| *given) {
-            if never_listens {
-                fields.reject(
-                    name,
-                    "has no effect with fail.listening false: nothing ever listens",
-                );
-            }
+        for (name, _) in needs_listening
+            .iter()
+            .filter(|(_, given)| *given && never_listens)
+        {
+            fields.reject(
+                name,
+                "has no effect with fail.listening false: nothing ever listens",
+            );
         }
         if let Some(fail) = &self.fail {
             // Without `after` it fails as soon as it listens.
-            let is_timed = !fail.after.is_zero();
-            if fail.listening && is_timed && fail.after < self.start_delay {
+            if fail.listening && !fail.after.is_zero() && fail.after < self.start_delay {
                 fields.reject_at(
                     "/fail/after",
                     "must not be before start_delay where fail.listening is true",
@@ -190,7 +184,7 @@ impl Boot {
         for (i, run) in self.scenarios.iter().enumerate() {
             if self.never_ready && run.onset.when_ready {
                 let at = format!("/scenarios/{i}/when_ready");
-                fields.reject_at(&at, "never comes with never_ready");
+                fields.reject_at(&at, "never happens with never_ready");
             }
         }
     }
@@ -199,10 +193,10 @@ impl Boot {
 fn read_run(
     registry: &'static [&'static dyn Plugin],
     at: &str,
-    entry: Value,
+    mut entry: Value,
     seen: &mut Vec<&'static str>,
 ) -> Result<(BootRun, Value), Vec<FieldError>> {
-    let (mut entry, mut given) = (entry, Map::new());
+    let mut given = Map::new();
     if let Value::Object(entry) = &mut entry {
         for key in Onset::KEYS {
             given.extend(entry.remove_entry(key));
@@ -211,27 +205,26 @@ fn read_run(
     let params = entry.get("params").and_then(Value::as_object).cloned();
     let mut fields = Fields::new(at, given);
     let onset = Onset::read(&mut fields);
-    let waited_for = fields.finish();
+    let effective_onset = fields.finish();
     let planned = plan_entry(registry, at, entry, seen, &Onset::KEYS);
-    let (planned, waited_for) = collect(planned, waited_for)?;
+    let (planned, effective_onset) = collect(planned, effective_onset)?;
     let run = BootRun {
         name: planned.plan.name,
         params: params.unwrap_or_default(),
         duration: planned.duration,
         onset,
     };
-    let mut shown = Map::from_iter([
+    let mut effective = Map::from_iter([
         ("name".to_owned(), planned.plan.name.into()),
         ("params".to_owned(), planned.plan.params.into()),
     ]);
     if let Some(duration) = planned.duration {
-        shown.insert("duration".to_owned(), duration.as_secs_f64().into());
+        effective.insert("duration".to_owned(), duration.as_secs_f64().into());
     }
-    shown.extend(waited_for);
-    Ok((run, shown.into()))
+    effective.extend(effective_onset);
+    Ok((run, effective.into()))
 }
 
-/// A time of the profile.
 pub(super) fn seconds(field: Field<'_>, default: f64) -> Duration {
     Duration::from_secs_f64(field.unit("s").number(0.0..=LONGEST_S, default))
 }

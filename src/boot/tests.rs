@@ -1,4 +1,4 @@
-//! What a profile may say, and when it ends the process.
+//! What a profile may hold, and when it ends the process.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ const KEYS: &[&str] = &[
     "boots",
 ];
 
-/// Profiles that are nearly good: any object, with entries that are nearly good.
+/// Profiles that are nearly valid: any object, with entries that are nearly valid.
 fn any_profile() -> impl Strategy<Value = serde_json::Map<String, Value>> {
     let texts = ["health_check", "dependency", "crash"];
     let run = prop::sample::select(texts.to_vec()).prop_flat_map(move |name| {
@@ -63,10 +63,10 @@ fn any_profile() -> impl Strategy<Value = serde_json::Map<String, Value>> {
 
 proptest! {
     #[test]
-    fn any_profile_is_refused_with_places_or_read_back_as_it_was_taken(given in any_profile()) {
+    fn any_profile_is_refused_with_pointers_or_reads_back_as_it_is_effective(given in any_profile()) {
         let effective = |given| {
             let mut fields = Fields::new("/Boot", given);
-            Boot::read(&mut fields, scenarios::ALL);
+            BootProfile::read(&mut fields, scenarios::ALL);
             fields.finish()
         };
         match effective(given) {
@@ -79,33 +79,33 @@ proptest! {
     }
 }
 
-fn read(profile: Value) -> Result<Boot, Vec<FieldError>> {
+fn read(profile: Value) -> Result<BootProfile, Vec<FieldError>> {
     let Value::Object(given) = profile else {
         panic!("the test gives an object")
     };
     let mut fields = Fields::new("/Boot", given);
-    let boot = Boot::read(&mut fields, scenarios::ALL);
+    let boot = BootProfile::read(&mut fields, scenarios::ALL);
     fields.finish().map(|_| boot)
 }
 
-fn faults(profile: Value) -> Vec<String> {
+fn bad_members(profile: Value) -> Vec<String> {
     let errors = read(profile).expect_err("a bad profile");
     errors.into_iter().map(|error| error.pointer).collect()
 }
 
 #[test]
-fn nothing_is_a_good_version() {
-    assert_eq!(read(json!({})), Ok(Boot::default()));
-    let booting = Booting {
-        profile: Boot::default(),
+fn an_empty_profile_is_a_good_version() {
+    assert_eq!(read(json!({})), Ok(BootProfile::default()));
+    let sequence = BootSequence {
+        profile: BootProfile::default(),
         began: Instant::now(),
         crashing_boot: None,
     };
-    assert!(booting.is_ready_at_once());
+    assert!(sequence.is_ready_at_once());
 }
 
 #[test]
-fn every_fault_of_a_profile_is_told_with_its_place() {
+fn every_error_of_a_profile_has_a_pointer() {
     let profile = json!({
         "scenarios": [
             { "name": "no_such", "after": -1 },
@@ -118,7 +118,7 @@ fn every_fault_of_a_profile_is_told_with_its_place() {
         "crash_loop": { "boots": 0, "after": 0, "sleep": 1 },
         "colour": "red",
     });
-    let mut found = faults(profile);
+    let mut found = bad_members(profile);
     found.sort();
     let expected = [
         "/Boot/colour",
@@ -140,7 +140,7 @@ fn every_fault_of_a_profile_is_told_with_its_place() {
 }
 
 #[test]
-fn what_could_never_happen_is_refused() {
+fn contradictions_are_refused() {
     for (profile, at) in [
         (json!({ "hang": true, "ready_after": 1 }), "/Boot/hang"),
         (
@@ -167,7 +167,7 @@ fn what_could_never_happen_is_refused() {
             "/Boot/crash_loop",
         ),
     ] {
-        assert_eq!(faults(profile.clone()), [at], "{profile}");
+        assert_eq!(bad_members(profile.clone()), [at], "{profile}");
     }
     let good = json!({ "fail": { "listening": true }, "never_ready": true, "start_delay": 1 });
     assert!(read(good).is_ok());
@@ -176,7 +176,7 @@ fn what_could_never_happen_is_refused() {
 }
 
 #[test]
-fn a_scenario_keeps_its_parameters_and_says_when_it_starts() {
+fn a_run_keeps_its_parameters_and_its_onset() {
     let boot = read(json!({ "scenarios": [
         { "name": "network_latency", "params": { "latency_ms": 7 }, "duration": 2 },
         { "name": "crash", "after": 1.5, "after_requests": 10, "when_ready": true },
@@ -197,36 +197,36 @@ fn a_scenario_keeps_its_parameters_and_says_when_it_starts() {
     assert_eq!(later.onset, expected);
 }
 
-fn booting(profile: Value) -> (tempfile::TempDir, Booting) {
+fn begin(profile: Value) -> (tempfile::TempDir, BootSequence) {
     let folder = tempfile::tempdir().expect("a folder");
     let profile = read(profile).expect("a good profile");
-    let booting = Booting::begin(profile, folder.path()).expect("a count");
-    (folder, booting)
+    let sequence = BootSequence::begin(profile, folder.path()).expect("a count");
+    (folder, sequence)
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_of_two_endings_comes_and_a_later_start_does_not() {
+async fn the_first_of_two_ends_wins_over_a_later_start() {
     let both = json!({ "start_delay": 9, "fail": { "listening": true, "after": 20, "exit_code": 2 },
                        "crash_loop": { "after": 5, "exit_code": 3 } });
-    let (_folder, booting) = booting(both);
-    let ending = booting.before_listening().await.expect("it crashes first");
-    assert_eq!(ending.exit_code, 3);
-    assert_eq!(booting.began.elapsed().as_secs(), 5);
+    let (_folder, sequence) = begin(both);
+    let end = sequence.before_listening().await.expect("it crashes first");
+    assert_eq!(end.exit_code, 3);
+    assert_eq!(sequence.began.elapsed().as_secs(), 5);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_listening_failure_counts_from_the_begin() {
+async fn a_failure_while_listening_counts_from_the_start_of_the_process() {
     let profile = json!({ "start_delay": 9, "fail": { "listening": true, "after": 20 } });
-    let (_folder, booting) = booting(profile);
-    assert_eq!(booting.before_listening().await, None);
-    assert_eq!(booting.began.elapsed().as_secs(), 9);
-    let ending = booting.while_listening().await;
-    assert_eq!((ending.exit_code, ending.message.as_str()), (1, FATAL));
-    assert_eq!(booting.began.elapsed().as_secs(), 20);
+    let (_folder, sequence) = begin(profile);
+    assert_eq!(sequence.before_listening().await, None);
+    assert_eq!(sequence.began.elapsed().as_secs(), 9);
+    let end = sequence.while_listening().await;
+    assert_eq!((end.exit_code, end.message.as_str()), (1, FATAL));
+    assert_eq!(sequence.began.elapsed().as_secs(), 20);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_onset_waits_for_all_that_it_names() {
+async fn an_onset_waits_for_all_of_its_conditions() {
     let (readiness, arrivals) = (Readiness::default(), Arrivals::default());
     let began = Instant::now();
     let onset = profile::Onset {
@@ -239,7 +239,7 @@ async fn an_onset_waits_for_all_that_it_names() {
         readiness.begin();
     };
     tokio::join!(onset.due(began, &readiness, &arrivals), ready_later);
-    // From the moment it was ready, not from the begin.
+    // From the time it was ready, not from the start of the process.
     assert_eq!(began.elapsed().as_secs(), 13);
     let waits_for_one = profile::Onset {
         after_requests: 1,

@@ -1,4 +1,4 @@
-//! Asks a health URL once.
+//! One check of a health URL.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -7,10 +7,10 @@ use http::Request;
 use http_body_util::Empty;
 use hyper::body::Bytes;
 
-/// How long the answer may take; Docker's own limit for a check is longer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the answer may take, below Docker's limit for a check.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// `path` on the service listener at `address`; the loopback address where it listens on all.
+/// `path` on the listener at `address`: over loopback where it listens on all addresses.
 pub(crate) fn url_of(address: SocketAddr, path: &str) -> String {
     let host = match address.ip() {
         IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -20,17 +20,17 @@ pub(crate) fn url_of(address: SocketAddr, path: &str) -> String {
     format!("http://{}{path}", SocketAddr::new(host, address.port()))
 }
 
-/// Whether `url` answers with a success status in time.
+/// Succeeds if `url` answers with a success status in time.
 ///
 /// # Errors
-/// Why not, as a sentence.
+/// The reason, as a sentence.
 pub(crate) async fn check(url: &str) -> Result<(), String> {
     let request = Request::get(url)
         .body(Empty::<Bytes>::new())
         .map_err(|error| format!("{url} is not a URL: {error}"))?;
-    let status = super::ask(request, |response| async move { Ok(response.status()) });
-    let status = tokio::time::timeout(PATIENCE, status).await;
-    let late = format!("{url} did not answer within {} s", PATIENCE.as_secs());
+    let status = super::send(request, |response| async move { Ok(response.status()) });
+    let status = tokio::time::timeout(TIMEOUT, status).await;
+    let late = format!("{url} did not answer within {} s", TIMEOUT.as_secs());
     let status = status.map_err(|_| late)??;
     if status.is_success() {
         return Ok(());

@@ -1,5 +1,7 @@
-//! One HTTP request on a connection of its own, for what this program asks of others: the check of its
-//! own health, and the traces that it sends.
+//! One HTTP request on its own connection: for health checks and for the export of traces.
+//!
+//! By hand: the client of `hyper-util` pools connections and spawns tasks for them, which would outlive a cancelled
+//! request and count in the metrics of the runtime.
 
 pub(crate) mod health;
 
@@ -9,7 +11,7 @@ use hyper::body::{Body, Incoming};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// The host and the port that `uri` names, if it is of the form `http://host[:port][/path]`.
+/// The `host:port` of a URI of the form `http://host[:port][/path]`.
 pub(crate) fn address_of(uri: &Uri) -> Option<String> {
     let (Some("http"), Some(host)) = (uri.scheme_str(), uri.host()) else {
         return None;
@@ -17,12 +19,12 @@ pub(crate) fn address_of(uri: &Uri) -> Option<String> {
     Some(format!("{host}:{}", uri.port_u16().unwrap_or(80)))
 }
 
-/// Sends `request` to where its URI says and hands the answer to `read`, which may still read its body.
-/// Waits without limit: whoever calls sets one. Dropping the future closes the connection.
+/// Sends `request` to its URI and passes the answer to `read`, which may still read its body. The caller sets the
+/// timeout: dropping the future closes the connection.
 ///
 /// # Errors
 /// Why there is no answer, as a sentence.
-pub(crate) async fn ask<B, T, F>(
+pub(crate) async fn send<B, T, F>(
     mut request: Request<B>,
     read: impl FnOnce(Response<Incoming>) -> F,
 ) -> Result<T, String>
@@ -33,13 +35,13 @@ where
     let uri = request.uri().clone();
     let address = address_of(&uri)
         .ok_or_else(|| format!("{uri} is not a URL of the form http://host:port/path"))?;
-    let told = |error: hyper::Error| format!("{uri}: {error}");
+    let with_uri = |error: hyper::Error| format!("{uri}: {error}");
     let stream = TcpStream::connect(&address)
         .await
         .map_err(|error| format!("{address}: {error}"))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
-        .map_err(told)?;
+        .map_err(with_uri)?;
     let host = http::HeaderValue::try_from(&address).map_err(|error| format!("{uri}: {error}"))?;
     request.headers_mut().insert(http::header::HOST, host);
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
@@ -48,9 +50,10 @@ where
         let response = sender.send_request(request).await?;
         read(response).await
     });
-    match select(exchange, std::pin::pin!(connection)).await {
-        Either::Left((read, _)) => read.map_err(told),
-        // The other end has closed: the answer may be here already, and else the exchange tells why not.
-        Either::Right((_, exchange)) => exchange.await.map_err(told),
-    }
+    let result = match select(exchange, std::pin::pin!(connection)).await {
+        Either::Left((result, _)) => result,
+        // The peer closed the connection: the answer may be here already, or the exchange has the error.
+        Either::Right((_, exchange)) => exchange.await,
+    };
+    result.map_err(with_uri)
 }

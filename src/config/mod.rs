@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use http::Uri;
 use serde_json::{Map, Value};
 
-use crate::boot::profile::Boot;
+use crate::boot::profile::BootProfile;
 use crate::input::limits::Limits;
 
 pub(crate) use environment::{Env, ProcessEnv, settings_of};
@@ -44,7 +44,7 @@ pub(crate) struct Config {
     /// Where traces go.
     pub otel: Otel,
     /// How a version that is bad from birth behaves.
-    pub boot: Boot,
+    pub boot: BootProfile,
     /// What a request may ask for.
     pub limits: Limits,
 }

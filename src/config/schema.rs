@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::file::read_bounded;
 use super::{Admin, Auth, Config, Log, LogFormat, LogMode, Otel};
-use crate::boot::profile::Boot;
+use crate::boot::profile::BootProfile;
 use crate::client;
 use crate::input::Fields;
 use crate::input::limits::Limits;
@@ -58,7 +58,7 @@ impl Config {
                 .text("must be a path", ("data".into(), "data"), path);
         let otel = fields.section("Otel", "Where traces are sent.", Otel::read);
         let about = "How a version that is bad from birth behaves.";
-        let boot = fields.section("Boot", about, |boot| Boot::read(boot, registry));
+        let boot = fields.section("Boot", about, |boot| BootProfile::read(boot, registry));
         let names: Vec<_> = registry.iter().map(|plugin| plugin.name()).collect();
         let about = "The most that a request may ask for.";
         let limits = fields.section("Limits", about, |limits| Limits::read(limits, &names));

@@ -388,7 +388,7 @@ fn the_boot_profile_of_the_environment_wins_over_the_file_as_a_whole() {
     assert_eq!(boot, (0, std::time::Duration::from_secs(2)));
     for text in ["", " "] {
         let config = load(yaml, &[(BOOT, text)], Flags::default()).expect("good");
-        assert_eq!(config.boot, Boot::default());
+        assert_eq!(config.boot, BootProfile::default());
     }
     let twice = [(BOOT, r#"{"hang": true, "hang": true}"#)];
     assert!(load(yaml, &twice, Flags::default()).is_err());

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::task::JoinHandle;
 
 use super::control::Control;
-use crate::boot::Booting;
+use crate::boot::BootSequence;
 use crate::client::health;
 use crate::fault::arrivals::Arrivals;
 use crate::host::cgroup::Cgroup;
@@ -25,7 +25,7 @@ use crate::plugin::{BoxFuture, Services};
 /// Everything that the control thread serves.
 pub(super) struct Daemon {
     pub(super) control: Control,
-    pub(super) booting: Booting,
+    pub(super) booting: BootSequence,
     pub(super) onsets: Onsets,
     pub(super) arrivals: Arrivals,
     pub(super) shutdown: Shutdown,
@@ -40,7 +40,7 @@ impl Daemon {
     /// of the service listener. The task that it returns completes when the session actor has ended.
     pub(super) async fn build(
         control: Control,
-        booting: Booting,
+        booting: BootSequence,
         service: SocketAddr,
     ) -> (Self, JoinHandle<()>) {
         let cgroup = Cgroup::system();

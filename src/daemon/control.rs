@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::build::Daemon;
 use super::{Registry, TerminateFn};
-use crate::boot::Booting;
+use crate::boot::BootSequence;
 use crate::config::Config;
 use crate::fault::table::FaultTable;
 use crate::fault::timer::FineTimer;
@@ -70,7 +70,7 @@ impl Control {
         // Unhandled, this signal ends the process where a file size is limited; handled, the write fails, and so does
         // the run that wrote.
         let _file_size = signal(SignalKind::from_raw(FileSizeSignal::XFSZ.as_raw()))?;
-        let booting = Booting::begin(self.config.boot.clone(), &self.config.data_dir)?;
+        let booting = BootSequence::begin(self.config.boot.clone(), &self.config.data_dir)?;
         let ending = tokio::select! {
             number = signals.next() => {
                 info!(number, "Signal received before the start: exiting.");
@@ -106,7 +106,7 @@ impl Control {
     }
 
     /// The ledger under `DataDir`, or one in memory where nothing can be written there.
-    pub(super) fn open_ledger(&self, booting: &Booting, cgroup: &Cgroup) -> Ledger {
+    pub(super) fn open_ledger(&self, booting: &BootSequence, cgroup: &Cgroup) -> Ledger {
         let facts = BootFacts {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
@@ -122,9 +122,8 @@ impl Control {
     pub(super) async fn exit_by(&self, signal: i32, ledger: &Ledger) {
         warn!(number = signal, "Second signal received: exiting at once.");
         let termination = Termination::Exit(EXIT_BY_SIGNAL + signal);
-        let mut intent = NewEvent::new(EventKind::ExitIntent).by(Some(Initiator::Signal));
-        intent.event.exit_code = Some(termination.exit_status());
-        ledger.note(intent);
+        let intent = NewEvent::new(EventKind::ExitIntent).by(Some(Initiator::Signal));
+        ledger.note(intent.exit_code(termination.exit_status()));
         ledger.synced_within(LAST_EVENT).await;
         (self.terminate)(termination);
     }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::boot;
-use crate::boot::profile::Boot;
+use crate::boot::profile::BootProfile;
 use crate::config::{Config, Loaded};
 use crate::fault::table::FaultTable;
 use crate::fault::timer::FineTimer;
@@ -110,7 +110,7 @@ impl App {
     /// The boot profile as the configuration has it; none where the version is good.
     fn profile(&self) -> Option<&Map<String, Value>> {
         let profile = self.loaded.effective.get("Boot")?.as_object();
-        profile.filter(|_| self.loaded.config.boot != Boot::default())
+        profile.filter(|_| self.loaded.config.boot != BootProfile::default())
     }
 }
 

@@ -55,7 +55,7 @@ pub(super) fn init(log: &Log, traces: &Traces) -> io::Result<()> {
         .with(traces.layer())
         .with(lines.with_filter(is_line.with_max_level_hint(level)))
         .init();
-    panics::tell_all();
+    panics::install_hook();
     Ok(())
 }
 

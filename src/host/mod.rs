@@ -1,7 +1,8 @@
-//! What the machine, or the container on it, really gives this process: CPUs and memory, read
-//! afresh at every call. Plugins ask here before they take a share of either, and status reports
-//! ask to tell the share in absolute figures. It must never fail, never round a figure, never
-//! remember one (limits change while the process runs) and never change anything it reads.
+//! What the machine, or the container on it, gives this process: CPUs and memory, read afresh at every call.
+//!
+//! Plugins read it before they take a share of either, and status reports turn a share into absolute figures. It must
+//! never fail, never round a figure, never cache one (limits change while the process runs) and never change what it
+//! reads.
 
 pub(crate) mod allocator;
 pub(crate) mod cgroup;
@@ -20,21 +21,20 @@ use cgroup::Cgroup;
 /// Source: `Documentation/admin-guide/cputopology.rst` of the kernel.
 const ONLINE_CPUS: &str = "/sys/devices/system/cpu/online";
 
-/// How many CPUs the machine has online, whatever this process may use of them.
+/// How many CPUs the machine has online, whether or not this process may use them: at least 1.
 ///
-/// Read from `/sys/devices/system/cpu/online`; without that file, the CPUs of `/proc/stat` are
-/// counted. At least 1.
+/// Read from `/sys/devices/system/cpu/online`, else counted in `/proc/stat`.
 pub(crate) fn online_cpus() -> usize {
-    // Not std's available_parallelism: that one is already cut down to affinity and quota.
+    // Not std's available_parallelism, which takes affinity and quota into account.
     cpus_listed_in(Path::new(ONLINE_CPUS))
         .or_else(cpus_of_proc_stat)
         .unwrap_or(1)
 }
 
-/// The most memory this process can have, in bytes: the container's own limit
-/// ([`Cgroup::memory_limit`]) or the machine's `MemTotal`, whichever is smaller.
+/// The most memory this process can have, in bytes: the container's limit ([`Cgroup::memory_limit`]) or the machine's
+/// `MemTotal`, whichever is smaller.
 ///
-/// 0 when neither can be read: a caller that takes a share of it then takes nothing.
+/// 0 when neither can be read: a caller that takes a share of it takes nothing.
 pub(crate) fn memory_limit_bytes(cgroup: &Cgroup) -> u64 {
     smaller_known(
         cgroup.memory_limit(),
@@ -42,10 +42,10 @@ pub(crate) fn memory_limit_bytes(cgroup: &Cgroup) -> u64 {
     )
 }
 
-/// How many bytes memory can still grow before something gives: the room under the container's
-/// limits ([`Cgroup::memory_headroom`]) or the machine's `MemAvailable`, whichever is smaller.
+/// How many bytes memory can still grow: the room under the container's limits ([`Cgroup::memory_headroom`]) or the
+/// machine's `MemAvailable`, whichever is smaller.
 ///
-/// 0 when neither can be read. Swap is not counted as room.
+/// 0 when neither can be read. Swap does not count as room.
 pub(crate) fn memory_headroom_bytes(cgroup: &Cgroup) -> u64 {
     smaller_known(
         cgroup.memory_headroom(),
@@ -57,7 +57,7 @@ fn smaller_known(container: Option<u64>, machine: Option<u64>) -> u64 {
     container.into_iter().chain(machine).min().unwrap_or(0)
 }
 
-/// `/proc/meminfo` as it is now; `None` if it cannot be read, which sysinfo tells as a total of 0.
+/// `/proc/meminfo` now; `None` if it cannot be read, which sysinfo reports as a total of 0.
 fn machine_memory() -> Option<System> {
     let mut machine = System::new().ok()?;
     machine.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
@@ -99,14 +99,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_list_of_cpus_counts_as_unknown() {
+    fn text_that_is_no_list_of_cpus_is_unknown() {
         for garbage in ["", "\n", "x", "3-1", "0-", "-1", "0,,1", "0-99999999999"] {
             assert_eq!(count_cpus(garbage), None, "{garbage:?}");
         }
     }
 
     #[test]
-    fn either_way_to_count_the_online_cpus_finds_some() {
+    fn both_ways_to_count_the_online_cpus_find_some() {
         assert!(online_cpus() >= 1);
         assert!(cpus_of_proc_stat() >= Some(1));
     }

@@ -24,57 +24,55 @@ fn as_duration(time: Timespec) -> Duration {
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
-/// Makes the calling thread yield to every ordinary one, and says whether the system agreed.
+/// Makes the calling thread yield to ordinary ones; false if the system refused.
 ///
-/// Nice 10 has a tenth of the weight of nice 0 (`sched(7)`): enough for probes and the control API to
-/// pass by, and not so little that another busy process starves the fault.
+/// Nice 10 has a tenth of the weight of nice 0 (`sched(7)`): little enough for probes and the control API to get
+/// through, and enough that another busy process does not starve the fault.
 pub(crate) fn lower_own_priority() -> bool {
     // On Linux the priority of "process 0" is that of the calling thread (setpriority(2), Notes).
     rustix::process::setpriority_process(None, 10).is_ok()
 }
 
-/// What the system tells of this process at one moment.
+/// What this process uses at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
-    /// Bytes of memory that are held in RAM.
+    /// Bytes of memory in RAM.
     pub resident: u64,
-    /// Bytes of memory that are mapped.
+    /// Bytes of mapped memory.
     pub mapped: u64,
-    /// File descriptors that are open.
     pub open_files: usize,
-    /// File descriptors that may be open.
+    /// The limit of open file descriptors.
     pub most_files: usize,
-    /// When the process was started, in seconds since 1970.
+    /// Seconds since 1970.
     pub started_at: u64,
-    /// Bytes that were read from a disk.
+    /// Bytes read from a disk.
     pub disk_read: u64,
-    /// Bytes that were handed to a disk.
+    /// Bytes written to a disk.
     pub disk_written: u64,
 }
 
-/// How many threads this process has; 0 where the system does not tell.
+/// How many threads this process has; 0 where that is unknown.
 pub(crate) fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
 }
 
-/// Reads what this process uses.
 #[derive(Debug)]
-pub(crate) struct Meter(Option<(System, Pid)>);
+pub(crate) struct ProcessMeter(Option<(System, Pid)>);
 
-impl Default for Meter {
+impl Default for ProcessMeter {
     fn default() -> Self {
         Self(System::new().ok().zip(sysinfo::get_current_pid().ok()))
     }
 }
 
-impl Meter {
-    /// Resident memory in bytes now; none where the system does not tell.
+impl ProcessMeter {
+    /// Resident memory in bytes; none where it cannot be read.
     pub(crate) fn resident_bytes(&mut self) -> Option<u64> {
         let memory = ProcessRefreshKind::nothing().with_memory();
         self.read(memory).map(sysinfo::Process::memory)
     }
 
-    /// All that is told now; none where the system does not tell.
+    /// None where it cannot be read.
     pub(crate) fn usage(&mut self) -> Option<Usage> {
         let wanted = ProcessRefreshKind::nothing()
             .with_memory()
@@ -106,8 +104,8 @@ mod tests {
 
     #[test]
     fn the_usage_is_that_of_this_process() {
-        let mut meter = Meter::default();
-        let before = meter.usage().expect("the system tells");
+        let mut meter = ProcessMeter::default();
+        let before = meter.usage().expect("readable");
         assert!(before.resident > 0 && before.mapped > before.resident);
         assert!(before.most_files > before.open_files);
         let since = std::time::UNIX_EPOCH + Duration::from_secs(before.started_at);
@@ -116,8 +114,8 @@ mod tests {
         let files: Vec<_> = (0..100)
             .map(|_| std::fs::File::open("/proc/self/stat").expect("a file"))
             .collect();
-        // Other tests open and close some of their own meanwhile.
-        let opened = meter.usage().expect("the system tells").open_files;
+        // Other tests open and close files meanwhile.
+        let opened = meter.usage().expect("readable").open_files;
         assert!(opened > before.open_files + files.len() / 2);
         assert!(threads() >= 1);
     }

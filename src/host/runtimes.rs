@@ -1,6 +1,6 @@
 //! The async runtimes of this process and how busy they are.
 //!
-//! A scenario that has a runtime of its own enters it here, so that its tasks count as the process's.
+//! A scenario with its own runtime enters it here, so that its tasks count as the process's.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,43 +9,39 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, RuntimeMetrics};
 
-/// All runtimes that live now; cheap to clone.
+/// All live runtimes; cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Runtimes(Arc<Shared>);
-
-#[derive(Debug, Default)]
-struct Shared {
+pub(crate) struct Runtimes {
     // A std mutex: taken when a runtime comes or goes and when metrics are read.
-    live: Mutex<Live>,
-    /// Threads of the runtime that serves, workers and others.
-    threads: Arc<AtomicUsize>,
+    live: Arc<Mutex<LiveRuntimes>>,
+    /// Threads of the runtime that serves requests, workers and others.
+    serving_threads: Arc<AtomicUsize>,
 }
 
 #[derive(Debug, Default)]
-struct Live {
+struct LiveRuntimes {
     /// The runtime that serves requests.
     serving: Option<RuntimeMetrics>,
     others: Vec<(u64, RuntimeMetrics)>,
     next_number: u64,
 }
 
-/// What the runtimes do now. All but the tasks is of the runtime that serves requests.
+/// How busy the runtimes are. All figures but `tasks` are of the runtime that serves requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Load {
+pub(crate) struct RuntimeLoad {
     /// Tasks of all runtimes that have not ended.
     pub tasks: usize,
     /// Threads that run tasks.
     pub workers: usize,
     /// Threads for work that blocks.
     pub blocking_threads: usize,
-    /// Tasks in the queue that all workers share.
+    /// Tasks in the queue shared by all workers.
     pub queued: usize,
-    /// How long the workers were busy so far, summed up.
+    /// How long the workers have been busy, summed up.
     pub busy: Duration,
 }
 
-/// How many threads serve requests: one for each CPU that this process may use, a quota counted, and at
-/// least 1.
+/// How many threads serve requests: one for each CPU that this process may use under its quota, and at least 1.
 pub(crate) fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
@@ -54,13 +50,16 @@ impl Runtimes {
     /// Builds the runtime that serves requests.
     ///
     /// # Errors
-    /// The system has no threads to give.
+    /// The system refuses a thread.
     pub(crate) fn build_serving(
         &self,
         builder: &mut Builder,
     ) -> std::io::Result<tokio::runtime::Runtime> {
-        let (came, went) = (Arc::clone(&self.0.threads), Arc::clone(&self.0.threads));
-        // Tokio tells the number of its blocking threads to unstable builds only.
+        let (came, went) = (
+            Arc::clone(&self.serving_threads),
+            Arc::clone(&self.serving_threads),
+        );
+        // Tokio reports the number of its blocking threads in unstable builds only.
         let runtime = builder
             .on_thread_start(move || {
                 came.fetch_add(1, Ordering::Relaxed);
@@ -86,20 +85,19 @@ impl Runtimes {
         }
     }
 
-    /// What the runtimes do now.
-    pub(crate) fn load(&self) -> Load {
+    pub(crate) fn load(&self) -> RuntimeLoad {
         let live = self.lock();
         let others = live.others.iter().map(|(_, other)| other.num_alive_tasks());
         let tasks = others.sum();
         let Some(serving) = &live.serving else {
-            return Load {
+            return RuntimeLoad {
                 tasks,
-                ..Load::default()
+                ..RuntimeLoad::default()
             };
         };
         let workers = serving.num_workers();
-        let threads = self.0.threads.load(Ordering::Relaxed);
-        Load {
+        let threads = self.serving_threads.load(Ordering::Relaxed);
+        RuntimeLoad {
             tasks: tasks + serving.num_alive_tasks(),
             workers,
             blocking_threads: threads.saturating_sub(workers),
@@ -110,12 +108,12 @@ impl Runtimes {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Live> {
-        self.0.live.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, LiveRuntimes> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A runtime that is counted.
+/// Keeps a runtime counted.
 #[derive(Debug)]
 pub(crate) struct RuntimeGuard {
     runtimes: Runtimes,
@@ -134,9 +132,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tasks_of_every_runtime_count_until_it_is_gone() {
+    fn the_tasks_of_every_runtime_count_while_it_lives() {
         let runtimes = Runtimes::default();
-        assert_eq!(runtimes.load(), Load::default());
+        assert_eq!(runtimes.load(), RuntimeLoad::default());
         let mut builder = Builder::new_multi_thread();
         let serving = runtimes
             .build_serving(builder.worker_threads(2))
@@ -164,8 +162,8 @@ mod tests {
             .expect("a runtime");
         let blocking = serving.spawn_blocking(|| ());
         serving.block_on(blocking).expect("no panic");
-        // The worker may be on its way up still.
-        while runtimes.0.threads.load(Ordering::Relaxed) < 2 {
+        // The worker may still be starting.
+        while runtimes.serving_threads.load(Ordering::Relaxed) < 2 {
             std::thread::yield_now();
         }
         assert_eq!(runtimes.load().blocking_threads, 1);

@@ -1,8 +1,7 @@
-//! What the ledger is made of: one typed [`Event`] for each thing that happened to a fault or to the
-//! daemon.
+//! The lines of the ledger: one typed [`Event`] for each thing that happened to a fault or to the daemon.
 //!
-//! An event is one JSON object on one line, on the wire as on disk. Members that do not apply are
-//! left out; readers must ignore members that they do not know.
+//! An event is one JSON object on one line, on the wire as on disk. Members that do not apply are left out; readers
+//! must ignore members that they do not know.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,7 +9,6 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tokio::time::Instant;
 
 use crate::run::{EndReason, Initiator, Probe, Reading, RunTag, Shortfall, Timestamp};
 
@@ -18,10 +16,10 @@ use crate::run::{EndReason, Initiator, Probe, Reading, RunTag, Shortfall, Timest
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum EventKind {
-    /// The daemon began; `boot.previous` says how the process before it ended.
+    /// The daemon started; `boot.previous` says how the process before it ended.
     #[default]
     Boot,
-    /// A start was checked and taken up; its effect is not on yet.
+    /// A start was checked and accepted; its effect is not on yet.
     Accepted,
     /// The scenario is up: its effect begins.
     Started,
@@ -31,22 +29,22 @@ pub(crate) enum EventKind {
     TargetReached,
     /// The measured effect fell below half of its target and stayed there, while running.
     Lost,
-    /// Somebody asked for the end, the session ends by itself, or the daemon ends: the effect is being
+    /// A client asked for the end, the session ends by itself, or the daemon ends: the effect is being
     /// taken off.
     Stopping,
     /// The duration is over: the effect is being taken off.
     Expired,
-    /// A later start takes its place: the effect is being taken off.
+    /// A later start replaces it: the effect is being taken off.
     Replaced,
     /// It could not start, or could not go on.
     Failed,
     /// All that the run held is released.
     Cleared,
-    /// The process is about to end because a scenario was told so.
+    /// The process is about to exit because a scenario, the boot profile or a second signal asks for it.
     ExitIntent,
-    /// Everything is being ended and no start is taken any more.
+    /// All runs are being ended, and starts are refused.
     Halted,
-    /// Starts are taken again.
+    /// Starts are accepted again.
     Rearmed,
     /// Every fault is off and the daemon ends.
     Shutdown,
@@ -56,13 +54,13 @@ pub(crate) enum EventKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum LastEnd {
-    /// It was told to end, and took every fault off.
+    /// A signal shut it down, and it took every fault off.
     Graceful,
-    /// A scenario ended it, as it was told.
+    /// It exited on purpose: by a scenario, the boot profile or a second signal.
     Planned,
     /// It vanished: killed, crashed, or the machine went down.
     Unclean,
-    /// It vanished, and what is known points to the kernel's out-of-memory killer.
+    /// It vanished, and the evidence points to the kernel's out-of-memory killer.
     SuspectedOutOfMemory,
 }
 
@@ -73,7 +71,7 @@ pub(crate) struct Previous {
     pub boot_id: String,
     /// How it ended.
     pub end: LastEnd,
-    /// What it was told from: the planned exit, or the reason of a suspicion.
+    /// The evidence: the planned exit, or the reason of a suspicion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub because: Option<String>,
     /// Its last event.
@@ -89,47 +87,43 @@ pub(crate) struct BootFacts {
     pub pid: u32,
     /// The most memory that the process can have, in bytes.
     pub memory_limit_bytes: u64,
-    /// Kills by the out-of-memory killer that the control group has counted so far.
+    /// Kills by the out-of-memory killer that the control group has counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oom_kills: Option<u64>,
     /// Bytes of a torn last line that were cut off the journal.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub healed_bytes: u64,
-    /// Lines of the journal that could not be read and were passed over.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    /// Lines of the journal that could not be read and were skipped.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub unreadable_lines: u64,
     /// The boot profile, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<Map<String, Value>>,
-    /// Which boot of the profile's crash loop this is, from 1; none where it is not to crash.
+    /// Which boot of the profile's crash loop this is, from 1; none where this boot will not crash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crashing_boot: Option<u32>,
-    /// The boot profile was to be ignored.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    /// The boot profile is ignored.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub safe_boot: bool,
     /// The process before; none when this is the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Previous>,
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde calls it by reference"
-)]
-fn is_zero(count: &u64) -> bool {
-    *count == 0
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// One line of the ledger.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Event {
-    /// Its place in the ledger: each is one more than the one before, over restarts too.
+    /// Its place in the ledger: one more than that of the event before, across restarts too.
     pub seq: u64,
     /// When it happened, by the wall clock.
     pub time: Timestamp,
-    /// The same in nanoseconds since the daemon began, by a clock that nobody sets.
+    /// The same in nanoseconds since the daemon started, by a monotonic clock.
     pub monotonic_ns: u64,
-    /// Names this life of the daemon.
+    /// Identifies this boot of the daemon.
     pub boot_id: Cow<'static, str>,
     /// What happened.
     pub kind: EventKind,
@@ -142,7 +136,7 @@ pub(crate) struct Event {
     /// The scenario.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scenario: Option<Cow<'static, str>>,
-    /// Who asked for it, where somebody did.
+    /// Who asked for it; none where it came by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Initiator>,
     /// The effective parameters.
@@ -166,13 +160,13 @@ pub(crate) struct Event {
     /// Why less is achieved than was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shortfall: Option<Shortfall>,
-    /// What will come in the effect's way.
+    /// Why the effect may fall short.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
     /// Why the run ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<EndReason>,
-    /// The same in words, where there is more to say.
+    /// Details of the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub because: Option<String>,
     /// What went wrong.
@@ -181,76 +175,87 @@ pub(crate) struct Event {
     /// The status that the process will exit with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
-    /// What a boot knows. Boxed: a third of an event would be room for what one in thousands has.
+    /// What a boot knows of its surroundings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    // Boxed, or a third of every event would be room for what one in thousands has.
     pub boot: Option<Box<BootFacts>>,
 }
 
-/// An event that has happened and waits for its place in the ledger.
+/// An event without a number and a time yet, which [`Ledger::note`](super::Ledger::note) gives it.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct NewEvent {
-    pub(super) at: Instant,
-    /// The event, but for its place.
-    pub event: Event,
-}
+pub(crate) struct NewEvent(pub(super) Event);
 
 impl NewEvent {
-    /// Something that happens now.
     pub(crate) fn new(kind: EventKind) -> Self {
-        let event = Event {
-            time: Timestamp::now(),
+        Self(Event {
             kind,
             ..Event::default()
-        };
-        Self {
-            at: Instant::now(),
-            event,
-        }
+        })
     }
 
-    /// Something that happens now to the run `tag`.
+    pub(super) fn boot(facts: BootFacts) -> Self {
+        Self(Event {
+            boot: Some(Box::new(facts)),
+            ..Event::default()
+        })
+    }
+
+    /// An event of the run `tag`.
     pub(crate) fn of(kind: EventKind, tag: &RunTag) -> Self {
-        let mut draft = Self::new(kind);
-        draft.event.session_id = Some(tag.session_id.clone());
-        draft.event.run_id = Some(tag.run_id);
-        draft.event.scenario = Some(tag.scenario.into());
-        draft
+        Self(Event {
+            kind,
+            session_id: Some(tag.session_id.clone()),
+            run_id: Some(tag.run_id),
+            scenario: Some(tag.scenario.into()),
+            ..Event::default()
+        })
     }
 
-    /// Adds who asked for it.
     pub(crate) fn by(mut self, by: Option<Initiator>) -> Self {
-        self.event.by = by;
+        self.0.by = by;
         self
     }
 
-    /// Adds why the run ends.
-    pub(crate) fn reason(mut self, reason: EndReason) -> Self {
-        self.event.reason = Some(reason);
+    pub(crate) fn params(mut self, params: Map<String, Value>) -> Self {
+        self.0.params = Some(params);
         self
     }
 
-    /// Adds why the run ends in words, where there is more to say.
-    pub(crate) fn because(mut self, because: Option<String>) -> Self {
-        self.event.because = because;
-        self
-    }
-
-    /// Adds what went wrong, if anything did.
-    pub(crate) fn error(mut self, error: Option<String>) -> Self {
-        self.event.error = error;
-        self
-    }
-
-    /// Adds after what time the run ends by itself.
+    /// Adds when the run ends by itself.
     pub(crate) fn duration(mut self, duration: Option<Duration>) -> Self {
         let seconds = duration.map(|duration| duration.as_secs_f64());
-        self.event.duration_s = seconds.filter(|seconds| *seconds > 0.0);
+        self.0.duration_s = seconds.filter(|seconds| *seconds > 0.0);
+        self
+    }
+
+    pub(crate) fn warning(mut self, warning: Option<String>) -> Self {
+        self.0.warning = warning;
+        self
+    }
+
+    pub(crate) fn reason(mut self, reason: EndReason) -> Self {
+        self.0.reason = Some(reason);
+        self
+    }
+
+    pub(crate) fn because(mut self, because: Option<String>) -> Self {
+        self.0.because = because;
+        self
+    }
+
+    pub(crate) fn error(mut self, error: Option<String>) -> Self {
+        self.0.error = error;
+        self
+    }
+
+    pub(crate) fn exit_code(mut self, exit_code: i32) -> Self {
+        self.0.exit_code = Some(exit_code);
         self
     }
 
     /// Adds what is asked and achieved.
     pub(crate) fn effect(mut self, reading: &Reading, probe: &dyn Probe) -> Self {
-        let event = &mut self.event;
+        let event = &mut self.0;
         event.asked = Some(rounded(reading.asked));
         event.achieved = reading.achieved.map(rounded);
         event.target = probe.target().map(rounded);
@@ -261,8 +266,8 @@ impl NewEvent {
 
     /// Adds what is left of an effect that was taken off.
     pub(crate) fn left(mut self, reading: &Reading, probe: &dyn Probe) -> Self {
-        self.event.achieved = probe.left().map(rounded);
-        self.event.unit = self.event.achieved.and_then(|_| unit_of(reading));
+        self.0.achieved = probe.left().map(rounded);
+        self.0.unit = self.0.achieved.and_then(|_| unit_of(reading));
         self
     }
 }
@@ -283,9 +288,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_leaves_out_what_does_not_apply_and_passes_over_what_it_does_not_know() {
-        let mut event = NewEvent::new(EventKind::TargetReached).event;
-        event.time = time::OffsetDateTime::UNIX_EPOCH.into();
+    fn an_event_leaves_out_what_does_not_apply_and_ignores_what_it_does_not_know() {
+        let NewEvent(event) = NewEvent::new(EventKind::TargetReached);
         let mut written = serde_json::to_value(&event).expect("json");
         let expected = json!({
             "seq": 0, "time": "1970-01-01T00:00:00.000000Z", "monotonic_ns": 0, "boot_id": "",

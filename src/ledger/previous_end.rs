@@ -1,4 +1,4 @@
-//! How the process before this one ended, as far as its last events tell.
+//! Infers how the process before this one ended, from its last events.
 
 use std::collections::BTreeMap;
 
@@ -6,21 +6,20 @@ use super::event::{BootFacts, Event, EventKind, LastEnd, Previous};
 use crate::run::{Initiator, MEMORY_UNIT};
 
 const MIB: f64 = 1024.0 * 1024.0;
-/// A leak whose target is at least this share of the memory limit may well have met it.
+/// A leak whose target is at least this share of the memory limit may well have reached the limit.
 const NEAR_THE_LIMIT: f64 = 0.8;
 
-/// Tells it from the events of earlier lives; none when there are none. `oom_kills` is what the
-/// control group counts now.
-pub(super) fn infer(events: &[(Event, usize)], oom_kills: Option<u64>) -> Option<Previous> {
-    let (last, _) = events.last()?;
-    let life: Vec<&Event> = events
-        .iter()
-        .rev()
-        .map(|(event, _)| event)
-        .take_while(|event| event.boot_id == last.boot_id)
-        .collect();
-    let find = |kind| life.iter().find(|event| event.kind == kind);
-    let (end, because) = if find(EventKind::Shutdown).is_some() {
+/// None where there are no events of an earlier process. `oom_kills` is what the control group counts now.
+pub(super) fn infer<'e>(
+    events: impl DoubleEndedIterator<Item = &'e Event>,
+    oom_kills: Option<u64>,
+) -> Option<Previous> {
+    let mut newest_first = events.rev().peekable();
+    let last = *newest_first.peek()?;
+    let of_last_boot = |event: &&Event| event.boot_id == last.boot_id;
+    let life: Vec<&Event> = newest_first.take_while(of_last_boot).collect();
+    let is_graceful = life.iter().any(|e| e.kind == EventKind::Shutdown);
+    let (end, because) = if is_graceful {
         (LastEnd::Graceful, None)
     } else if let Some(intent) = intended(&life) {
         let other = match intent.by {
@@ -29,15 +28,12 @@ pub(super) fn infer(events: &[(Event, usize)], oom_kills: Option<u64>) -> Option
         };
         let name = intent.scenario.as_deref().unwrap_or(other);
         let code = intent.exit_code.unwrap_or_default();
-        (
-            LastEnd::Planned,
-            Some(format!("{name} was to exit with {code}")),
-        )
+        let because = format!("{name} was to exit with {code}");
+        (LastEnd::Planned, Some(because))
+    } else if let Some(because) = suspicion(&life, oom_kills) {
+        (LastEnd::SuspectedOutOfMemory, Some(because))
     } else {
-        match suspicion(&life, oom_kills) {
-            Some(because) => (LastEnd::SuspectedOutOfMemory, Some(because)),
-            None => (LastEnd::Unclean, None),
-        }
+        (LastEnd::Unclean, None)
     };
     Some(Previous {
         boot_id: last.boot_id.clone().into_owned(),
@@ -47,7 +43,7 @@ pub(super) fn infer(events: &[(Event, usize)], oom_kills: Option<u64>) -> Option
     })
 }
 
-/// The exit that was meant, unless its run was stopped before.
+/// The intended exit, unless its run was stopped before.
 fn intended<'e>(life: &[&'e Event]) -> Option<&'e Event> {
     let at = life.iter().position(|e| e.kind == EventKind::ExitIntent)?;
     let (later, intent) = (&life[..at], life[at]);
@@ -55,7 +51,7 @@ fn intended<'e>(life: &[&'e Event]) -> Option<&'e Event> {
     (intent.run_id.is_none() || !later.iter().any(over)).then_some(intent)
 }
 
-/// Why a process that vanished may have been out of memory; its events come newest first.
+/// Why a process that vanished may have run out of memory; its events come newest first.
 fn suspicion(life: &[&Event], oom_kills: Option<u64>) -> Option<String> {
     let facts = life.iter().find_map(|event| event.boot.as_deref());
     let before = facts.and_then(|facts| facts.oom_kills);
@@ -64,9 +60,8 @@ fn suspicion(life: &[&Event], oom_kills: Option<u64>) -> Option<String> {
             "the control group's count of out-of-memory kills went from {before} to {now}"
         ));
     }
-    let limit_mb = facts.map_or(0.0, |facts: &BootFacts| {
-        facts.memory_limit_bytes as f64 / MIB
-    });
+    let limit_bytes = facts.map_or(0, |facts: &BootFacts| facts.memory_limit_bytes);
+    let limit_mb = limit_bytes as f64 / MIB;
     let mut live: BTreeMap<u64, &Event> = BTreeMap::new();
     for event in life.iter().rev() {
         let Some(run) = event.run_id else { continue };
@@ -99,17 +94,16 @@ mod tests {
     use super::*;
 
     fn boot(limit_mb: u64, oom_kills: u64) -> Event {
-        let mut event = NewEvent::new(EventKind::Boot).event;
-        event.boot = Some(Box::new(BootFacts {
+        let facts = BootFacts {
             memory_limit_bytes: limit_mb << 20,
             oom_kills: Some(oom_kills),
             ..BootFacts::default()
-        }));
-        event
+        };
+        NewEvent::boot(facts).0
     }
 
     fn leak(kind: EventKind, target_mb: f64) -> Event {
-        let mut event = NewEvent::new(kind).event;
+        let mut event = NewEvent::new(kind).0;
         event.run_id = Some(7);
         event.unit = Some(MEMORY_UNIT.into());
         event.target = Some(target_mb);
@@ -117,16 +111,15 @@ mod tests {
     }
 
     fn end(events: Vec<Event>, oom_kills: u64) -> LastEnd {
-        let events: Vec<_> = events.into_iter().map(|event| (event, 0)).collect();
-        infer(&events, Some(oom_kills))
+        infer(events.iter(), Some(oom_kills))
             .expect("there was a process")
             .end
     }
 
     #[test]
-    fn the_end_is_told_from_the_last_life_alone() {
-        let of = |kind| NewEvent::new(kind).event;
-        assert_eq!(infer(&[], Some(1)), None);
+    fn the_end_is_inferred_from_the_last_process_alone() {
+        let of = |kind| NewEvent::new(kind).0;
+        assert_eq!(infer([].iter(), Some(1)), None);
         assert_eq!(
             end(vec![boot(100, 0), of(EventKind::Shutdown)], 0),
             LastEnd::Graceful
@@ -142,12 +135,12 @@ mod tests {
             event.run_id = Some(7);
             event
         };
-        let called_off = vec![
+        let stopped_first = vec![
             boot(100, 0),
             run(EventKind::ExitIntent),
             run(EventKind::Cleared),
         ];
-        assert_eq!(end(called_off, 0), LastEnd::Unclean);
+        assert_eq!(end(stopped_first, 0), LastEnd::Unclean);
         let mut later = boot(100, 0);
         later.boot_id = "another".into();
         assert_eq!(
@@ -157,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_known_makes_a_suspicion() {
+    fn a_suspicion_needs_evidence() {
         let suspected = LastEnd::SuspectedOutOfMemory;
         assert_eq!(end(vec![boot(100, 3)], 4), suspected);
         assert_eq!(end(vec![boot(100, 3)], 3), LastEnd::Unclean);

@@ -1,4 +1,4 @@
-//! The ledger on disks that are slow, full or not there.
+//! The ledger on disks that are slow, full or missing.
 
 use std::io;
 use std::sync::mpsc;
@@ -7,7 +7,7 @@ use super::*;
 
 const NO_FACTS: fn() -> BootFacts = BootFacts::default;
 
-/// A disk whose every answer is given by the test; each batch is told to it before.
+/// A disk that reports each batch to the test, and answers what the test says.
 struct Puppet {
     batches: mpsc::Sender<(u64, usize)>,
     answers: mpsc::Receiver<io::Result<()>>,
@@ -31,17 +31,13 @@ struct Bench {
 impl Bench {
     /// A ledger whose boot is on disk.
     fn new() -> Self {
-        let (tell, batches) = mpsc::channel();
+        let (sender, batches) = mpsc::channel();
         let (answer, answers) = mpsc::channel();
         let puppet = Puppet {
-            batches: tell,
+            batches: sender,
             answers,
         };
-        let nothing = Found {
-            next_seq: 1,
-            ..Found::default()
-        };
-        let ledger = Ledger::with_store(Box::new(puppet), nothing, NO_FACTS());
+        let ledger = Ledger::with_store(Box::new(puppet), Found::default(), NO_FACTS());
         let bench = Self {
             ledger,
             batches,
@@ -70,9 +66,9 @@ impl Bench {
         self.ledger.all().iter().map(|event| event.seq).collect()
     }
 
-    async fn shows(&self, newest: u64) {
-        let mut shown = self.ledger.shown();
-        let wait = shown.wait_for(|shown| shown.newest >= newest);
+    async fn until_visible(&self, newest: u64) {
+        let mut visible = self.ledger.visible();
+        let wait = visible.wait_for(|visible| visible.newest >= newest);
         let waited = tokio::time::timeout(Duration::from_secs(20), wait).await;
         waited.expect("in time").expect("the ledger lives");
     }
@@ -83,32 +79,28 @@ fn full() -> io::Result<()> {
 }
 
 #[tokio::test]
-async fn when_what_writes_panics_the_ledger_goes_on_in_memory_and_says_why() {
+async fn a_panic_of_the_writer_moves_the_ledger_to_memory() {
     struct Broken;
     impl Store for Broken {
         fn append(&mut self, _: u64, _: &[u8]) -> io::Result<()> {
             panic!("a defect")
         }
     }
-    let nothing = Found {
-        next_seq: 1,
-        ..Found::default()
-    };
-    let ledger = Ledger::with_store(Box::new(Broken), nothing, NO_FACTS());
+    let ledger = Ledger::with_store(Box::new(Broken), Found::default(), NO_FACTS());
     ledger.synced_within(Duration::from_secs(20)).await;
-    let why = "what writes the ledger panicked: a defect";
+    let why = "the ledger's writer panicked: a defect";
     assert_eq!(ledger.not_durable().as_deref(), Some(why));
-    // Nobody waits for what comes then.
+    // Later events wait for no disk.
     let seq = ledger.note(NewEvent::new(EventKind::Effective));
-    assert_eq!(ledger.shown().borrow().newest, seq);
+    assert_eq!(ledger.visible().borrow().newest, seq);
     ledger.synced().await;
     assert_eq!(ledger.not_durable().as_deref(), Some(why));
 }
 
 #[tokio::test]
-async fn all_that_was_noted_goes_in_one_sync_and_is_seen_when_that_is_done() {
+async fn all_events_noted_so_far_go_in_one_sync_and_are_visible_after_it() {
     let bench = Bench::new();
-    bench.shows(1).await;
+    bench.until_visible(1).await;
     let seqs: Vec<u64> = (0..3).map(|_| bench.note()).collect();
     assert_eq!(seqs, [2, 3, 4]);
     let ledger = bench.ledger.clone();
@@ -125,16 +117,16 @@ async fn all_that_was_noted_goes_in_one_sync_and_is_seen_when_that_is_done() {
 }
 
 #[tokio::test]
-async fn what_nobody_waits_for_is_written_soon() {
+async fn an_event_without_a_waiting_caller_is_written_soon() {
     let bench = Bench::new();
     bench.note();
     assert_eq!(bench.batch(), (2, 1));
     bench.answer(Ok(()));
-    bench.shows(2).await;
+    bench.until_visible(2).await;
 }
 
 #[tokio::test]
-async fn a_full_disk_is_told_holds_nobody_up_and_is_caught_up_with() {
+async fn a_full_disk_is_reported_and_blocks_no_caller_and_the_ledger_catches_up() {
     let bench = Bench::new();
     bench.note();
     bench.answer(full());
@@ -160,7 +152,7 @@ async fn a_full_disk_is_told_holds_nobody_up_and_is_caught_up_with() {
 }
 
 #[tokio::test]
-async fn a_disk_that_hangs_is_waited_for_once_and_then_no_more() {
+async fn a_hanging_disk_delays_one_caller_once() {
     let bench = Bench::new();
     bench.note();
     let before = Instant::now();
@@ -180,7 +172,7 @@ async fn a_disk_that_hangs_is_waited_for_once_and_then_no_more() {
 }
 
 #[tokio::test]
-async fn without_a_folder_it_lives_in_memory_and_says_why() {
+async fn without_a_folder_the_ledger_lives_in_memory() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let ledger = Ledger::open(&file.path().join("ledger"), NO_FACTS());
     let reason = ledger.not_durable().expect("it is not durable");
@@ -192,7 +184,7 @@ async fn without_a_folder_it_lives_in_memory_and_says_why() {
 }
 
 #[tokio::test]
-async fn numbers_go_on_over_a_restart_and_the_boot_tells_of_the_life_before() {
+async fn numbers_continue_across_a_restart_and_the_boot_says_how_the_last_process_ended() {
     let folder = tempfile::tempdir().expect("a folder");
     let life = |last: EventKind| {
         let path = folder.path().to_owned();
@@ -204,7 +196,7 @@ async fn numbers_go_on_over_a_restart_and_the_boot_tells_of_the_life_before() {
             while Arc::strong_count(&ledger.0) > 1 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            let first = ledger.page(boot - 1, 1, |_| true).events;
+            let first = ledger.events_after(boot - 1, 1, |_| true).events;
             let facts = first[0].boot.clone().expect("a boot");
             (boot, facts.previous.map(|previous| previous.end))
         }
@@ -225,7 +217,7 @@ async fn numbers_go_on_over_a_restart_and_the_boot_tells_of_the_life_before() {
 }
 
 #[test]
-fn pages_follow_each_other_without_a_gap_or_a_repeat() {
+fn slices_follow_each_other_without_a_gap_or_a_repeat() {
     let ledger = Ledger::in_memory("a test", NO_FACTS());
     for i in 0..100 {
         let kind = if i % 3 == 0 {
@@ -240,13 +232,13 @@ fn pages_follow_each_other_without_a_gap_or_a_repeat() {
             let wanted = |event: &Event| wanted.is_none_or(|kind| event.kind == kind);
             let (mut since, mut seen) = (0, Vec::new());
             loop {
-                let page = ledger.page(since, limit, wanted);
-                assert!(page.events.len() <= limit && page.since == since);
-                if page.events.is_empty() {
+                let slice = ledger.events_after(since, limit, wanted);
+                assert!(slice.events.len() <= limit && slice.since == since);
+                if slice.events.is_empty() {
                     break;
                 }
-                seen.extend(page.events);
-                since = page.next;
+                seen.extend(slice.events);
+                since = slice.next;
             }
             assert_eq!(since, 101);
             let all: Vec<_> = ledger
@@ -260,27 +252,26 @@ fn pages_follow_each_other_without_a_gap_or_a_repeat() {
 }
 
 #[test]
-fn memory_is_bounded_and_a_reader_is_told_where_the_page_begins() {
+fn memory_is_bounded_and_a_reader_sees_where_the_slice_begins() {
     let ledger = Ledger::in_memory("a test", NO_FACTS());
-    let mut long = NewEvent::new(EventKind::Failed);
-    long.event.error = Some("x".repeat(64 * 1024));
+    let long = NewEvent::new(EventKind::Failed).error(Some("x".repeat(64 * 1024)));
     for _ in 0..300 {
         ledger.note(long.clone());
     }
-    let page = ledger.page(5, 10, |_| true);
+    let slice = ledger.events_after(5, 10, |_| true);
     assert!(
-        page.since > 5 && page.events[0].seq == page.since + 1,
+        slice.since > 5 && slice.events[0].seq == slice.since + 1,
         "{}",
-        page.since
+        slice.since
     );
     let kept = ledger.lock().kept_bytes;
     assert!(kept <= KEPT_BYTES && kept > KEPT_BYTES / 2, "{kept} bytes");
 }
 
 #[test]
-fn a_reader_of_a_ledger_that_was_begun_anew_gets_this_life_from_its_boot() {
+fn a_number_of_a_lost_ledger_gets_a_reader_everything_since_boot() {
     let ledger = Ledger::in_memory("a test", NO_FACTS());
     ledger.note(NewEvent::new(EventKind::Effective));
-    let page = ledger.page(1000, 10, |_| true);
-    assert_eq!((page.since, page.events.len(), page.next), (0, 2, 2));
+    let slice = ledger.events_after(1000, 10, |_| true);
+    assert_eq!((slice.since, slice.events.len(), slice.next), (0, 2, 2));
 }

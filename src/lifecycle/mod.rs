@@ -1,4 +1,4 @@
-//! The life of the process: when it is ready, how it shuts down, how it is terminated, what its panics leave.
+//! The life of the process: readiness, shutdown, abrupt termination and panics.
 
 pub(crate) mod panics;
 pub(crate) mod readiness;

@@ -1,8 +1,7 @@
-//! Panics: wherever one happens, it is a line of the log and counts in `mockserver_panics_total`. The one
-//! that a `crash` asks for is told before it, when the log still takes lines.
+//! Panics: each is logged and counts in `mockserver_panics_total`, on whatever thread or task it happens.
 //!
-//! Who is concerned hears of it elsewhere: a client by its answer, a run by the reason of its failure.
-//! Here it is told for threads and tasks that answer nobody.
+//! A client also sees it in the answer, and a run in the reason of its failure. For other threads and tasks the log
+//! is the only place.
 
 use std::any::Any;
 use std::panic::PanicHookInfo;
@@ -13,22 +12,22 @@ use tracing::error;
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
-/// How many panics there were since [`tell_all`].
+/// How many panics there were since [`install_hook`].
 pub(crate) fn count() -> u64 {
     COUNT.load(Ordering::Relaxed)
 }
 
-/// Has every panic of the process counted and logged, before it is told on standard error as ever.
-pub(crate) fn tell_all() {
-    let on_standard_error = std::panic::take_hook();
+/// From now on every panic is counted and logged, and then goes to the hook installed before.
+pub(crate) fn install_hook() {
+    let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         COUNT.fetch_add(1, Ordering::Relaxed);
         log(panic);
-        on_standard_error(panic);
+        previous(panic);
     }));
 }
 
-/// The text of a caught panic, if it has one.
+/// The text of a caught panic.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
@@ -69,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_counted_and_logged_with_its_thread_and_place() {
-        tell_all();
+        install_hook();
         let (lines, before) = (Lines::default(), count());
         let writer = lines.clone();
         let log = tracing_subscriber::fmt()

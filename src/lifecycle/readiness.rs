@@ -1,8 +1,8 @@
-//! Whether the service may get traffic, as its readiness probe tells.
+//! Whether the service may get traffic, as its readiness probe reports.
 //!
 //! ```text
-//! NotYet => Ready (all is there, or the boot profile's time has come) | Ending
-//! Ready  => Ending (the daemon was told to end)
+//! NotYet => Ready (the daemon serves, or the time in the boot profile has come) | Ending
+//! Ready  => Ending (the daemon shuts down)
 //! ```
 
 use std::sync::Arc;
@@ -22,12 +22,11 @@ enum State {
 }
 
 impl Readiness {
-    /// Whether it is ready now.
     pub(crate) fn is_ready(&self) -> bool {
         *self.0.borrow() == State::Ready
     }
 
-    /// Turns ready; not any more once it was told to end.
+    /// Turns ready, unless the daemon is shutting down.
     pub(crate) fn begin(&self) {
         self.0.send_if_modified(|state| {
             let turns = *state == State::NotYet;
@@ -38,12 +37,12 @@ impl Readiness {
         });
     }
 
-    /// Is not ready any more, for good.
+    /// Turns unready for good.
     pub(crate) fn end(&self) {
         self.0.send_replace(State::Ending);
     }
 
-    /// Waits until it is ready; forever where it never will be.
+    /// Waits until it is ready, which may be forever.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
@@ -59,7 +58,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_turns_ready_once_and_never_again_after_its_end() {
+    async fn it_turns_ready_once_and_never_after_its_end() {
         let readiness = Readiness::default();
         assert!(!readiness.is_ready());
         readiness.begin();

@@ -1,14 +1,13 @@
-//! How the daemon takes the signals that end it, and how a fault may change that.
+//! The signals that shut the daemon down, and the hook by which a fault changes that.
 //!
 //! SIGTERM and SIGINT shut it down: readiness ends, every fault stops, requests under way are drained. A run may hook
-//! SIGTERM; when that run ends, the signal that it held is obeyed at once, unless another run has set a hook.
+//! SIGTERM; when that run ends, a signal that it held back takes effect at once, unless another run has set a hook.
 
 use std::fmt;
-use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::future::BoxFuture;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -39,7 +38,7 @@ impl Signals {
     /// The number of the next signal.
     ///
     /// # Cancel safety
-    /// A signal is never lost by dropping the future.
+    /// Dropping the future loses no signal.
     pub(crate) async fn next(&mut self) -> i32 {
         tokio::select! {
             _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
@@ -48,7 +47,6 @@ impl Signals {
     }
 }
 
-/// Whether `number` is SIGTERM.
 pub(crate) fn is_sigterm(number: i32) -> bool {
     number == SignalKind::terminate().as_raw_value()
 }
@@ -64,38 +62,38 @@ pub(crate) enum ShutdownAction {
     ExitNow(i32),
 }
 
-/// A future that borrows from its arguments.
-pub(crate) type Deciding<'a> = Pin<Box<dyn Future<Output = ShutdownAction> + Send + 'a>>;
-
 /// A fault that changes what SIGTERM does.
 pub(crate) trait ShutdownHook: fmt::Debug + Send + Sync {
-    /// Called for the first SIGTERM; decides, at any time, how the daemon ends. `signals` has the signals after it.
+    /// Called for the first SIGTERM; takes its time to decide how the daemon ends. `signals` has the later signals.
     ///
     /// # Cancel safety
     /// The future is dropped when the run of the hook ends.
-    fn on_sigterm<'a>(&'a self, signals: &'a mut Signals, readiness: &'a Readiness)
-    -> Deciding<'a>;
+    fn on_sigterm<'a>(
+        &'a self,
+        signals: &'a mut Signals,
+        readiness: &'a Readiness,
+    ) -> BoxFuture<'a, ShutdownAction>;
 }
 
 #[derive(Debug, Clone)]
-struct Hooked {
+struct ActiveHook {
     hook: Arc<dyn ShutdownHook>,
     /// Cancelled when the run of the hook ends.
     over: CancellationToken,
 }
 
-/// A handle to the hook on the shutdown, if there is one; cheap to clone.
+/// A handle to the SIGTERM hook in effect, if there is one; cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shutdown(
     // A std mutex: held to look or to replace, never over an await.
-    Arc<Mutex<Option<Hooked>>>,
+    Arc<Mutex<Option<ActiveHook>>>,
 );
 
 impl Shutdown {
     /// Puts `hook` into effect until the guard is dropped.
     pub(crate) fn hook(&self, hook: Arc<dyn ShutdownHook>) -> HookGuard {
         let over = CancellationToken::new();
-        *self.lock() = Some(Hooked {
+        *self.lock() = Some(ActiveHook {
             hook,
             over: over.clone(),
         });
@@ -105,8 +103,8 @@ impl Shutdown {
         }
     }
 
-    /// Waits for a signal and decides how the daemon ends. `settled` waits until a start under way is done: a run
-    /// that replaces the one that held a signal goes on holding it.
+    /// Waits for a signal and decides how the daemon ends. `settled` waits until a start under way is done: a run that
+    /// replaces the one with the hook may set its own.
     pub(crate) async fn decide(
         &self,
         signals: &mut Signals,
@@ -115,7 +113,7 @@ impl Shutdown {
     ) -> ShutdownAction {
         let number = signals.next().await;
         let mut held_by = self.current().filter(|_| is_sigterm(number));
-        while let Some(Hooked { hook, over }) = held_by {
+        while let Some(ActiveHook { hook, over }) = held_by {
             tokio::select! {
                 biased;
                 action = hook.on_sigterm(signals, readiness) => return action,
@@ -128,11 +126,11 @@ impl Shutdown {
         ShutdownAction::Drain
     }
 
-    fn current(&self) -> Option<Hooked> {
+    fn current(&self) -> Option<ActiveHook> {
         self.lock().clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Hooked>> {
+    fn lock(&self) -> MutexGuard<'_, Option<ActiveHook>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,32 +1,28 @@
-//! The ways in which the process ends abruptly, each as the real thing does: with its exit status and its
-//! last words.
+//! How the process ends abruptly: each way has the exit status and the last output of the real thing.
 
 use std::hint::black_box;
 use std::time::Duration;
 
 use rustix::process::{Signal, getpid, kill_process};
 
-/// A process that a signal ended exits with this plus the signal's number, by the shells' convention.
+/// Shells report a process that a signal ended as this plus the signal's number.
 pub(crate) const EXIT_BY_SIGNAL: i32 = 128;
 /// The exit status of a Rust program whose main thread panicked.
 const EXIT_BY_PANIC: i32 = 101;
 /// How long a signal that the process sends to itself may take to end it.
-const SIGNAL_WITHIN: Duration = Duration::from_millis(100);
-/// The step in which memory is used up.
+const SIGNAL_GRACE: Duration = Duration::from_millis(100);
+/// How much memory is allocated in one step.
 const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// How the process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Termination {
-    /// With this status.
+    /// Exits with this status.
     Exit(i32),
-    /// By a panic of the main thread that nobody catches.
+    /// By an uncaught panic of the main thread.
     Panic,
-    /// By SIGABRT.
     Abort,
-    /// By SIGSEGV.
     Segfault,
-    /// By SIGKILL.
     Kill,
     /// By calling itself until the stack is used up.
     StackOverflow,
@@ -35,14 +31,14 @@ pub(crate) enum Termination {
 }
 
 impl Termination {
-    /// The exit status that a shell or a container engine tells of it.
+    /// The exit status that a shell or a container engine reports.
     pub(crate) fn exit_status(self) -> i32 {
         let by = |signal: Signal| EXIT_BY_SIGNAL + signal.as_raw();
         match self {
             Self::Exit(status) => status,
             Self::Panic => EXIT_BY_PANIC,
-            // SIGABRT does nothing to process 1; the instruction by which the C library's abort() gives up
-            // ends it, and that is another one on each architecture.
+            // Process 1 is immune to SIGABRT. The C library's abort() then executes an instruction that faults, which
+            // raises SIGSEGV on x86-64.
             Self::StackOverflow if cfg!(target_arch = "x86_64") && std::process::id() == 1 => {
                 by(Signal::SEGV)
             }
@@ -63,17 +59,17 @@ impl Termination {
             Self::StackOverflow => as_main_thread(overflow_the_stack),
             Self::OutOfMemory(most) => use_up_memory(most),
         }
-        // Where the real thing does not end it by itself: a panic ends one thread, and the kernel lets
-        // no signal that process 1 of a container sends to itself end that.
+        // The above need not end the process: a panic ends one thread, and process 1 of a container is immune to
+        // signals from itself.
         std::process::exit(self.exit_status());
     }
 }
 
-/// Runs `work` on a thread whose last words are those of a main thread: the real one is busy.
+/// Runs `work` on a thread that is named like the main thread in the output: the real one is busy.
 fn as_main_thread(work: fn()) {
     let thread = std::thread::Builder::new().name("main".to_owned());
     if let Ok(thread) = thread.spawn(work) {
-        // Its panic was told by the hook.
+        // The panic hook has logged it.
         drop(thread.join());
     }
 }
@@ -83,13 +79,13 @@ fn panic_out_of_bounds() {
     black_box(table[black_box(7)]);
 }
 
-/// The first of two may only reset the handler that the runtime library has for it.
+/// Sends it twice: the first may only reset the handler of the Rust runtime.
 fn send_to_self(signal: Signal) {
     for _ in 0..2 {
         if kill_process(getpid(), signal).is_err() {
             return;
         }
-        std::thread::sleep(SIGNAL_WITHIN);
+        std::thread::sleep(SIGNAL_GRACE);
     }
 }
 
@@ -104,12 +100,12 @@ fn recurse(depth: u64) -> u64 {
     recurse(depth + 1) + frame[0]
 }
 
-/// Touches every page, until the kernel has no more to give.
+/// Touches every page, until the kernel kills the process or `most` bytes are held.
 fn use_up_memory(most: u64) {
     let mut held = Vec::new();
     let mut bytes = 0;
     while bytes < most {
-        // Not zero: such pages need not be there before they are written.
+        // Not zero: the allocator may leave pages of zeros untouched.
         held.push(black_box(vec![1_u8; CHUNK_BYTES]));
         bytes += CHUNK_BYTES as u64;
     }
@@ -120,8 +116,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_end_has_the_status_that_shells_tell() {
-        let told = [
+    fn each_termination_has_the_status_that_shells_report() {
+        let expected = [
             (Termination::Exit(3), 3),
             (Termination::Panic, 101),
             (Termination::Abort, 134),
@@ -130,8 +126,8 @@ mod tests {
             (Termination::Kill, 137),
             (Termination::OutOfMemory(0), 137),
         ];
-        for (death, status) in told {
-            assert_eq!(death.exit_status(), status, "{death:?}");
+        for (termination, status) in expected {
+            assert_eq!(termination.exit_status(), status, "{termination:?}");
         }
     }
 }

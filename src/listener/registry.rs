@@ -28,7 +28,7 @@ pub(super) struct Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         if self.connections.lock().remove(self.number) {
-            allocator::note_freed();
+            allocator::schedule_trim();
         }
     }
 }

@@ -9,7 +9,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 
 use super::page::{counter, gauge};
 use crate::host::cgroup::Cgroup;
-use crate::host::process::{Meter, process_cpu};
+use crate::host::process::{ProcessMeter, process_cpu};
 use crate::host::runtimes::Runtimes;
 use crate::host::{process, runtimes};
 
@@ -21,7 +21,7 @@ const BUSY_OVER: Duration = Duration::from_secs(1);
 /// `process_*`.
 #[derive(Debug, Default)]
 pub(super) struct ProcessMetrics {
-    meter: Mutex<Meter>,
+    meter: Mutex<ProcessMeter>,
 }
 
 impl Collector for ProcessMetrics {
@@ -101,7 +101,7 @@ impl TokioMetrics {
 
 impl Collector for TokioMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let runtimes::Load {
+        let runtimes::RuntimeLoad {
             tasks,
             workers,
             blocking_threads,

@@ -199,9 +199,9 @@ impl RunContext {
             () = self.launch.begun.cancelled() => {}
             () = self.stop.cancelled() => return,
         }
-        let mut intent = NewEvent::of(EventKind::ExitIntent, &self.tag);
-        intent.event.exit_code = Some(termination.exit_status());
-        self.services.ledger.note(intent);
+        let intent = NewEvent::of(EventKind::ExitIntent, &self.tag);
+        let exit_code = termination.exit_status();
+        self.services.ledger.note(intent.exit_code(exit_code));
         self.services.ledger.synced().await;
         if !window.is_zero() {
             tokio::select! {

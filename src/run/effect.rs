@@ -4,25 +4,24 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// The unit of readings that measure memory held by the process. A boot looks for runs with this unit when it
-/// infers whether the process before it ran out of memory.
+/// The unit of readings that measure memory held by the process. The ledger looks for runs with this unit to infer
+/// whether the process before ran out of memory.
 pub const MEMORY_UNIT: &str = "MiB";
 
-/// Reads what a run does from numbers that the run keeps up to date; never measures in the call.
+/// Reports what a run does, from numbers that the run keeps up to date. A call never measures.
 ///
 /// A closure that returns a [`Reading`] is a probe.
 pub trait Probe: Send + Sync {
     /// The state right now.
     fn read(&self) -> Reading;
 
-    /// Where the effect goes in the end, in the reading's unit, where that is not what is asked now;
-    /// such as the full size of a leak that grows.
+    /// Where the effect goes in the end, in the reading's unit, such as the full size of a leak that grows; none where
+    /// that is what is asked now.
     fn target(&self) -> Option<f64> {
         None
     }
 
-    /// What is left of the effect once the run is over, in the reading's unit; none where nothing is
-    /// there to be measured.
+    /// What is left of the effect once the run is over, in the reading's unit; none where it cannot be measured.
     fn left(&self) -> Option<f64> {
         None
     }
@@ -43,7 +42,7 @@ pub struct Reading {
     pub achieved: Option<f64>,
     /// The unit of both, such as `percent of limit` or `MiB`.
     pub unit: &'static str,
-    /// Why less is achieved than was asked; null when nothing is amiss.
+    /// Why less is achieved than was asked; null when it is not.
     pub shortfall: Option<Shortfall>,
     /// The scenario's own figures, such as `current_mb`.
     #[serde(skip)]
@@ -56,10 +55,10 @@ pub struct Reading {
 pub enum Shortfall {
     /// The container's CPU quota held the process back.
     Throttled,
-    /// The machine gave less than was asked: others use it, or it is too slow.
+    /// The machine gave less than was asked: other processes use it, or it is too slow.
     Contended,
-    /// No request has come that the fault could touch.
+    /// No request has come that the fault could act on.
     NoTraffic,
-    /// The system refused what the fault needs.
+    /// The system refused a resource that the fault needs.
     Refused,
 }

@@ -15,7 +15,7 @@ pub enum EndReason {
     Expired,
     /// A later start replaced it.
     Replaced,
-    /// It could not start or could not go on.
+    /// It could not start, or could not continue.
     Failed,
     /// A condition of `abort_when` was met.
     Aborted,
@@ -43,12 +43,10 @@ impl EndReason {
         Self::Unclean,
     ];
 
-    /// The reasons that the process itself lives to see, and so can count.
+    /// The reasons that the process survives, and so can count.
     pub fn observable() -> impl Iterator<Item = Self> {
-        let ends_the_process = |reason: &Self| matches!(reason, Self::Exit | Self::Unclean);
-        Self::ALL
-            .into_iter()
-            .filter(move |reason| !ends_the_process(reason))
+        let all = Self::ALL.into_iter();
+        all.filter(|reason| !matches!(reason, Self::Exit | Self::Unclean))
     }
 
     /// Its name in JSON, in metrics and in the log.

@@ -5,11 +5,20 @@
 mod effect;
 mod end_reason;
 mod initiator;
-mod tag;
 mod timestamp;
 
 pub use effect::{MEMORY_UNIT, Probe, Reading, Shortfall};
 pub use end_reason::EndReason;
 pub use initiator::Initiator;
-pub use tag::RunTag;
 pub use timestamp::Timestamp;
+
+/// Identifies a run in the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunTag {
+    /// The session that the run belongs to.
+    pub session_id: String,
+    /// The `seq` of the run's `accepted` event; unique across restarts.
+    pub run_id: u64,
+    /// The scenario.
+    pub scenario: &'static str,
+}

@@ -1,4 +1,7 @@
 //! Wall-clock time as the API, the ledger and the metrics write it.
+//!
+//! Written by hand: `Rfc3339` of the `time` crate drops trailing zeros, and texts of one length are easier to read and
+//! sort.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,9 +12,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// A moment in UTC, in microseconds since 1970; written as RFC 3339 with six digits of a second.
+/// A time in UTC, in microseconds since 1970; written as RFC 3339 with six digits of a second.
 ///
-/// For output only: a deadline is never measured with it, because the wall clock may step.
+/// Not for deadlines: the wall clock may step.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
 #[schemars(transparent, extend("format" = "date-time"))]
 pub struct Timestamp(#[schemars(with = "String")] i64);
@@ -21,22 +24,22 @@ const MICROS_PER_SECOND: i64 = 1_000_000;
 const LATEST: i64 = 253_402_300_799_999_999;
 
 impl Timestamp {
-    /// The wall clock's time now.
+    /// The wall-clock time now.
     #[must_use]
     pub fn now() -> Self {
         Self::from(OffsetDateTime::now_utc())
     }
 
-    /// This moment plus `duration`, at most the end of the year 9999.
+    /// This time plus `duration`, at most the end of the year 9999.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         self.plus_seconds(duration.as_secs_f64())
     }
 
-    /// This moment plus `seconds`, within the years 1970 to 9999.
+    /// This time plus `seconds`, within the years 1970 to 9999.
     #[must_use]
     pub fn plus_seconds(self, seconds: f64) -> Self {
-        // The cast saturates. A duration of a request is bounded, one in a ledger file is not.
+        // The cast saturates: a duration from a ledger file has no bounds.
         let later = self
             .0
             .saturating_add((seconds * MICROS_PER_SECOND as f64) as i64);
@@ -86,7 +89,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_timestamp_that_can_be_written_is_read_back(micros in 0..=LATEST, seconds: f64) {
+        fn any_writable_timestamp_is_read_back(micros in 0..=LATEST, seconds: f64) {
             for time in [Timestamp(micros), Timestamp(micros).plus_seconds(seconds)] {
                 let text = serde_json::to_string(&time).expect("a timestamp is a JSON string");
                 let again: Timestamp = serde_json::from_str(&text).expect("RFC 3339");
@@ -135,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_beyond_the_year_9999_is_its_end() {
+    fn a_time_beyond_the_year_9999_is_clamped() {
         assert_eq!(Timestamp(0).plus_seconds(1.5), Timestamp(1_500_000));
         let end = Timestamp::now().plus(Duration::MAX);
         assert_eq!(end.to_string(), "9999-12-31T23:59:59.999999Z");

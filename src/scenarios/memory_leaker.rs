@@ -14,7 +14,7 @@ use rand::{Rng, SeedableRng};
 
 use super::{MIB, metrics};
 use crate::host::memory_limit_bytes;
-use crate::host::process::Meter;
+use crate::host::process::ProcessMeter;
 use crate::input::{FieldError, Fields, Resource, above};
 use crate::plugin::guard::StopFlag;
 use crate::plugin::pace::Pace;
@@ -150,7 +150,7 @@ impl MemoryLeak {
     }
 
     fn grow_and_hold(&self, held: &mut HeldMemory, stop: &StopFlag) -> Result<(), String> {
-        let mut meter = Meter::default();
+        let mut meter = ProcessMeter::default();
         let before = meter.resident_bytes().unwrap_or(0);
         self.resident_before.store(before, Ordering::Relaxed);
         let mut measure_at = Instant::now();

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::metrics;
 use crate::input::Fields;
 use crate::lifecycle::readiness::Readiness;
-use crate::lifecycle::shutdown::{Deciding, ShutdownAction, ShutdownHook, Signals, is_sigterm};
+use crate::lifecycle::shutdown::{ShutdownAction, ShutdownHook, Signals, is_sigterm};
 use crate::plugin::{Active, Reading, RunContext, Scenario, Shortfall, StartError};
 
 /// Changes what SIGTERM does.
@@ -90,7 +91,7 @@ impl ShutdownHook for Hang {
         &'a self,
         signals: &'a mut Signals,
         readiness: &'a Readiness,
-    ) -> Deciding<'a> {
+    ) -> BoxFuture<'a, ShutdownAction> {
         self.signals.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {
             match self.params.mode {

@@ -64,7 +64,7 @@ fn send(request: Request<Full<Bytes>>) -> Result<Response<Bytes>, String> {
         .enable_all()
         .build()
         .map_err(|error| error.to_string())?;
-    let exchange = client::ask(request, |response| async move {
+    let exchange = client::send(request, |response| async move {
         let (head, body) = response.into_parts();
         // Only the status counts: a body that is too long or incomplete is taken as empty.
         let body = Limited::new(body, LARGEST_ANSWER).collect().await;

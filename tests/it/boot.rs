@@ -295,17 +295,17 @@ fn scenarios_join_at_their_onset_and_those_that_wait_for_readiness_come_last() {
 }
 
 #[test]
-fn a_stop_of_everything_calls_off_pending_scenarios() {
+fn a_stop_of_everything_cancels_later_starts() {
     let daemon = daemon(&json!({ "scenarios": [
         { "name": "dependency", "after_requests": 3 },
         { "name": "network_latency", "params": { "latency_ms": 1 } },
     ] }));
     daemon.stop_all();
-    daemon.wait_for_log("that the start is called off", |line| {
+    daemon.wait_for_log("that the start is cancelled", |line| {
         line["scenario"] == "dependency"
             && line["message"]
                 .as_str()
-                .is_some_and(|text| text.contains("called off"))
+                .is_some_and(|text| text.contains("start is cancelled"))
     });
     for _ in 0..5 {
         daemon.get("/health");

@@ -23,7 +23,7 @@ use crate::http::extract::{Parameters, Query};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::input::{FieldError, Fields};
 use crate::ledger::event::Event;
-use crate::ledger::{Ledger, Page};
+use crate::ledger::{EventSlice, Ledger};
 use crate::scenarios;
 
 /// The most events of one page, and how many it has when nothing is said.
@@ -118,7 +118,9 @@ pub(in crate::http) async fn list(
     headers: HeaderMap,
 ) -> Form<Json<EventPage>, Ndjson> {
     let since = wanted.events.since.unwrap_or_default();
-    let page = api.ledger.page(since, wanted.limit, wanted.events.filter());
+    let page = api
+        .ledger
+        .events_after(since, wanted.limit, wanted.events.filter());
     if wants(&headers, NDJSON) {
         return Form::Other(Ndjson::of(&page));
     }
@@ -141,7 +143,7 @@ pub(in crate::http) async fn stream(
     // What a client that comes back has seen counts more than where it once began.
     let since = last.or(wanted.since);
     let reader = Reader {
-        since: since.unwrap_or_else(|| api.ledger.shown().borrow().newest),
+        since: since.unwrap_or_else(|| api.ledger.visible().borrow().newest),
         ledger: api.ledger.clone(),
         wanted,
         fetched: VecDeque::new(),
@@ -172,7 +174,7 @@ impl Reader {
                 return Some(to_sse(&event));
             }
             let asked = self.since;
-            let page = self.ledger.page(asked, BATCH, self.wanted.filter());
+            let page = self.ledger.events_after(asked, BATCH, self.wanted.filter());
             self.since = page.next;
             self.fetched = page.events.into();
             if page.since != asked {
@@ -186,15 +188,15 @@ impl Reader {
 
     /// Waits for more; false when nothing will come.
     async fn more(&self) -> bool {
-        let mut shown = self.ledger.shown();
-        let more = shown.wait_for(|shown| shown.newest > self.since || shown.closed);
+        let mut visible = self.ledger.visible();
+        let more = visible.wait_for(|visible| visible.newest > self.since || visible.closed);
         let ending = async {
             self.end.cancelled().await;
             tokio::time::sleep(LAST_EVENTS).await;
         };
         tokio::select! {
             biased;
-            shown = more => shown.is_ok_and(|shown| shown.newest > self.since),
+            visible = more => visible.is_ok_and(|visible| visible.newest > self.since),
             () = ending => false,
         }
     }
@@ -260,7 +262,7 @@ fn wants(headers: &HeaderMap, media_type: &str) -> bool {
 pub(in crate::http) struct Ndjson(Vec<u8>);
 
 impl Ndjson {
-    fn of(page: &Page) -> Self {
+    fn of(page: &EventSlice) -> Self {
         let mut lines = Vec::new();
         for event in &page.events {
             // As above: it cannot fail, and a vector takes everything.

@@ -43,7 +43,7 @@ pub(in crate::http) async fn sessions(
     State(api): State<Api>,
     Query(format): Query<Format>,
 ) -> Form<Json<PastSessions>, Csv> {
-    let sessions = history::derived(&api.ledger.all());
+    let sessions = history::sessions_of(&api.ledger.all());
     if format.as_csv {
         Form::Other(Csv(history::csv(&sessions)))
     } else {
@@ -57,7 +57,7 @@ pub(in crate::http) async fn session(
     Name(id): Name,
     Query(format): Query<Format>,
 ) -> Result<Form<Json<PastSession>, Csv>, Problem> {
-    let mut sessions = history::derived(&api.ledger.all());
+    let mut sessions = history::sessions_of(&api.ledger.all());
     sessions.retain(|session| session.session_id == id);
     if format.as_csv && !sessions.is_empty() {
         return Ok(Form::Other(Csv(history::csv(&sessions))));

@@ -1,5 +1,4 @@
-//! What was planned and what was measured, session by session and run by run: a labelled record of
-//! the past, derived from the ledger's events and from nothing else.
+//! Past sessions: what was planned and what was measured of each run, derived from the ledger's events alone.
 
 mod csv;
 
@@ -13,7 +12,7 @@ use super::event::{Event, EventKind, LastEnd};
 use crate::run::{EndReason, Initiator, Timestamp};
 pub(crate) use csv::csv;
 
-/// From when to when; null is open.
+/// A span of time; null is an open end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Interval {
     /// Its beginning.
@@ -43,19 +42,19 @@ pub(crate) struct PastRun {
     pub target_reached_at: Option<Timestamp>,
     /// When all that it held was released, or it failed to start.
     pub ended_at: Option<Timestamp>,
-    /// Where nobody saw the end: it was over by this moment.
+    /// Where the end was not observed: the run was over by this time.
     pub ended_before: Option<Timestamp>,
     /// How it ended; null while it runs.
     pub end: Option<EndReason>,
-    /// What was measured where it was aborted: the condition of `abort_when`, with figures.
+    /// Where it was aborted: the condition of `abort_when`, with the figures measured.
     pub because: Option<String>,
     /// What went wrong.
     pub error: Option<String>,
-    /// What was asked when it was last told.
+    /// What was asked at the last measurement in the ledger.
     pub asked: Option<f64>,
     /// What was achieved then.
     pub achieved: Option<f64>,
-    /// Where the effect was to go in the end.
+    /// Where the effect should go in the end.
     pub target: Option<f64>,
     /// The unit of the three.
     pub unit: Option<String>,
@@ -66,35 +65,32 @@ pub(crate) struct PastRun {
 pub(crate) struct PastSession {
     /// Its id.
     pub session_id: String,
-    /// The life of the daemon that it belongs to.
+    /// The boot of the daemon that it belongs to.
     pub boot_id: String,
     /// When its first run was accepted.
     pub started_at: Option<Timestamp>,
-    /// When its last run ended; null while one runs, and when nobody saw it.
+    /// When its last run ended; null while one runs, and where the end was not observed.
     pub ended_at: Option<Timestamp>,
-    /// Whether a run of it lives.
+    /// Whether one of its runs is live.
     pub running: bool,
     /// Its runs, in the order in which they were accepted.
     pub runs: Vec<PastRun>,
 }
 
-/// All sessions that `events` tell of, oldest first.
-///
-/// Of a run whose first events are no longer kept, what the others tell is there.
-pub(crate) fn derived(events: &[Arc<Event>]) -> Vec<PastSession> {
+/// The sessions that `events` belong to, oldest first. A run whose first events are no longer kept has only what the
+/// later ones say.
+pub(crate) fn sessions_of(events: &[Arc<Event>]) -> Vec<PastSession> {
     let mut sessions: Vec<PastSession> = Vec::new();
     for event in events {
         match event.kind {
             EventKind::Boot => {
                 let previous = event.boot.as_ref().and_then(|boot| boot.previous.as_ref());
-                let planned = previous.is_some_and(|previous| previous.end == LastEnd::Planned);
-                let ending = if planned {
-                    EndReason::Exit
-                } else {
-                    EndReason::Unclean
+                let reason = match previous.map(|previous| previous.end) {
+                    Some(LastEnd::Planned) => EndReason::Exit,
+                    _ => EndReason::Unclean,
                 };
                 for run in live(&mut sessions) {
-                    run.end = Some(ending);
+                    run.end = Some(reason);
                     run.ended_before = Some(event.time);
                 }
             }
@@ -114,10 +110,8 @@ pub(crate) fn derived(events: &[Arc<Event>]) -> Vec<PastSession> {
     }
     for session in &mut sessions {
         session.running = session.runs.iter().any(|run| run.end.is_none());
-        let ends = session.runs.iter().map(|run| run.ended_at);
-        session.ended_at = ends
-            .collect::<Option<Vec<_>>>()
-            .and_then(|all| all.into_iter().max());
+        let ends: Option<Vec<_>> = session.runs.iter().map(|run| run.ended_at).collect();
+        session.ended_at = ends.and_then(|ends| ends.into_iter().max());
     }
     sessions
 }
@@ -127,10 +121,10 @@ fn live(sessions: &mut [PastSession]) -> impl Iterator<Item = &mut PastRun> {
     runs.filter(|run| run.end.is_none())
 }
 
-/// The run that `event` tells of, made when it is new.
+/// The run that `event` belongs to, added where it is new.
 fn run_of<'s>(sessions: &'s mut Vec<PastSession>, event: &Event) -> Option<&'s mut PastRun> {
     let (session_id, run_id) = (event.session_id.as_ref()?, event.run_id?);
-    // Latest first: what happens happens to a session that lives.
+    // Latest first: events belong to a session that is live, as a rule.
     let known = sessions
         .iter()
         .rposition(|session| session.session_id == *session_id && session.boot_id == event.boot_id);
@@ -148,36 +142,32 @@ fn run_of<'s>(sessions: &'s mut Vec<PastSession>, event: &Event) -> Option<&'s m
     let runs = &mut sessions[at].runs;
     let known = runs.iter().rposition(|run| run.run_id == run_id);
     let at = known.unwrap_or_else(|| {
-        runs.push(PastRun::new(run_id, event));
+        runs.push(PastRun {
+            run_id,
+            scenario: event.scenario.as_deref().unwrap_or_default().to_owned(),
+            ..PastRun::default()
+        });
         runs.len() - 1
     });
     Some(&mut runs[at])
 }
 
 impl PastRun {
-    fn new(run_id: u64, event: &Event) -> Self {
-        Self {
-            run_id,
-            scenario: event.scenario.as_deref().unwrap_or_default().to_owned(),
-            ..Self::default()
-        }
-    }
-
     fn apply(&mut self, event: &Event) {
-        let duration = |event: &Event| event.duration_s.map(|s| event.time.plus_seconds(s));
+        let planned_end = event.duration_s.map(|s| event.time.plus_seconds(s));
         match event.kind {
             EventKind::Accepted => {
                 self.by = event.by;
                 self.params = event.params.clone().unwrap_or_default();
                 self.planned = Interval {
                     from: Some(event.time),
-                    to: duration(event),
+                    to: planned_end,
                 };
             }
             EventKind::Started => {
                 self.started_at = Some(event.time);
-                // All of a set end together: only now it is known when.
-                self.planned.to = duration(event);
+                // All runs of a set end together, so the end is known only now.
+                self.planned.to = planned_end;
             }
             EventKind::Effective => self.measured.push(Interval {
                 from: Some(event.time),

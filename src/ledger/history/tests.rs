@@ -1,4 +1,4 @@
-//! The derivation from events, and the table.
+//! Sessions derived from events, and the table.
 
 use std::time::Duration;
 
@@ -48,10 +48,10 @@ fn any_event() -> impl Strategy<Value = Arc<Event>> {
 
 proptest! {
     #[test]
-    fn any_events_make_sessions_that_can_be_told(
+    fn any_events_make_sessions_that_serialize(
         events in prop::collection::vec(any_event(), 0..30),
     ) {
-        let sessions = derived(&events);
+        let sessions = sessions_of(&events);
         prop_assert!(serde_json::to_string(&sessions).is_ok());
         prop_assert!(csv(&sessions).starts_with(HEAD.trim_end()));
         let mut runs: Vec<(&str, u64)> = events
@@ -61,8 +61,8 @@ proptest! {
             .collect();
         runs.sort_unstable();
         runs.dedup();
-        let told: usize = sessions.iter().map(|session| session.runs.len()).sum();
-        prop_assert_eq!(told, runs.len());
+        let listed: usize = sessions.iter().map(|session| session.runs.len()).sum();
+        prop_assert_eq!(listed, runs.len());
     }
 }
 
@@ -82,13 +82,11 @@ impl Tape {
         tape
     }
 
-    fn add(&mut self, draft: NewEvent) -> u64 {
-        let mut event = draft.event;
+    fn add(&mut self, NewEvent(mut event): NewEvent) {
         event.seq = self.events.len() as u64 + 1;
         event.time = at(event.seq);
         event.boot_id = self.boot_id.into();
         self.events.push(Arc::new(event));
-        self.events.len() as u64
     }
 
     fn accept(&mut self, scenario: &'static str) -> RunTag {
@@ -97,14 +95,16 @@ impl Tape {
             run_id: self.events.len() as u64 + 1,
             scenario,
         };
-        let mut draft = NewEvent::of(EventKind::Accepted, &tag)
-            .by("127.0.0.1:9".parse().ok().map(Initiator::Client));
-        draft.event.params = json!({ "a": 1, "b": "x,\"y\"" }).as_object().cloned();
-        self.add(draft.duration(Some(Duration::from_secs(60))));
+        let params = json!({ "a": 1, "b": "x,\"y\"" });
+        let accepted = NewEvent::of(EventKind::Accepted, &tag)
+            .by("127.0.0.1:9".parse().ok().map(Initiator::Client))
+            .params(params.as_object().cloned().unwrap_or_default())
+            .duration(Some(Duration::from_secs(60)));
+        self.add(accepted);
         tag
     }
 
-    fn tell(&mut self, kind: EventKind, tag: &RunTag) {
+    fn note(&mut self, kind: EventKind, tag: &RunTag) {
         self.add(NewEvent::of(kind, tag));
     }
 
@@ -113,23 +113,21 @@ impl Tape {
     }
 
     fn boot(&mut self, end: LastEnd) {
-        let mut boot = NewEvent::new(EventKind::Boot);
         let previous = Previous {
             boot_id: self.boot_id.to_owned(),
             end,
             because: None,
             last_seq: self.events.len() as u64,
         };
-        boot.event.boot = Some(Box::new(BootFacts {
+        self.boot_id = "two";
+        self.add(NewEvent::boot(BootFacts {
             previous: Some(previous),
             ..BootFacts::default()
         }));
-        self.boot_id = "two";
-        self.add(boot);
     }
 
     fn runs(&self) -> Vec<PastRun> {
-        let sessions = derived(&self.events);
+        let sessions = sessions_of(&self.events);
         sessions
             .into_iter()
             .flat_map(|session| session.runs)
@@ -160,12 +158,12 @@ fn a_run_has_its_plan_and_every_interval_that_was_measured() {
         EventKind::Lost,
         EventKind::Effective,
     ] {
-        tape.tell(kind, &tag);
+        tape.note(kind, &tag);
     }
-    tape.tell(EventKind::Expired, &tag);
-    assert!(derived(&tape.events)[0].running);
+    tape.note(EventKind::Expired, &tag);
+    assert!(sessions_of(&tape.events)[0].running);
     tape.clear(&tag, EndReason::Expired);
-    let sessions = derived(&tape.events);
+    let sessions = sessions_of(&tape.events);
     assert_eq!((sessions.len(), sessions[0].running), (1, false));
     assert_eq!(
         (sessions[0].started_at, sessions[0].ended_at),
@@ -185,19 +183,19 @@ fn a_run_has_its_plan_and_every_interval_that_was_measured() {
 }
 
 #[test]
-fn each_way_to_end_is_told_apart() {
+fn each_end_has_its_reason() {
     let mut tape = Tape::new();
     let (a, b, c) = (tape.accept("a"), tape.accept("b"), tape.accept("c"));
     tape.add(NewEvent::of(EventKind::Failed, &c).error(Some("no luck".to_owned())));
-    tape.tell(EventKind::Started, &a);
-    tape.tell(EventKind::Started, &b);
+    tape.note(EventKind::Started, &a);
+    tape.note(EventKind::Started, &b);
     tape.add(NewEvent::of(EventKind::Failed, &b).error(Some("broke".to_owned())));
     tape.clear(&b, EndReason::Failed);
     let again = tape.accept("a");
-    tape.tell(EventKind::Replaced, &a);
+    tape.note(EventKind::Replaced, &a);
     tape.clear(&a, EndReason::Replaced);
-    tape.tell(EventKind::Started, &again);
-    tape.tell(EventKind::Stopping, &again);
+    tape.note(EventKind::Started, &again);
+    tape.note(EventKind::Stopping, &again);
     tape.clear(&again, EndReason::Stopped);
     let runs = tape.runs();
     let ends: Vec<_> = runs
@@ -221,14 +219,14 @@ fn each_way_to_end_is_told_apart() {
 }
 
 #[test]
-fn a_run_that_was_aborted_says_what_was_measured() {
+fn an_aborted_run_reports_what_was_measured() {
     let mut tape = Tape::new();
     let tag = tape.accept("a");
-    tape.tell(EventKind::Started, &tag);
+    tape.note(EventKind::Started, &tag);
     let because = "achieved_above: a achieves 5".to_owned();
     tape.add(NewEvent::of(EventKind::Stopping, &tag).because(Some(because.clone())));
     tape.clear(&tag, EndReason::Aborted);
-    let sessions = derived(&tape.events);
+    let sessions = sessions_of(&tape.events);
     let run = &sessions[0].runs[0];
     assert_eq!(run.end, Some(EndReason::Aborted));
     assert_eq!(run.because, Some(because));
@@ -236,23 +234,23 @@ fn a_run_that_was_aborted_says_what_was_measured() {
 }
 
 #[test]
-fn a_run_that_died_with_the_process_says_what_is_known_of_its_end() {
+fn a_run_that_died_with_the_process_reports_what_is_known_of_its_end() {
     let mut tape = Tape::new();
     let tag = tape.accept("a");
-    tape.tell(EventKind::Started, &tag);
-    tape.tell(EventKind::Effective, &tag);
+    tape.note(EventKind::Started, &tag);
+    tape.note(EventKind::Effective, &tag);
     let (mut killed, mut planned) = (tape.events.clone(), Tape::new());
     planned.events = killed.clone();
     tape.boot(LastEnd::Unclean);
     killed.clone_from(&tape.events);
-    let run = &derived(&killed)[0].runs[0];
+    let run = &sessions_of(&killed)[0].runs[0];
     assert_eq!((run.end, run.ended_at), (Some(EndReason::Unclean), None));
     assert_eq!(
         (run.ended_before, &run.measured[..]),
         (Some(at(5)), &[interval(4, None)][..])
     );
 
-    planned.tell(EventKind::ExitIntent, &tag);
+    planned.note(EventKind::ExitIntent, &tag);
     planned.boot(LastEnd::Planned);
     let run = &planned.runs()[0];
     assert_eq!(
@@ -263,20 +261,20 @@ fn a_run_that_died_with_the_process_says_what_is_known_of_its_end() {
 }
 
 #[test]
-fn a_run_whose_beginning_is_no_longer_kept_is_told_as_far_as_it_is_known() {
+fn a_run_whose_first_events_are_gone_reports_the_rest() {
     let mut tape = Tape::new();
     let tag = tape.accept("a");
-    tape.tell(EventKind::Started, &tag);
-    tape.tell(EventKind::Stopping, &tag);
+    tape.note(EventKind::Started, &tag);
+    tape.note(EventKind::Stopping, &tag);
     tape.clear(&tag, EndReason::Stopped);
-    let sessions = derived(&tape.events[3..]);
+    let sessions = sessions_of(&tape.events[3..]);
     let run = &sessions[0].runs[0];
     assert_eq!((run.scenario.as_str(), run.planned.from), ("a", None));
     assert_eq!(run.end, Some(EndReason::Stopped));
 }
 
 #[test]
-fn a_table_has_a_row_for_each_measured_interval_and_quotes_what_it_must() {
+fn a_table_has_a_row_for_each_measured_interval_and_quotes_where_it_must() {
     let mut tape = Tape::new();
     let (a, b) = (tape.accept("a"), tape.accept("b"));
     for kind in [
@@ -285,10 +283,10 @@ fn a_table_has_a_row_for_each_measured_interval_and_quotes_what_it_must() {
         EventKind::Lost,
         EventKind::Effective,
     ] {
-        tape.tell(kind, &a);
+        tape.note(kind, &a);
     }
-    tape.tell(EventKind::Started, &b);
-    let table = csv(&derived(&tape.events));
+    tape.note(EventKind::Started, &b);
+    let table = csv(&sessions_of(&tape.events));
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines.len(), 4, "{table}");
     assert!(lines[1].starts_with(

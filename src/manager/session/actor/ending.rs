@@ -198,7 +198,7 @@ impl Actor {
             }
             _ => details.retain(|detail| detail.name != name),
         }
-        allocator::note_freed();
+        allocator::schedule_trim();
         let gone = NewEvent::of(kind, &run.tag).reason(reason);
         let gone = gone.left(&run.last_effect().reading, &*run.probe);
         self.services.ledger.note(gone.error(failure.clone()));

@@ -2,6 +2,7 @@
 
 mod command;
 mod ending;
+mod progress;
 mod publish;
 mod starting;
 
@@ -20,7 +21,6 @@ use super::{Command, MAILBOX, Onsets, SessionManager};
 use crate::fault::table::{ArmedFault, FaultTable};
 use crate::ledger::Ledger;
 use crate::ledger::event::{EventKind, NewEvent};
-use crate::ledger::phase::Phase;
 use crate::manager::abort::AbortWhen;
 use crate::manager::lease::Lease;
 use crate::manager::probe_watch::ProbeWatch;
@@ -30,6 +30,7 @@ use crate::manager::view::View;
 use crate::plugin::{Exit, Services};
 use crate::run::{EndReason, Timestamp};
 use ending::{ABORT_GRACE, Cause, SHUTDOWN_GRACE, STOP_GRACE, Stopping};
+use progress::EffectProgress;
 use starting::PendingStart;
 
 /// How long the shutdown waits for the ledger's last sync, and for the answers that wait for it.
@@ -69,7 +70,7 @@ struct LiveRun {
     released: CancellationToken,
     deadline: Option<Instant>,
     armed: Vec<Arc<ArmedFault>>,
-    phase: Phase,
+    progress: EffectProgress,
     stopping: Option<Stopping>,
 }
 
@@ -88,7 +89,7 @@ impl LiveRun {
         let effect = self.run.observe();
         let reading = &effect.reading;
         let target = self.run.probe.target().unwrap_or(reading.asked);
-        for kind in self.phase.step(target, reading.achieved) {
+        for kind in self.progress.update(target, reading.achieved) {
             ledger.note(NewEvent::of(kind, &self.run.tag).effect(reading, &*self.run.probe));
         }
         effect

@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::ending::{ABORT_GRACE, Cause, SHUTDOWN_GRACE, STOP_GRACE, ended_by_itself, outcome_of};
+use super::progress::EffectProgress;
 use super::{Actor, CALLED_OFF, LiveRun, LiveSession, SHUTTING_DOWN, json};
 use crate::fault::table::ArmedFault;
 use crate::ledger::event::{EventKind, NewEvent};
-use crate::ledger::phase::Phase;
 use crate::manager::lease::Lease;
 use crate::manager::probe_watch::ProbeWatch;
 use crate::manager::report::{Detail, StartReport};
@@ -102,9 +102,10 @@ impl Actor {
             run_id: 0,
             scenario: run.plan.name,
         };
-        let accepted = NewEvent::of(EventKind::Accepted, &tag).by(by);
-        let mut accepted = accepted.duration(run.duration);
-        accepted.event.params = Some(run.plan.params.clone());
+        let accepted = NewEvent::of(EventKind::Accepted, &tag)
+            .by(by)
+            .duration(run.duration)
+            .params(run.plan.params.clone());
         tag.run_id = self.services.ledger.note(accepted);
         tag
     }
@@ -185,9 +186,10 @@ impl Actor {
         let duration_s = longest.map(|longest| longest.as_secs_f64());
         info!(session = %tag.session_id, scenario = tag.scenario, params = json(&params), duration_s,
             "Scenario started.");
-        let started = NewEvent::of(EventKind::Started, &tag).duration(longest);
-        let mut started = started.effect(&probe.read(), &*probe);
-        started.event.warning.clone_from(&warning);
+        let started = NewEvent::of(EventKind::Started, &tag)
+            .duration(longest)
+            .effect(&probe.read(), &*probe)
+            .warning(warning.clone());
         self.services.ledger.note(started);
         launch.begun.cancel();
         let detail = Detail {
@@ -213,7 +215,7 @@ impl Actor {
             stop: launch.stop,
             released: CancellationToken::new(),
             deadline: longest.map(|after| now + after),
-            phase: Phase::default(),
+            progress: EffectProgress::default(),
             stopping: None,
         };
         (detail, run)

@@ -203,7 +203,7 @@ async fn a_shutdown_is_recorded_last_and_closes_the_ledger() {
         [EventKind::Stopping, EventKind::Cleared, EventKind::Shutdown]
     );
     assert_eq!(all[3].reason, Some(EndReason::Shutdown));
-    assert!(bench.ledger.shown().borrow().closed);
+    assert!(bench.ledger.visible().borrow().closed);
 }
 
 #[tokio::test(start_paused = true)]
