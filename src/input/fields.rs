@@ -94,13 +94,19 @@ impl Fields {
                 Map::new()
             }
         };
-        let mut inner = Fields::new(pointer, given);
+        let mut inner = Fields::new(pointer, given).below(self.ceilings.clone());
         let value = read(&mut inner);
         inner.refuse_unknown();
         self.errors.append(&mut inner.errors);
         self.effective
             .insert(name.to_owned(), Value::Object(inner.effective));
+        let defaults = inner.properties.iter().filter_map(|(name, schema)| {
+            let default = schema.get("default")?;
+            Some((name.clone(), default.clone()))
+        });
+        let defaults = defaults.collect::<Map<_, _>>();
         let mut schema = object_schema(inner.properties);
+        schema["default"] = defaults.into();
         schema["description"] = about.into();
         self.properties.insert(name.to_owned(), schema);
         value
@@ -117,6 +123,9 @@ impl Fields {
         let value = self.section(name, about, read);
         if !given {
             self.withdraw(name);
+        }
+        if let Some(Value::Object(schema)) = self.properties.get_mut(name) {
+            schema.remove("default");
         }
         given.then_some(value)
     }
