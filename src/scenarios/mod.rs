@@ -6,6 +6,7 @@ mod dependency;
 mod disk_io;
 mod goroutine_leak;
 mod health_check;
+mod http_error;
 mod memory_leaker;
 mod network_latency;
 mod shutdown_hang;
@@ -27,6 +28,7 @@ pub static ALL: &[&dyn Plugin] = &[
     plugin::<crash::Crash>(),
     plugin::<dependency::Dependency>(),
     plugin::<shutdown_hang::ShutdownHang>(),
+    plugin::<http_error::HttpError>(),
 ];
 
 /// Bytes in the MB of parameters and metrics: a mebibyte.
