@@ -8,7 +8,7 @@ pub(crate) use super::onset::Onset;
 use crate::input::{Field, FieldError, Fields, collect};
 use crate::manager::plan_entry;
 use crate::manager::session::PlannedRun;
-use crate::plugin::Plugin;
+use crate::plugin::{Plugin, Registry};
 
 /// The longest time of a profile: a day.
 const LONGEST_S: f64 = 86_400.0;
@@ -82,7 +82,7 @@ pub(crate) struct CrashLoop {
 
 impl BootProfile {
     /// Reads the members of `Boot`.
-    pub(crate) fn read(fields: &mut Fields, registry: &'static [&'static dyn Plugin]) -> Self {
+    pub(crate) fn read(fields: &mut Fields, registry: Registry) -> Self {
         let about = "Scenarios that start by themselves: as in a composite start, and each with what it \
                      waits for (after, after_requests, when_ready).";
         let mut seen = Vec::new();
@@ -96,7 +96,7 @@ impl BootProfile {
         let about = "The readiness probe fails for good.";
         let never_ready = fields.field("never_ready", about).flag(false);
         let fail = fields.optional_section("fail", "An error ends the process.", |fail| Fail {
-            after: seconds(fail.field("after", "When."), 0.0),
+            after: seconds(fail.field("after", "Exits after this time."), 0.0),
             listening: fail
                 .field("listening", "Whether the daemon serves until then.")
                 .flag(false),
@@ -112,9 +112,9 @@ impl BootProfile {
         let about = "An error ends each of the first boots, which are counted under DataDir.";
         let crash_loop = fields.optional_section("crash_loop", about, |crash| CrashLoop {
             boots: crash
-                .field("boots", "How many boots.")
+                .field("boots", "How many boots crash before one stays up.")
                 .integer(1..=1_000_000, 3),
-            after: seconds(crash.field("after", "When."), 5.0),
+            after: seconds(crash.field("after", "Exits after this time."), 5.0),
             exit_code: exit_code(crash),
         });
         let boot = Self {
@@ -191,7 +191,7 @@ impl BootProfile {
 }
 
 fn read_run(
-    registry: &'static [&'static dyn Plugin],
+    registry: Registry,
     at: &str,
     mut entry: Value,
     seen: &mut Vec<&'static str>,

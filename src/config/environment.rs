@@ -46,15 +46,12 @@ impl Setting {
         let parsed = match self.schema["type"].as_str() {
             Some("array") => return text.split(',').map(str::trim).collect(),
             Some("boolean") => text.parse::<bool>().ok().map(Value::from),
-            Some("integer" | "number") => match text.parse::<u64>() {
-                Ok(whole) => Some(whole.into()),
+            Some("integer") => text.parse::<u64>().ok().map(Value::from),
+            Some("number") => {
+                let number = text.parse::<f64>().ok();
                 // JSON has no infinities.
-                Err(_) => text
-                    .parse()
-                    .ok()
-                    .filter(|n: &f64| n.is_finite())
-                    .map(Value::from),
-            },
+                number.filter(|n| n.is_finite()).map(Value::from)
+            }
             _ => None,
         };
         parsed.unwrap_or(Value::String(text))

@@ -12,7 +12,7 @@ use crate::boot::profile::BootProfile;
 use crate::client;
 use crate::input::Fields;
 use crate::input::limits::Limits;
-use crate::plugin::Plugin;
+use crate::plugin::Registry;
 
 pub(super) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const ADDRESS_RULE: &str = "must be an IP address";
@@ -22,13 +22,13 @@ const TOKEN_RULE: &str =
 
 impl Config {
     /// JSON Schema of the whole configuration, with the scenarios of `registry`.
-    pub(crate) fn schema(registry: &'static [&'static dyn Plugin]) -> Value {
+    pub(crate) fn schema(registry: Registry) -> Value {
         let mut fields = Fields::new("", Map::new());
         Self::read(&mut fields, registry);
         fields.schema()
     }
 
-    pub(super) fn read(fields: &mut Fields, registry: &'static [&'static dyn Plugin]) -> Self {
+    pub(super) fn read(fields: &mut Fields, registry: Registry) -> Self {
         let about = "The service's name in its logs, metrics and traces.";
         let default = ("mockserver".to_owned(), "mockserver");
         let name = fields
@@ -147,7 +147,7 @@ impl Auth {
         if protect_reads && token.is_none() {
             fields.reject("ProtectReads", "needs a Token or a TokenFile");
         }
-        let about = "Names under which people open the daemon in a browser, beside localhost and addresses.";
+        let about = "Host names under which a browser may open the daemon, besides localhost and IP addresses.";
         let allowed_hosts = fields.field("AllowedHosts", about);
         let host = json!({ "type": "string" });
         Self {
@@ -163,8 +163,7 @@ impl Auth {
 
 impl Otel {
     fn read(fields: &mut Fields) -> Self {
-        let about =
-            "URL of a collector for traces (OTLP over HTTP); an empty text sends no traces.";
+        let about = "URL of a collector for traces (OTLP over HTTP); empty: no traces.";
         let rule = "must be a URL of the form http://host:port, or empty";
         let endpoint = fields.field("Endpoint", about).optional();
         Self {

@@ -9,7 +9,7 @@ use super::environment::{
 use super::file::read_file;
 use super::{Config, ConfigError, Env, Flags, Loaded};
 use crate::input::{FieldError, Fields};
-use crate::plugin::Plugin;
+use crate::plugin::Registry;
 
 impl Config {
     /// Reads file, environment and flags into one checked configuration.
@@ -19,7 +19,7 @@ impl Config {
     pub(crate) fn load(
         flags: &Flags,
         env: &dyn Env,
-        registry: &'static [&'static dyn Plugin],
+        registry: Registry,
     ) -> Result<Loaded, ConfigError> {
         let (file, values) = read_file(flags.file.as_deref())?;
         let settings = settings_of(&Self::schema(registry));

@@ -159,7 +159,8 @@ fn a_bad_number_is_told_as_it_was_given() {
         ("MOCKSERVER_LIMITS_LATENCY_MS", "1e9", "not 1e9 (set by"),
         ("MOCKSERVER_LIMITS_CPU_CORES", "NaN", "not \"NaN\" (set by"),
         ("MOCKSERVER_PORT", "070000", "not 070000 (set by"),
-        ("MOCKSERVER_PORT", "-1", "not -1 (set by"),
+        ("MOCKSERVER_PORT", "-1", "not \"-1\" (set by"),
+        ("MOCKSERVER_PORT", "1e4", "not \"1e4\" (set by"),
     ] {
         let message = load("", &[(variable, text)], Flags::default()).expect_err("a fault");
         let end = format!("{shown} {variable})");

@@ -10,8 +10,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::TerminateFn;
 use super::build::Daemon;
-use super::{Registry, TerminateFn};
 use crate::boot::BootSequence;
 use crate::config::Config;
 use crate::fault::table::FaultTable;
@@ -26,6 +26,7 @@ use crate::lifecycle::shutdown::Signals;
 use crate::lifecycle::termination::{EXIT_BY_SIGNAL, Termination};
 use crate::listener::bind::bind;
 use crate::listener::budget::ConnectionBudget;
+use crate::plugin::Registry;
 use crate::run::Initiator;
 
 /// How long an immediate exit waits for its event to be on disk.

@@ -35,7 +35,7 @@ use crate::ledger::event::BootFacts;
 use crate::lifecycle::termination::Termination;
 use crate::listener::budget::{ConnectionBudget, raise_limit};
 use crate::listener::serve;
-use crate::plugin::Plugin;
+use crate::plugin::Registry;
 use control::Control;
 
 /// How long requests that are cut off may take to notice.
@@ -43,9 +43,6 @@ const CUT_OFF_GRACE: Duration = Duration::from_millis(300);
 
 /// Ends the process at once.
 pub(crate) type TerminateFn = fn(Termination);
-
-/// The scenarios that the daemon serves.
-pub(crate) type Registry = &'static [&'static dyn Plugin];
 
 /// The daemon.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! Whether the system gives the files and the threads that the daemon cannot do without.
+//! Checks that the system gives the files and the threads that the daemon needs.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,11 +11,11 @@ use crate::listener::budget::{OWN_FILES, raise_limit};
 
 /// The log's, the timer's, the control thread, the ledger's, and the allocator's where it has one.
 const OWN_THREADS: usize = if cfg!(target_env = "gnu") { 5 } else { 4 };
-/// How long the kernel may take to count a thread no more that has ended.
+/// How long the kernel may take to stop counting a thread that has ended.
 const COUNTED_WITHIN: Duration = Duration::from_secs(1);
 
-/// Checks that the process may have as many descriptors as the daemon itself needs: with fewer it may
-/// come up and then have none for a connection.
+/// Checks that the process may open as many files as the daemon itself needs: with fewer it might start and then have
+/// none left for a connection.
 ///
 /// # Errors
 /// It may not; the message names the limit.
@@ -47,7 +47,7 @@ pub(crate) fn threads(traces: bool) -> io::Result<()> {
     })
 }
 
-/// Has `needed` threads at a time for a moment; otherwise gives how many there were.
+/// Starts `needed` threads at the same time, for a moment; the error says how many there were.
 fn can_have(needed: usize) -> Result<(), (usize, io::Error)> {
     let before = process::threads();
     let gate = Arc::new(Mutex::new(()));
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn threads_are_had_at_the_same_time_or_counted() {
+    fn enough_threads_for_the_daemon_can_run_at_once() {
         assert!(can_have(20).is_ok());
     }
 }

@@ -7,7 +7,7 @@ use crate::http::{problem_kinds, routes};
 use crate::input::Fields;
 use crate::ledger::event::EventKind;
 use crate::manager::schema;
-use crate::plugin::Plugin;
+use crate::plugin::Registry;
 use crate::run::{EndReason, Shortfall};
 
 const INTRO: &str = "# Reference
@@ -17,15 +17,16 @@ MB means MiB. \"–\" means no default.
 ";
 
 /// The reference in Markdown.
-pub(super) fn markdown(registry: &'static [&'static dyn Plugin]) -> String {
+pub(super) fn markdown(registry: Registry) -> String {
     let mut text = INTRO.to_owned();
     scenarios(&mut text, registry);
     configuration(&mut text, registry);
     api(&mut text);
+    exit_codes(&mut text);
     text
 }
 
-fn scenarios(text: &mut String, registry: &'static [&'static dyn Plugin]) {
+fn scenarios(text: &mut String, registry: Registry) {
     section(text, 2, "Scenarios");
     *text += "\nStarted with `POST /api/v1/scenarios/{name}/start`; all parameters are optional.\n";
     for plugin in registry {
@@ -45,7 +46,7 @@ fn scenarios(text: &mut String, registry: &'static [&'static dyn Plugin]) {
     parameters(text, &envelope);
 }
 
-fn configuration(text: &mut String, registry: &'static [&'static dyn Plugin]) {
+fn configuration(text: &mut String, registry: Registry) {
     section(text, 2, "Configuration");
     *text += "\nDefaults < file < environment < flags.\n";
     let schema = Config::schema(registry);
@@ -99,6 +100,33 @@ fn api(text: &mut String) {
         "shortfall",
         &schemars::schema_for!(Shortfall).to_value(),
     );
+}
+
+/// Exit codes of the program, beside those that a scenario or a boot profile asks for.
+const EXIT_CODES: [(&str, &str); 5] = [
+    (
+        "0",
+        "SIGTERM or SIGINT ended it, or the check or the health check was good.",
+    ),
+    (
+        "1",
+        "It could not go on (a port is taken, a thread is refused, ...), or is not healthy.",
+    ),
+    ("64", "The command line or the configuration is invalid."),
+    (
+        "128 + n",
+        "A second signal n came during the shutdown, such as 143 for SIGTERM.",
+    ),
+    (
+        "101, 134, 137, 139",
+        "A panic, SIGABRT, SIGKILL, SIGSEGV: what a crash fault plays.",
+    ),
+];
+
+fn exit_codes(text: &mut String) {
+    section(text, 2, "Exit codes");
+    let rows = EXIT_CODES.map(|(code, meaning)| vec![code.to_owned(), meaning.to_owned()]);
+    table(text, &["code", "meaning"], rows);
 }
 
 fn section(text: &mut String, level: usize, title: &str) {

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use tokio_util::sync::CancellationToken;
@@ -93,7 +93,9 @@ impl ArmedFault {
         }
         let age = now.saturating_duration_since(self.began);
         let action = act(&Exchange { age, ..*exchange }, &mut draw);
-        let is_effective = !matches!(action, Action::Pass) && (!counted || tally.touch());
+        // A wait of nothing touches nothing.
+        let is_idle = matches!(action, Action::Pass | Action::Delay(Duration::ZERO));
+        let is_effective = !is_idle && (!counted || tally.touch());
         if is_effective { action } else { Action::Pass }
     }
 

@@ -3,17 +3,17 @@
 //! A scenario with its own runtime enters it here, so that its tasks count as the process's.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::sync::Lock;
 use tokio::runtime::{Builder, Handle, RuntimeMetrics};
 
 /// All live runtimes; cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Runtimes {
-    // A std mutex: taken when a runtime comes or goes and when metrics are read.
-    live: Arc<Mutex<LiveRuntimes>>,
+    live: Arc<Lock<LiveRuntimes>>,
     /// Threads of the runtime that serves requests, workers and others.
     serving_threads: Arc<AtomicUsize>,
 }
@@ -68,13 +68,13 @@ impl Runtimes {
                 went.fetch_sub(1, Ordering::Relaxed);
             })
             .build()?;
-        self.lock().serving = Some(runtime.metrics());
+        self.live.lock().serving = Some(runtime.metrics());
         Ok(runtime)
     }
 
     /// Counts the tasks of another runtime until the returned value is dropped.
     pub(crate) fn enter(&self, runtime: &Handle) -> RuntimeGuard {
-        let mut live = self.lock();
+        let mut live = self.live.lock();
         live.next_number += 1;
         let number = live.next_number;
         live.others.push((number, runtime.metrics()));
@@ -86,7 +86,7 @@ impl Runtimes {
     }
 
     pub(crate) fn load(&self) -> RuntimeLoad {
-        let live = self.lock();
+        let live = self.live.lock();
         let others = live.others.iter().map(|(_, other)| other.num_alive_tasks());
         let tasks = others.sum();
         let Some(serving) = &live.serving else {
@@ -107,10 +107,6 @@ impl Runtimes {
                 .sum(),
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, LiveRuntimes> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Keeps a runtime counted.
@@ -122,7 +118,7 @@ pub(crate) struct RuntimeGuard {
 
 impl Drop for RuntimeGuard {
     fn drop(&mut self) {
-        let mut live = self.runtimes.lock();
+        let mut live = self.runtimes.live.lock();
         live.others.retain(|(number, _)| *number != self.number);
     }
 }
@@ -150,7 +146,7 @@ mod tests {
         drop(own);
         assert_eq!(runtimes.load().tasks, 1);
         drop(counted);
-        assert_eq!(runtimes.lock().others.len(), 0);
+        assert_eq!(runtimes.live.lock().others.len(), 0);
     }
 
     #[test]

@@ -189,6 +189,7 @@ fn handler_of(route: Route, api: &Api, front: Option<&Front>) -> MethodRouter<Se
         handler = handler.route_layer(no_page);
     }
     if route.calls_dependency {
+        // A `route_layer`: nothing is called where the method is refused.
         let call = ServiceBuilder::new()
             .option_layer(front.and_then(Front::traced_call))
             .option_layer(front.map(Front::call));

@@ -14,105 +14,80 @@ use crate::manager::ManagerError;
 use crate::manager::report::Detail;
 use crate::manager::session::SessionError;
 
-/// What can go wrong, as seen from outside: the one place that knows each status, type and title.
+/// What can go wrong, as seen from outside; `row` has the status, the type and the title of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ProblemKind {
-    /// The body is not JSON, or repeats a key, or did not come whole.
     MalformedBody,
-    /// The request line or a header is no HTTP.
     MalformedRequest,
-    /// The request line and the headers are more than is read.
     HeadTooLarge,
-    /// The path is not text.
     MalformedPath,
-    /// A token is configured and the request does not carry it.
     NoToken,
-    /// A browser sent it for a page that is none of ours.
     RefusedOrigin,
-    /// `Limits.Scenarios` does not name the scenario in the path.
     ScenarioNotAllowed,
-    /// No scenario of the name in the path.
     UnknownScenario,
-    /// No session of the id in the path.
     UnknownSession,
-    /// No route.
     UnknownRoute,
-    /// A route, but not for this method.
     MethodNotAllowed,
-    /// A body that does not come to its end.
     BodyTooSlow,
-    /// More bytes than are read.
     BodyTooLarge,
-    /// JSON with bad values.
     InvalidParams,
-    /// As many scenarios run as `Limits.ConcurrentScenarios` allows.
     TooManyScenarios,
-    /// No start is taken until a rearm.
     Halted,
-    /// Nothing runs that could be renewed.
     NoLease,
-    /// Not one of the scenarios could start.
     StartFailed,
-    /// A defect.
     Internal,
-    /// More bodies are coming in than there is memory for.
     TooManyBodies,
-    /// A signal has come.
     ShuttingDown,
 }
 
-use ProblemKind as Kind;
-
-/// Each kind with its HTTP status, the end of its type, and its title.
-#[rustfmt::skip]
-const KINDS: [(Kind, u16, &str, &str); 21] = [
-    (Kind::MalformedBody, 400, "malformed-body", "The body is not valid JSON."),
-    (Kind::MalformedRequest, 400, "malformed-request", "The request is not valid HTTP/1.1."),
-    (Kind::HeadTooLarge, 431, "head-too-large", "The request head is too large."),
-    (Kind::MalformedPath, 400, "malformed-path", "The path cannot be decoded."),
-    (Kind::NoToken, 401, "no-token", "A token is required."),
-    (Kind::RefusedOrigin, 403, "refused-origin", "Requests from other sites are refused."),
-    (Kind::ScenarioNotAllowed, 403, "scenario-not-allowed", "The scenario is not allowed."),
-    (Kind::UnknownScenario, 404, "unknown-scenario", "No such scenario."),
-    (Kind::UnknownSession, 404, "unknown-session", "No such session."),
-    (Kind::UnknownRoute, 404, "unknown-route", "No such route."),
-    (Kind::MethodNotAllowed, 405, "method-not-allowed", "The route does not support this method."),
-    (Kind::BodyTooSlow, 408, "body-too-slow", "The body took too long to arrive."),
-    (Kind::BodyTooLarge, 413, "body-too-large", "The body is too large."),
-    (Kind::InvalidParams, 422, "invalid-params", "One or more values are invalid."),
-    (Kind::TooManyScenarios, 409, "too-many-scenarios", "Too many scenarios at once."),
-    (Kind::Halted, 409, "halted", "Starts are refused while halted."),
-    (Kind::NoLease, 409, "no-lease", "There is no lease to renew."),
-    (Kind::StartFailed, 500, "start-failed", "No scenario could start."),
-    (Kind::Internal, 500, "internal", "Internal error."),
-    (Kind::TooManyBodies, 503, "too-many-bodies", "Too many large bodies at once."),
-    (Kind::ShuttingDown, 503, "shutting-down", "The daemon is shutting down."),
-];
-
 /// Each kind for the reference: status, the end of its type, title.
 pub(crate) fn kinds() -> Vec<(u16, &'static str, &'static str)> {
-    let kinds = KINDS.into_iter();
-    let mut kinds: Vec<_> = kinds
-        .map(|(_, status, name, title)| (status, name, title))
-        .collect();
+    let mut kinds: Vec<_> = ProblemKind::ALL.into_iter().map(ProblemKind::row).collect();
     kinds.sort_unstable();
     kinds
 }
 
 impl ProblemKind {
-    fn row(self) -> (StatusCode, &'static str, &'static str) {
-        let row = KINDS.iter().find(|row| row.0 == self);
-        let (_, status, uri, title) = row.copied().unwrap_or(KINDS[KINDS.len() - 1]);
-        let status = StatusCode::from_u16(status);
-        (
-            status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-            uri,
-            title,
-        )
+    #[rustfmt::skip]
+    const ALL: [Self; 21] = [
+        Self::MalformedBody, Self::MalformedRequest, Self::HeadTooLarge, Self::MalformedPath, Self::NoToken,
+        Self::RefusedOrigin, Self::ScenarioNotAllowed, Self::UnknownScenario, Self::UnknownSession, Self::UnknownRoute,
+        Self::MethodNotAllowed, Self::BodyTooSlow, Self::BodyTooLarge, Self::InvalidParams, Self::TooManyScenarios,
+        Self::Halted, Self::NoLease, Self::StartFailed, Self::Internal, Self::TooManyBodies,
+        Self::ShuttingDown,
+    ];
+
+    /// Its HTTP status, the end of its type, and its title.
+    #[rustfmt::skip]
+    fn row(self) -> (u16, &'static str, &'static str) {
+        match self {
+            Self::MalformedBody => (400, "malformed-body", "The body is not valid JSON."),
+            Self::MalformedRequest => (400, "malformed-request", "The request is not valid HTTP/1.1."),
+            Self::HeadTooLarge => (431, "head-too-large", "The request head is too large."),
+            Self::MalformedPath => (400, "malformed-path", "The path cannot be decoded."),
+            Self::NoToken => (401, "no-token", "A token is required."),
+            Self::RefusedOrigin => (403, "refused-origin", "Requests from other sites are refused."),
+            Self::ScenarioNotAllowed => (403, "scenario-not-allowed", "The scenario is not allowed."),
+            Self::UnknownScenario => (404, "unknown-scenario", "No such scenario."),
+            Self::UnknownSession => (404, "unknown-session", "No such session."),
+            Self::UnknownRoute => (404, "unknown-route", "No such route."),
+            Self::MethodNotAllowed => (405, "method-not-allowed", "The route does not support this method."),
+            Self::BodyTooSlow => (408, "body-too-slow", "The body took too long to arrive."),
+            Self::BodyTooLarge => (413, "body-too-large", "The body is too large."),
+            Self::InvalidParams => (422, "invalid-params", "One or more values are invalid."),
+            Self::TooManyScenarios => (409, "too-many-scenarios", "Too many scenarios at once."),
+            Self::Halted => (409, "halted", "Starts are refused while halted."),
+            Self::NoLease => (409, "no-lease", "There is no lease to renew."),
+            Self::StartFailed => (500, "start-failed", "No scenario could start."),
+            Self::Internal => (500, "internal", "Internal error."),
+            Self::TooManyBodies => (503, "too-many-bodies", "Too many large bodies at once."),
+            Self::ShuttingDown => (503, "shutting-down", "The daemon is shutting down."),
+        }
     }
 
     pub(crate) fn status(self) -> StatusCode {
-        self.row().0
+        // Each row has a valid status.
+        StatusCode::from_u16(self.row().0).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     pub(crate) fn title(self) -> &'static str {

@@ -52,7 +52,7 @@ fn of_sets() -> Vec<Route> {
         post("/api/v1/composite/start", "start_set", "Replaces all that runs by a set of scenarios", session::start)
             .takes(Body::Set).problems(&[Kind::Halted, Kind::StartFailed]),
         post("/api/v1/composite/stop", "stop_all", "Stops all, answers when all effects are gone", session::stop),
-        post("/api/v1/composite/renew", "renew", "Prolongs the lease of what runs", session::renew)
+        post("/api/v1/composite/renew", "renew", "Extends the lease of what runs", session::renew)
             .problems(&[Kind::NoLease]),
         get("/api/v1/composite/status", "session", "Shows what runs now", session::status).control(),
     ]
@@ -121,6 +121,6 @@ fn of_description() -> Vec<Route> {
     vec![
         get("/openapi.json", "openapi", "This description, for programs", openapi::document).on(Surface::ControlRead),
         get("/docs", "docs", "This description, for people", page::page).on(Surface::ControlRead),
-        get("/version", "version", "Which service this is, in which version", traffic::version),
+        get("/version", "version", "Name and version of the service", traffic::version),
     ]
 }

@@ -195,6 +195,7 @@ impl NewEvent {
 
     pub(super) fn boot(facts: BootFacts) -> Self {
         Self(Event {
+            kind: EventKind::Boot,
             boot: Some(Box::new(facts)),
             ..Event::default()
         })

@@ -17,7 +17,7 @@ pub(crate) fn count() -> u64 {
     COUNT.load(Ordering::Relaxed)
 }
 
-/// From now on every panic is counted and logged, and then goes to the hook installed before.
+/// From now on every panic is counted and logged, then passed to the previous hook.
 pub(crate) fn install_hook() {
     let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

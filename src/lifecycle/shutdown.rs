@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::readiness::Readiness;
+use crate::sync::Lock;
 
 /// SIGTERM and SIGINT. Handlers are installed even as PID 1, where the kernel has no default for them.
 #[derive(Debug)]
@@ -84,16 +85,13 @@ struct ActiveHook {
 
 /// A handle to the SIGTERM hook in effect, if there is one; cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Shutdown(
-    // A std mutex: held to look or to replace, never over an await.
-    Arc<Mutex<Option<ActiveHook>>>,
-);
+pub(crate) struct Shutdown(Arc<Lock<Option<ActiveHook>>>);
 
 impl Shutdown {
     /// Puts `hook` into effect until the guard is dropped.
     pub(crate) fn hook(&self, hook: Arc<dyn ShutdownHook>) -> HookGuard {
         let over = CancellationToken::new();
-        *self.lock() = Some(ActiveHook {
+        *self.0.lock() = Some(ActiveHook {
             hook,
             over: over.clone(),
         });
@@ -127,11 +125,7 @@ impl Shutdown {
     }
 
     fn current(&self) -> Option<ActiveHook> {
-        self.lock().clone()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<ActiveHook>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().clone()
     }
 }
 
@@ -144,7 +138,7 @@ pub(crate) struct HookGuard {
 
 impl Drop for HookGuard {
     fn drop(&mut self) {
-        *self.shutdown.lock() = None;
+        *self.shutdown.0.lock() = None;
         self.over.cancel();
     }
 }

@@ -1,13 +1,14 @@
 //! The open connections of a listener: how many there may be, which are overdue, and which are evicted for a new one.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::state::{Clock, ConnCommand, ConnPhase, ConnState};
 use crate::host::allocator;
+use crate::sync::Lock;
 
 /// One in this many quiet connections is evicted at once, so that a flood does not sort all connections for each new
 /// one.
@@ -27,7 +28,7 @@ pub(super) struct Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        if self.connections.lock().remove(self.number) {
+        if self.connections.open.lock().remove(self.number) {
             allocator::schedule_trim();
         }
     }
@@ -39,8 +40,7 @@ pub(super) struct Connections {
     most: u32,
     slots: Arc<Semaphore>,
     clock: Arc<Clock>,
-    // A std mutex: taken when a connection opens or closes, and for each check of all.
-    open: Mutex<OpenConnections>,
+    open: Lock<OpenConnections>,
 }
 
 #[derive(Debug, Default)]
@@ -79,7 +79,7 @@ impl Connections {
             most,
             slots: Arc::new(Semaphore::new(most as usize)),
             clock: Arc::new(Clock::start()),
-            open: Mutex::default(),
+            open: Lock::default(),
         }
     }
 
@@ -100,7 +100,7 @@ impl Connections {
     pub(super) fn join(self: &Arc<Self>, slot: OwnedSemaphorePermit) -> Entry {
         self.clock.refresh();
         let state = Arc::new(ConnState::new(Arc::clone(&self.clock)));
-        let number = self.lock().add(Arc::clone(&state));
+        let number = self.open.lock().add(Arc::clone(&state));
         Entry {
             connections: Arc::clone(self),
             number,
@@ -112,7 +112,7 @@ impl Connections {
     /// Closes the connections that have missed a deadline.
     pub(super) fn close_overdue(&self) {
         let now_ms = self.clock.refresh();
-        for state in self.lock().states.values() {
+        for state in self.open.lock().states.values() {
             if let Some(command) = state.overdue(now_ms) {
                 state.send(command);
             }
@@ -125,7 +125,7 @@ impl Connections {
     pub(super) fn evict(&self, age: Duration) {
         let last_ms = self.clock.last_ms();
         let is_old = |since: u64| Duration::from_millis(last_ms.saturating_sub(since)) >= age;
-        let open = self.lock();
+        let open = self.open.lock();
         let mut all: Vec<_> = open.states.values().map(|s| (s.phase(), s)).collect();
         all.retain(|((_, since), _)| is_old(*since));
         all.sort_unstable_by_key(|((phase, since), _)| (*phase == ConnPhase::Answer, *since));
@@ -136,7 +136,7 @@ impl Connections {
     }
 
     pub(super) fn close_all_when_idle(&self) {
-        for state in self.lock().states.values() {
+        for state in self.open.lock().states.values() {
             state.send(ConnCommand::CloseWhenIdle);
         }
     }
@@ -145,10 +145,6 @@ impl Connections {
     pub(super) async fn all_closed(&self) {
         // The semaphore is never closed, so this cannot fail.
         drop(self.slots.acquire_many(self.most).await);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, OpenConnections> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

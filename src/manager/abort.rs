@@ -39,8 +39,7 @@ pub(crate) struct Measurements {
 impl AbortWhen {
     /// Reads each measurement; `names` are those of all scenarios.
     pub(crate) fn read(fields: &mut Fields, names: &[&'static str]) -> Self {
-        let about =
-            "Less memory than this is available: under the container's limit or of the machine.";
+        let about = "Ends the session when less memory than this is available in the container or on the machine.";
         let memory = fields
             .field("memory_available_below_mb", about)
             .unit("MiB")
@@ -55,7 +54,10 @@ impl AbortWhen {
         let about = "A scenario achieves more than this, in the unit of its status.";
         let achieved_above = fields.object("achieved_above", about, |each| {
             let read = |name: &&'static str| {
-                let most = each.field(name, "The most that it may achieve.");
+                let most = each.field(
+                    name,
+                    "Ends the session when the scenario achieves more than this.",
+                );
                 Some((*name, most.optional().number(0.0..=1e12)?))
             };
             names.iter().filter_map(read).collect()
@@ -101,7 +103,7 @@ impl AbortWhen {
             && failing >= longest
         {
             return Some(format!(
-                "probe_failing_for_s: /health has failed for {failing:.1} s, {longest} are allowed"
+                "probe_failing_for_s: /health has failed for {failing:.1} s (limit {longest} s)"
             ));
         }
         let above = |(name, achieved): &(&'static str, f64)| {

@@ -1,13 +1,14 @@
 //! A lease: a session ends unless its client renews it in time, so that a test runner that dies never leaves a
 //! fault burning.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::input::{Fields, above};
 use crate::run::Timestamp;
+use crate::sync::Lock;
 
 /// The longest lease in seconds: a day.
 const LONGEST_LEASE_S: f64 = 86_400.0;
@@ -25,8 +26,7 @@ pub(super) fn read_lease(fields: &mut Fields) -> Option<Duration> {
 pub(crate) struct Lease {
     /// How long it lasts from each renewal.
     pub period: Duration,
-    // A std mutex: held for an assignment.
-    state: Arc<Mutex<LeaseState>>,
+    state: Arc<Lock<LeaseState>>,
 }
 
 #[derive(Debug)]
@@ -48,13 +48,13 @@ impl LeaseState {
 
 impl Lease {
     pub(crate) fn new(period: Duration) -> Self {
-        let state = Arc::new(Mutex::new(LeaseState::from_now(period)));
+        let state = Arc::new(Lock::new(LeaseState::from_now(period)));
         Self { period, state }
     }
 
     /// Extends the lease to its full period from now. Returns the new end, or none when the lease is over.
     pub(crate) fn renew(&self) -> Option<Timestamp> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.is_over {
             return None;
         }
@@ -64,23 +64,19 @@ impl Lease {
 
     /// Ends the lease if its time is over; from then on it cannot be renewed.
     pub(crate) fn end_if_over(&self) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.is_over |= state.ends <= Instant::now();
         state.is_over
     }
 
     /// When the lease ends unless it is renewed.
     pub(crate) fn ends(&self) -> Instant {
-        self.lock().ends
+        self.state.lock().ends
     }
 
     /// The same by the wall clock.
     pub(crate) fn ends_at(&self) -> Timestamp {
-        self.lock().ends_at
-    }
-
-    fn lock(&self) -> MutexGuard<'_, LeaseState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().ends_at
     }
 }
 

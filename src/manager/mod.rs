@@ -24,7 +24,7 @@ use serde_json::{Map, Value};
 use crate::host::cgroup::Cgroup;
 use crate::input::limits::Limits;
 use crate::input::{FieldError, Fields};
-use crate::plugin::Plugin;
+use crate::plugin::{Plugin, Registry};
 use crate::run::Initiator;
 use dry_run::DryRun;
 use report::StartReport;
@@ -32,9 +32,6 @@ use request::Reader;
 pub(crate) use request::plan_entry;
 use session::{SessionError, SessionManager, Start};
 use view::{ScenarioStatus, View};
-
-/// The list of all plugins.
-type Registry = &'static [&'static dyn Plugin];
 
 /// Why a request to the manager was refused or could not be carried out.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -104,7 +101,7 @@ impl ScenarioManager {
     }
 
     /// Every scenario.
-    pub(crate) fn registry(&self) -> &'static [&'static dyn Plugin] {
+    pub(crate) fn registry(&self) -> Registry {
         self.registry
     }
 

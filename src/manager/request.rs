@@ -6,12 +6,12 @@ use serde_json::{Map, Value, json};
 
 use super::session::{PlannedRun, Start};
 use super::terms::{Envelope, lasting, read_duration};
-use super::{Registry, find, names_of};
+use super::{find, names_of};
 use crate::host::cgroup::Cgroup;
 use crate::input::ceilings::Ceilings;
 use crate::input::limits::Limits;
 use crate::input::{FieldError, Fields, collect};
-use crate::plugin::{Plan, Plugin, PreflightContext};
+use crate::plugin::{Plan, Plugin, PreflightContext, Registry};
 
 /// A value, or every bad value of its source.
 type Checked<T> = Result<T, Vec<FieldError>>;
@@ -85,7 +85,7 @@ impl Reader<'_> {
         let entries = match entries {
             Some(Value::Array(entries)) if !entries.is_empty() => entries,
             _ => {
-                let rule = "must be a non-empty list of objects with name, params and duration";
+                let rule = "must be a non-empty list of objects with name and, optionally, params and duration";
                 return refuse(at, rule);
             }
         };

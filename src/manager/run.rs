@@ -1,7 +1,7 @@
 //! One run of a scenario as the actor keeps it and handlers read it: its effect now, and its end.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::plugin::{Probe, Reading};
 use crate::run::{EndReason, RunTag, Timestamp};
+use crate::sync::Lock;
 
 /// What a scenario was asked for and what it achieves.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
@@ -48,8 +49,7 @@ pub(crate) struct Run {
     /// Why the effect may fall short.
     pub warning: Option<String>,
     pub probe: Arc<dyn Probe>,
-    // A std mutex: written a few times a second, held for an assignment.
-    pub(super) effect: Mutex<Effect>,
+    pub(super) effect: Lock<Effect>,
 }
 
 impl Run {
@@ -59,7 +59,7 @@ impl Run {
         let holds = reading
             .achieved
             .is_some_and(|achieved| achieved > 0.0 && achieved >= reading.asked / 2.0);
-        let mut effect = self.lock();
+        let mut effect = self.effect.lock();
         let since = effect.effective_since.filter(|_| holds);
         *effect = Effect {
             reading,
@@ -78,11 +78,7 @@ impl Run {
 
     /// The last observation.
     pub(crate) fn last_effect(&self) -> Effect {
-        self.lock().clone()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Effect> {
-        self.effect.lock().unwrap_or_else(PoisonError::into_inner)
+        self.effect.lock().clone()
     }
 }
 

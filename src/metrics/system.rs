@@ -1,7 +1,6 @@
 //! The process, its runtimes and its container as the system sees them, read at each scrape.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use prometheus_client::collector::Collector;
@@ -12,6 +11,7 @@ use crate::host::cgroup::Cgroup;
 use crate::host::process::{ProcessMeter, process_cpu};
 use crate::host::runtimes::Runtimes;
 use crate::host::{process, runtimes};
+use crate::sync::Lock;
 
 /// The period of the CPU quota in microseconds: the kernel's default.
 const CPU_PERIOD_US: f64 = 100_000.0;
@@ -21,12 +21,12 @@ const BUSY_OVER: Duration = Duration::from_secs(1);
 /// `process_*`.
 #[derive(Debug, Default)]
 pub(super) struct ProcessMetrics {
-    meter: Mutex<ProcessMeter>,
+    meter: Lock<ProcessMeter>,
 }
 
 impl Collector for ProcessMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut meter = self.meter.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut meter = self.meter.lock();
         // Zeros if `/proc` cannot be read.
         let usage = meter.usage().unwrap_or_default();
         let e = &mut encoder;
@@ -59,7 +59,7 @@ impl Collector for ProcessMetrics {
 #[derive(Debug)]
 pub(super) struct TokioMetrics {
     runtimes: Runtimes,
-    marks: Mutex<[BusyMark; 2]>,
+    marks: Lock<[BusyMark; 2]>,
 }
 
 /// How long all workers together had been busy at `at`.
@@ -77,14 +77,14 @@ impl TokioMetrics {
         };
         Self {
             runtimes,
-            marks: Mutex::new([start; 2]),
+            marks: Lock::new([start; 2]),
         }
     }
 
     /// The busy share of the workers' time since the scrape before last, or longer if scrapes follow each other
     /// closely.
     fn busy_ratio(&self, now: BusyMark, workers: usize) -> f64 {
-        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut marks = self.marks.lock();
         let [older, newer] = *marks;
         if now.at - newer.at >= BUSY_OVER {
             *marks = [newer, now];
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn the_busy_ratio_covers_the_last_seconds_and_not_all_time() {
         let tokio = TokioMetrics::new(Runtimes::default());
-        let start = tokio.marks.lock().expect("no panic")[0].at;
+        let start = tokio.marks.lock()[0].at;
         let ratio = |after_s: f64, busy_s: f64| {
             let now = BusyMark {
                 at: start + Duration::from_secs_f64(after_s),

@@ -140,6 +140,8 @@ impl RunContext {
     /// Arms a request fault: from the moment that the whole session is up until the run ends, `act` decides what
     /// happens to the requests that `matcher` selects. Returns the counters of what it does.
     ///
+    /// To be called before the start returns: the set is armed as one, and what comes later has no effect.
+    ///
     /// `act` runs on the request path, so it must neither block nor wait; `Draw` is its only source of chance.
     pub fn arm(
         &self,

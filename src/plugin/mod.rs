@@ -29,6 +29,9 @@ use crate::host::{memory_headroom_bytes, memory_limit_bytes};
 use crate::input::{FieldError, Fields};
 pub use crate::run::{Probe, Reading, Shortfall};
 
+/// Every scenario that the daemon serves.
+pub type Registry = &'static [&'static dyn Plugin];
+
 /// A boxed future that may move between threads.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 

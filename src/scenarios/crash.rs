@@ -66,7 +66,7 @@ impl Scenario for Crash {
         let mode = fields.field("mode", about).choice(&MODES[..most]);
         let has_delay = fields.has("crash_delay");
         let about =
-            "How long until the process ends; without a bound where only after_requests is given.";
+            "How long until the process ends; no time limit if only after_requests is given.";
         let delay = fields
             .field("crash_delay", about)
             .unit("s")
@@ -85,8 +85,7 @@ impl Scenario for Crash {
         let exit_code = fields.field("exit_code", about).integer(0..=255, 1);
         if mode != CrashMode::Exit {
             if has_exit_code {
-                let detail =
-                    "is for the mode exit: the other modes have the status of the real thing";
+                let detail = "applies to the mode exit only: each other mode has its own status";
                 fields.reject("exit_code", detail);
             }
             fields.withdraw("exit_code");

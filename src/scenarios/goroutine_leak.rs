@@ -50,7 +50,7 @@ impl Scenario for GoroutineLeak {
         let is_limited = fields.is_limited(Resource::Tasks);
         let about = match is_limited {
             true => "How many there are in the end.",
-            false => "How many there are in the end; without it, ever more.",
+            false => "Stops at this number; unlimited if omitted.",
         };
         let field = fields.field("max_goroutines", about).unit("tasks");
         let field = field.asks_for(Resource::Tasks);

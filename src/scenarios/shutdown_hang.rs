@@ -38,8 +38,8 @@ impl Scenario for ShutdownHang {
     const SUMMARY: &'static str = "Makes the service end badly when it gets SIGTERM";
 
     fn read(fields: &mut Fields) -> Self {
-        let about = "What SIGTERM does: nothing, an end after a time that is unready or that stays \
-                     ready, or an end that cuts off the requests under way.";
+        let about = "What SIGTERM does: nothing (ignore); a delayed exit, unready (slow) or still ready \
+                     (stay_ready); or an immediate exit that drops requests in flight (drop).";
         let mode = fields.field("mode", about).choice(&[
             ("ignore", HangMode::Ignore),
             ("slow", HangMode::Slow),

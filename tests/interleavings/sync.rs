@@ -10,6 +10,7 @@ pub(crate) use loom::thread::{Builder, JoinHandle};
 pub(crate) use std::sync::PoisonError;
 
 #[path = "../../src/sync/lock.rs"]
+#[expect(dead_code, reason = "compiled for the models only")]
 mod lock;
 pub(crate) use lock::Lock;
 

@@ -121,13 +121,11 @@ impl FaultLayer {
         };
         for armed in table.iter() {
             match armed.decide(&exchange, impact.arrived, self.counted) {
-                Action::Delay(delay) if !delay.is_zero() => {
-                    impact.delays.push((Arc::clone(armed), delay));
-                }
+                Action::Delay(delay) => impact.delays.push((Arc::clone(armed), delay)),
                 Action::Reply(reply) if impact.reply.is_none() => {
                     impact.reply = Some((Arc::clone(armed), reply));
                 }
-                Action::Delay(_) | Action::Reply(_) | Action::Pass => {}
+                Action::Reply(_) | Action::Pass => {}
             }
         }
         (!impact.delays.is_empty() || impact.reply.is_some()).then_some(impact)

@@ -155,6 +155,14 @@ async fn delays_add_up_and_are_never_shorter_than_asked() {
 }
 
 #[tokio::test]
+async fn a_delay_of_nothing_touches_no_request() {
+    let (bench, armed) = Bench::with(vec![delay(0)]);
+    assert_eq!(bench.status(Surface::Traffic).await, 200);
+    let tally = armed[0].tally();
+    assert_eq!((tally.matched(), tally.touched()), (1, 0));
+}
+
+#[tokio::test]
 async fn the_first_reply_wins_and_the_route_is_not_called() {
     let (bench, _) = Bench::with(vec![
         reply(StatusCode::BAD_GATEWAY),

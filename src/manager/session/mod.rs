@@ -60,7 +60,7 @@ pub(crate) enum SessionError {
     NothingStarted(StartReport),
     #[error("At most {0} may run at once (Limits.ConcurrentScenarios); stop one first.")]
     NoRoom(usize),
-    #[error("Halted since {0}; POST /api/v1/rearm takes starts again.")]
+    #[error("Halted since {0}; POST /api/v1/rearm accepts starts again.")]
     Halted(Timestamp),
     #[error("No session lives that was started with a lease, or its lease is over.")]
     NoLease,

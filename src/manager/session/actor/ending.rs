@@ -52,7 +52,7 @@ impl Cause {
             | EndReason::Shutdown => EventKind::Stopping,
             EndReason::Expired => EventKind::Expired,
             EndReason::Replaced => EventKind::Replaced,
-            // The last two end the process too: no run is ended for them.
+            // The last two end the process: the actor never ends a run for them.
             EndReason::Failed | EndReason::Exit | EndReason::Unclean => EventKind::Failed,
         }
     }
@@ -62,8 +62,10 @@ impl Cause {
 #[derive(Debug)]
 pub(super) struct Stopping {
     end: RunEnd,
-    /// When it should have been released even if it had to be aborted.
-    give_up: Instant,
+    /// When its task should have ended or, once it is late, should have been dropped.
+    due: Instant,
+    /// Whether the grace of a stop is over, so that the task aborts itself.
+    is_late: bool,
 }
 
 impl LiveRun {
@@ -81,8 +83,11 @@ impl LiveRun {
             error,
             effect,
         };
-        let give_up = Instant::now() + STOP_GRACE + ABORT_GRACE;
-        self.stopping = Some(Stopping { end, give_up });
+        self.stopping = Some(Stopping {
+            end,
+            due: Instant::now() + STOP_GRACE,
+            is_late: false,
+        });
     }
 }
 
@@ -150,25 +155,39 @@ impl Actor {
         self.remove(id, EventKind::Cleared, failure);
     }
 
-    /// When the next stopping run is to be given up.
-    pub(super) fn next_give_up(&self) -> Option<Instant> {
+    /// When the next stopping run is late, or is to be given up.
+    pub(super) fn next_due(&self) -> Option<Instant> {
         let stopping = self.live_runs().filter_map(|run| run.stopping.as_ref());
-        stopping.map(|stopping| stopping.give_up).min()
+        stopping.map(|stopping| stopping.due).min()
     }
 
-    /// Gives up the runs that should have been released by `until` even if they had to be aborted.
-    pub(super) fn give_up(&mut self, until: Instant) {
-        let is_late = |stopping: &Stopping| stopping.give_up <= until;
-        let late = self.live_runs();
-        let late = late.filter(|run| run.stopping.as_ref().is_some_and(is_late));
-        let late: Vec<_> = late.map(|run| (run.task, run.name())).collect();
-        for (id, scenario) in late {
+    /// Looks at the stopping runs that are due: one that becomes late now gets the time to be aborted, counted from
+    /// this moment, since a stall of the process delays its task too; one that has used that time is given up.
+    pub(super) fn check_due(&mut self) {
+        let now = Instant::now();
+        let mut lost = Vec::new();
+        for run in self.session.iter_mut().flat_map(|s| &mut s.runs) {
+            let Some(stopping) = run.stopping.as_mut().filter(|s| s.due <= now) else {
+                continue;
+            };
+            if std::mem::replace(&mut stopping.is_late, true) {
+                lost.push(run.task);
+            }
+            stopping.due = now + ABORT_GRACE;
+        }
+        self.give_up(lost);
+    }
+
+    /// Gives up runs that could not even be aborted.
+    pub(super) fn give_up(&mut self, tasks: Vec<Id>) {
+        for task in tasks {
+            let lost = self.live_runs().find(|run| run.task == task);
             error!(
-                scenario,
+                scenario = lost.map(LiveRun::name),
                 "Run cannot be aborted: its code blocks. Restart the process to release it."
             );
             let error = "did not end and could not be aborted".to_owned();
-            self.remove(id, EventKind::Failed, Some(error));
+            self.remove(task, EventKind::Failed, Some(error));
         }
     }
 

@@ -29,7 +29,7 @@ use crate::manager::run::{Effect, Run};
 use crate::manager::view::View;
 use crate::plugin::{Exit, Services};
 use crate::run::{EndReason, Timestamp};
-use ending::{ABORT_GRACE, Cause, SHUTDOWN_GRACE, STOP_GRACE, Stopping};
+use ending::{ABORT_GRACE, Cause, SHUTDOWN_GRACE, Stopping};
 use progress::EffectProgress;
 use starting::PendingStart;
 
@@ -166,7 +166,7 @@ impl Actor {
                 self.handle(command);
                 continue;
             }
-            let (deadline, give_up) = (self.next_deadline(), self.next_give_up());
+            let (deadline, due) = (self.next_deadline(), self.next_due());
             let lease_end = self.lease().map(Lease::ends);
             let call_off = self.pending_call_off();
             let lives = self.session.is_some();
@@ -177,12 +177,12 @@ impl Actor {
                 () = at(deadline) => self.expire(),
                 // Running => Stopping
                 () = at(lease_end) => self.expire_lease(),
-                // Stopping => Idle: a run cannot even be aborted.
-                () = at(give_up) => self.give_up(Instant::now()),
                 // Starting => Idle
                 () = at(call_off) => self.call_off(CALLED_OFF),
                 // (Running | Stopping) => (Running | Stopping | Idle): a run failed, or has released everything.
                 Some(end) = self.tasks.join_next_with_id() => self.task_ended(end),
+                // Stopping => (Stopping | Idle): a run is late, or cannot even be aborted.
+                () = at(due) => self.check_due(),
                 command = self.mailbox.recv() => match command {
                     Some(command) => self.take_in(command),
                     None => break,
@@ -200,19 +200,21 @@ impl Actor {
         self.mailbox.close();
         self.call_off(SHUTTING_DOWN);
         self.begin_end(|_| true, &Cause::of(EndReason::Shutdown, None));
-        let release = async {
-            while self.session.is_some()
-                && let Some(end) = self.tasks.join_next_with_id().await
-            {
-                self.task_ended(end);
+        // First the tasks end by themselves, then they abort themselves. One after the other: a stall of the process
+        // must not use up both at once.
+        for grace in [SHUTDOWN_GRACE, ABORT_GRACE] {
+            let release = async {
+                while self.session.is_some()
+                    && let Some(end) = self.tasks.join_next_with_id().await
+                {
+                    self.task_ended(end);
+                }
+            };
+            if timeout(grace, release).await.is_ok() {
+                break;
             }
-        };
-        if timeout(SHUTDOWN_GRACE + ABORT_GRACE, release)
-            .await
-            .is_err()
-        {
-            self.give_up(Instant::now() + STOP_GRACE + ABORT_GRACE);
         }
+        self.give_up(self.live_runs().map(|run| run.task).collect());
         let ledger = &self.services.ledger;
         ledger.note(NewEvent::new(EventKind::Shutdown));
         ledger.synced_within(LAST_SYNC).await;

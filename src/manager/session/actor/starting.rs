@@ -2,7 +2,7 @@
 //! awaited, and added to the session.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
@@ -26,6 +26,7 @@ use crate::manager::terms::Terms;
 use crate::manager::view::LatestRun;
 use crate::plugin::{Exit, Launch, Plan, Probe, RunContext, Services};
 use crate::run::{EndReason, Initiator, RunTag, Timestamp};
+use crate::sync::Lock;
 
 /// How long a scenario may take to start before its start counts as failed.
 const START_LIMIT: Duration = Duration::from_secs(5);
@@ -209,7 +210,7 @@ impl Actor {
                 expires_at: longest.map(|after| started_at.plus(after)),
                 warning,
                 probe,
-                effect: Mutex::default(),
+                effect: Lock::default(),
             }),
             task: starting.task,
             stop: launch.stop,

@@ -219,6 +219,11 @@ impl Bench {
         found.expect("it is recorded")
     }
 
+    pub(super) fn event_count(&self, kind: EventKind) -> usize {
+        let all = self.ledger.all();
+        all.iter().filter(|event| event.kind == kind).count()
+    }
+
     pub(super) fn running(&self) -> Vec<&'static str> {
         let session = self.sessions.view().session.clone();
         session

@@ -6,6 +6,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::bench::{ACTS, Act, Bench, SECOND, errors, pass, run};
+use crate::ledger::event::EventKind;
 use crate::manager::report::Outcome;
 use crate::manager::session::{SessionError, Start};
 use crate::manager::terms::Terms;
@@ -39,6 +40,32 @@ async fn a_run_that_ignores_its_stop_is_aborted_and_reported() {
     let error = bench.end_of("a").error;
     assert_eq!(error.as_deref(), Some("ignored its stop and was aborted"));
     bench.assert_consistent();
+}
+
+/// The process is frozen in the middle of a stop, until all times are over.
+#[tokio::test(start_paused = true)]
+async fn a_stall_of_the_process_uses_up_no_grace_of_a_stopping_run() {
+    for (act, error) in [
+        (
+            Act::IgnoresItsStop,
+            Some("ignored its stop and was aborted"),
+        ),
+        (Act::TakesASecondToStop, None),
+    ] {
+        let bench = Bench::new();
+        let set = vec![run('a', act, 0)];
+        bench.start(set).await.expect("a starts");
+        let sessions = bench.sessions.clone();
+        let stop = tokio::spawn(async move { sessions.stop_one("a", None).await });
+        while bench.event_count(EventKind::Stopping) == 0 {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::advance(Duration::from_secs(60)).await;
+        stop.await.expect("no panic").expect("an answer");
+        assert_eq!(bench.end_of("a").error.as_deref(), error, "{act:?}");
+        assert_eq!(bench.event_count(EventKind::Cleared), 1, "{act:?}");
+        bench.assert_consistent();
+    }
 }
 
 #[tokio::test(start_paused = true)]
