@@ -37,13 +37,12 @@ pub(super) const NOT_RUN_HERE: &[(&str, &str)] = &[
         "takes minutes and a container engine; run by tests/run",
     ),
     (
-        "docker buildx build --platform linux/amd64,linux/arm64 -t mockserver:latest .",
-        "takes an emulator and half an hour; tests/external/arm64.sh builds the program and emulates it, and CI \
-         builds the image on an arm64 machine",
-    ),
-    (
         "docker run -p 8888:8888 mockserver:latest",
         "needs the image; run by tests/run",
+    ),
+    (
+        "docker run -p 127.0.0.1:8888:8888 -p 127.0.0.1:8889:8889 mockserver:latest",
+        "needs the image; tests/external/container.sh publishes both ports like this",
     ),
     (
         "docker run --memory=512m --cpus=0.5 -p 8888:8888 mockserver:latest",
