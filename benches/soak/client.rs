@@ -40,14 +40,21 @@ const READS: &[&str] = &[
     "/api/v1/scenarios/cpu_burner/status",
     "/api/v1/composite/status",
     "/api/v1/events?limit=10",
-    "/api/v1/test/sleep10ms",
     "/metrics",
     "/openapi.json",
     "/docs",
 ];
 /// Routes that faults answer instead of their handlers.
-const FAULTY: &[&str] = &["/health", "/ready", "/healthz", "/livez", "/readyz", MOCK];
-pub(crate) const MOCK: &str = "/api/v1/mock-service";
+const FAULTY: &[&str] = &[
+    "/health",
+    "/ready",
+    "/healthz",
+    "/livez",
+    "/readyz",
+    "/api/v1/mock-service",
+    "/api/v1/test/sleep10ms",
+    "/nothing",
+];
 const SET: &str = "/api/v1/composite/start";
 const STOP_ALL: &str = "/api/v1/composite/stop";
 const RENEW: &str = "/api/v1/composite/renew";
@@ -309,7 +316,6 @@ impl SoakClient {
                     _ => report.did(what, status.to_string()),
                 }
                 let observed = Observed {
-                    path,
                     on_service: to == self.service,
                     status,
                     text: &text,
@@ -367,7 +373,7 @@ impl SoakClient {
             }
             3 => {
                 let paths = [
-                    "/nothing",
+                    "/api/v1/scenarios/none",
                     "/api/v1/scenarios/none/status",
                     "/api/v1/events?x=1",
                 ];

@@ -2,11 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{DRY_DURATION_S, MOCK};
+use crate::client::DRY_DURATION_S;
 use crate::halts::PossibleHalt;
 
 /// The leases that clients ask for, in seconds: short ones expire within the round, the long one does not.
 pub(crate) const LEASES_S: [f64; 3] = [1.0 / 256.0, 0.25, 30.0];
+
+const PROBLEM_TYPE: &str = "urn:mockserver:problem:";
 
 /// The outcomes that a request may have.
 #[derive(Debug, Clone)]
@@ -32,7 +34,6 @@ pub(crate) enum Expectation {
 /// An answer, and the states that the daemon may have been in.
 #[derive(Debug)]
 pub(crate) struct Observed<'a> {
-    pub(crate) path: &'a str,
     pub(crate) on_service: bool,
     pub(crate) status: u16,
     pub(crate) text: &'a str,
@@ -52,13 +53,12 @@ impl Expectation {
         let is_halted = || halt.on && is_problem(&body(), "halted");
         match self {
             Self::Done => status == 200,
-            Self::Refused => {
-                (400..500).contains(&status) && text.contains("urn:mockserver:problem:")
-            }
+            Self::Refused => (400..500).contains(&status) && text.contains(PROBLEM_TYPE),
             Self::Faulted if status == 200 => true,
-            Self::Faulted if observed.path == MOCK => on_service && status == 500,
+            // A fault answers with an error as the service would; a problem document is the daemon's.
+            Self::Faulted if status == 404 => text.contains("unknown-route"),
             Self::Faulted => {
-                on_service && (400..600).contains(&status) && text.contains("\"unhealthy\"")
+                on_service && (400..600).contains(&status) && !text.contains(PROBLEM_TYPE)
             }
             Self::Started => match status {
                 200 => halt.off && runs(&body()),
@@ -89,7 +89,7 @@ impl Expectation {
 }
 
 pub(crate) fn is_problem(body: &Value, kind: &str) -> bool {
-    body["type"] == format!("urn:mockserver:problem:{kind}")
+    body["type"] == format!("{PROBLEM_TYPE}{kind}")
 }
 
 /// Whether this is the report of a start with at least one running scenario.

@@ -4,7 +4,6 @@ use std::io::Read;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mockserver::plugin::Plugin;
 use mockserver::scenarios;
 use rustix::process::Signal;
 use serde_json::{Value, json};
