@@ -152,7 +152,7 @@ fn every_fault_is_in_one_message() {
 }
 
 #[test]
-fn a_bad_number_is_told_as_it_was_given() {
+fn a_bad_number_is_reported_as_it_was_given() {
     for (variable, text, shown) in [
         ("MOCKSERVER_LIMITS_CPU_PERCENT", "0", "not 0 (set by"),
         ("MOCKSERVER_LIMITS_MEMORY_MB", "-0.50", "not -0.50 (set by"),
@@ -171,7 +171,7 @@ fn a_bad_number_is_told_as_it_was_given() {
 }
 
 #[test]
-fn a_bad_value_is_told_with_the_variable_or_the_flag_that_set_it() {
+fn a_bad_value_is_reported_with_the_variable_or_flag_that_set_it() {
     let flags = Flags {
         port: Some("many".into()),
         ..Flags::default()
@@ -207,7 +207,7 @@ fn only_a_port_may_be_a_kubernetes_service_link() {
 }
 
 #[test]
-fn a_variable_with_a_typo_in_its_name_is_told_and_a_service_link_is_not() {
+fn a_variable_with_a_typo_in_its_name_is_reported_and_a_service_link_is_not() {
     let links = [
         "MOCKSERVER_SERVICE_HOST",
         "MOCKSERVER_SERVICE_PORT",

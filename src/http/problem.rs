@@ -249,7 +249,7 @@ mod tests {
     use crate::run::Timestamp;
 
     #[test]
-    fn a_fault_of_the_document_itself_is_told_without_a_place() {
+    fn a_fault_of_the_document_itself_is_reported_without_a_place() {
         let whole = Problem::invalid(vec![FieldError::new("", "must be an object")]);
         assert_eq!(whole.detail, "must be an object");
         let member = Problem::invalid(vec![FieldError::new("/a", "bad")]);

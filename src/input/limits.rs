@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_limits_are_all_told() {
+    fn bad_limits_are_all_reported() {
         let bad = json!({ "CpuPercent": 0, "Scenarios": ["c"], "ConcurrentScenarios": 0, "X": 1 });
         let pointers = limits(bad).expect_err("four faults");
         assert_eq!(pointers.len(), 4, "{pointers:?}");

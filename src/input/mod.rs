@@ -1,7 +1,7 @@
 //! Everything that comes from outside is read here: typed, bounded, and refused with a reason.
 //!
-//! [`Fields`] reads one JSON object; [`json`] parses strictly; [`limits`] says how much of a resource may be
-//! asked for, as [`ceilings`].
+//! [`Fields`] reads one JSON object; `json` parses strictly; `limits` says how much of a resource may be
+//! asked for, as `ceilings`.
 
 pub(crate) mod ceilings;
 mod error;

@@ -68,7 +68,7 @@ fn a_number_keeps_to_its_open_and_closed_ends() {
 }
 
 #[test]
-fn every_fault_is_told_at_once_and_unknown_keys_are_faults() {
+fn every_fault_is_reported_at_once_and_unknown_keys_are_faults() {
     let mut f = fields(json!({ "a": -1, "b": "x", "c~/d": 1 }));
     f.field("a", "").integer(0..=9_u8, 0);
     f.field("b", "").choice(&[("one", 1), ("two", 2)]);
@@ -83,7 +83,7 @@ fn every_fault_is_told_at_once_and_unknown_keys_are_faults() {
 }
 
 #[test]
-fn an_unknown_key_is_told_as_far_as_a_message_needs_it() {
+fn an_unknown_key_is_reported_as_far_as_a_message_needs_it() {
     let errors = fields(json!({ "ö".repeat(60_000): 1 })).finish();
     let [error] = &errors.expect_err("a fault")[..] else {
         panic!("one fault")

@@ -28,3 +28,4 @@ mod sessions;
 mod shutdown;
 mod support;
 mod traces;
+mod words;

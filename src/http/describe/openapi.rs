@@ -341,7 +341,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_body_is_told() {
+    fn every_body_is_described() {
         for section in routes::sections() {
             for route in section.routes {
                 assert_ne!(route.operation.body, Some(Body::Unknown), "{}", route.path);

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn every_bad_value_is_told() {
+    fn every_bad_value_is_reported() {
         let errors = parse::<Two>("n=x&n=12&u=1").expect_err("three are bad");
         let pointers: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();
         assert_eq!(pointers, ["/n", "/n", "/u"]);

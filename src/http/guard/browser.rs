@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn the_origin_is_the_host_and_a_name_that_nobody_else_can_own() {
+    fn the_origin_is_the_host_and_a_name_that_no_one_else_can_own() {
         let together = |origin, host| passes(&[("origin", origin), ("host", host)]);
         for (origin, host) in [
             ("http://localhost:8888", "localhost:8888"),

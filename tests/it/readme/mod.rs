@@ -5,6 +5,8 @@
 //! environment. A JSON block right below a block of commands shows the last answer. A `console` block
 //! shows commands behind `$ ` and what they print below.
 
+/// The example scenario of CONTRIBUTING.md, compiled as it is printed.
+mod example_scenario;
 mod excused;
 
 use std::collections::BTreeSet;
@@ -17,10 +19,6 @@ use serde_json::{Map, Value, json};
 
 use self::excused::NOT_RUN_HERE;
 use crate::support::Daemon;
-
-/// The example scenario of CONTRIBUTING.md, compiled as it is printed.
-#[path = "readme_scenario.rs"]
-mod example;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const READMES: [&str; 2] = ["README.md", "README_zh.md"];
@@ -410,13 +408,13 @@ fn every_option_of_the_command_line_is_documented() {
 
 #[test]
 fn the_example_scenario_is_the_code_that_is_compiled_here() {
-    let compiled = include_str!("readme_scenario.rs").replace("mockserver::", "crate::");
+    let compiled = include_str!("example_scenario.rs").replace("mockserver::", "crate::");
     let blocks = Document::read(".github/CONTRIBUTING.md").blocks();
     let shown = blocks
         .iter()
         .find(|block| block.text.contains("impl Scenario"));
     assert_eq!(shown.expect("an example").text, compiled);
-    let plugin = plugin::plugin::<example::ErrorRate>();
+    let plugin = plugin::plugin::<example_scenario::ErrorRate>();
     let plan = plugin
         .plan("", Map::new())
         .expect("its default lies in its range");
