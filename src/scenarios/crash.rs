@@ -122,6 +122,8 @@ impl Scenario for Crash {
 
     async fn start(self, cx: RunContext) -> Result<Active, StartError> {
         let termination = self.termination(cx.cgroup())?;
+        let mode = MODES.iter().find(|(_, mode)| *mode == self.mode);
+        let mode = mode.map(|(name, _)| *name);
         let arrivals = cx.arrivals().clone();
         let at = self.delay.map(|delay| Instant::now() + delay);
         let last_request = self
@@ -152,11 +154,7 @@ impl Scenario for Crash {
             }
             crashes.store(true, Ordering::Relaxed);
             let exit_code = termination.exit_status();
-            warn!(
-                exit_code,
-                ?termination,
-                "The crash scenario ends the process."
-            );
+            warn!(mode, exit_code, "The crash scenario ends the process.");
             cx.terminate(termination, self.scrape_window).await;
             Exit::Stopped
         };

@@ -557,9 +557,9 @@ bad_versions() {
   # As process 1 too: the kernel keeps its own signals from it, so some modes take another way.
   ends exit 1 'The crash scenario ends the process'
   ends panic 101 "thread 'main'"
-  ends abort 134 'termination=Abort'
-  ends segfault 139 'death=Segfault'
-  ends kill 137 'death=Kill'
+  ends abort 134 'mode="abort"'
+  ends segfault 139 'mode="segfault"'
+  ends kill 137 'mode="kill"'
   # What ends it is the fault by which the C library gives up, since SIGABRT does not.
   ends stack_overflow 139 'has overflowed its stack'
   for mode in oom leak; do
