@@ -10,6 +10,7 @@ use crate::boot::BootSequence;
 use crate::client::health;
 use crate::fault::arrivals::Arrivals;
 use crate::host::cgroup::Cgroup;
+use crate::host::lived::LivedClock;
 use crate::http::own_probe::OwnProbe;
 use crate::http::{Api, Parts};
 use crate::ledger::Ledger;
@@ -54,6 +55,7 @@ impl Daemon {
             probe_health: probe_health(health::url_of(service, own_probe.path())),
             cgroup: cgroup.clone(),
             runtimes: control.runtimes.clone(),
+            lived: LivedClock::default(),
             data_dir: control.config.data_dir.clone(),
             live_guards: LiveGuards::default(),
             ledger: ledger.clone(),

@@ -13,6 +13,7 @@ use crate::fault::arrivals::Arrivals;
 use crate::fault::table::StagedFault;
 use crate::fault::{Action, Draw, Exchange, Matcher, Tally};
 use crate::host::cgroup::Cgroup;
+use crate::host::lived::LivedClock;
 use crate::host::runtimes::Runtimes;
 use crate::ledger::Ledger;
 use crate::ledger::event::{EventKind, NewEvent};
@@ -29,6 +30,7 @@ pub(crate) struct Services {
     pub(crate) probe_health: Box<dyn Fn() -> BoxFuture<bool> + Send + Sync>,
     pub(crate) cgroup: Cgroup,
     pub(crate) runtimes: Runtimes,
+    pub(crate) lived: LivedClock,
     /// Where runs may write files.
     pub(crate) data_dir: PathBuf,
     pub(crate) live_guards: LiveGuards,
@@ -55,6 +57,7 @@ impl Services {
             probe_health: Box::new(|| Box::pin(std::future::ready(true))),
             cgroup: Cgroup::system(),
             runtimes: Runtimes::default(),
+            lived: LivedClock::default(),
             data_dir: data_dir.into(),
             live_guards: LiveGuards::default(),
             ledger: Ledger::in_memory("a test", Default::default()),
@@ -173,6 +176,11 @@ impl RunContext {
     /// The async runtimes of the process; a run that builds one enters it here.
     pub(crate) fn runtimes(&self) -> &Runtimes {
         &self.services.runtimes
+    }
+
+    /// The clock of schedules: it stands still while the process is frozen.
+    pub(crate) fn lived(&self) -> &LivedClock {
+        &self.services.lived
     }
 
     /// Where the run may write files.

@@ -15,6 +15,7 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::oneshot;
 
 use super::{MIB, metrics};
+use crate::host::lived::LivedClock;
 use crate::input::{Fields, Resource, above};
 use crate::plugin::gauge::Gauge;
 use crate::plugin::guard::StopFlag;
@@ -73,6 +74,7 @@ impl Scenario for DiskIo {
         // The thread makes the file: even that takes long on a disk that is busy or hangs.
         let (send_file_made, file_made) = oneshot::channel();
         let (work, data_dir) = (Arc::clone(&stream), cx.data_dir().to_owned());
+        let lived = cx.lived().clone();
         let mut threads = cx.threads();
         threads.spawn("flush", move |stop| {
             let file = unnamed_file(&data_dir).map_err(|error| {
@@ -81,7 +83,7 @@ impl Scenario for DiskIo {
             });
             let made = file.as_ref().map(drop).map_err(Clone::clone);
             send_file_made.send(made).ok();
-            let outcome = work.run(&file?, stop);
+            let outcome = work.run(&file?, &lived, stop);
             work.recent_rate.set(0.0);
             outcome.map_err(|error| format!("the disk refused a write: {error}"))
         })?;
@@ -110,11 +112,11 @@ struct WriteStream {
 
 impl WriteStream {
     /// The work of the thread: writes the bytes due, syncs them, sleeps.
-    fn run(&self, file: &File, stop: &StopFlag) -> std::io::Result<()> {
+    fn run(&self, file: &File, lived: &LivedClock, stop: &StopFlag) -> std::io::Result<()> {
         // Random bytes, so that a disk that compresses or deduplicates must write them all.
         let mut block = vec![0_u8; BLOCK];
         SmallRng::seed_from_u64(rand::random()).fill_bytes(&mut block);
-        let mut pace = Pace::new(Instant::now(), self.rate, f64::INFINITY);
+        let mut pace = Pace::new(lived, self.rate, f64::INFINITY);
         // One page more than the backlog, since a slow stream saves up for its next page.
         let most_owed = (self.rate * LONGEST_BACKLOG.as_secs_f64()) as u64 + PAGE;
         let report_over = REPORT_OVER.max(Duration::from_secs_f64(
@@ -123,7 +125,7 @@ impl WriteStream {
         let (mut window_start, mut window_bytes) = (Instant::now(), 0_u64);
         let (mut written, mut step_at) = (0_u64, Instant::now());
         while !stop.is_set() {
-            let owed = pace.due(Instant::now()).saturating_sub(written);
+            let owed = pace.due().saturating_sub(written);
             if owed > most_owed {
                 let lost = (owed - most_owed) as f64;
                 pace.forgive(Duration::from_secs_f64(lost / self.rate));

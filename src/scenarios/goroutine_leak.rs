@@ -76,7 +76,7 @@ impl Scenario for GoroutineLeak {
         let leak = Arc::new(TaskLeak {
             per_second: self.per_second,
             most,
-            pace: Pace::new(Instant::now(), self.per_second, total),
+            pace: Pace::new(cx.lived(), self.per_second, total),
             alive: AtomicU64::new(0),
         });
         let runtimes = cx.runtimes().clone();
@@ -107,7 +107,7 @@ impl TaskLeak {
     fn run(&self, runtime: Runtime, stop: &StopFlag) {
         let mut step_at = Instant::now();
         loop {
-            let due = self.pace.due(Instant::now());
+            let due = self.pace.due();
             while self.alive.load(Ordering::Relaxed) < due && !stop.is_set() {
                 let batch = (due - self.alive.load(Ordering::Relaxed)).min(BATCH);
                 for _ in 0..batch {
@@ -138,7 +138,7 @@ async fn settle(tasks: u64) {
 impl Probe for TaskLeak {
     fn read(&self) -> Reading {
         let alive = self.alive.load(Ordering::Relaxed);
-        let asked = self.pace.due(Instant::now());
+        let asked = self.pace.due();
         let behind = asked.saturating_sub(alive) as f64;
         Reading {
             asked: asked as f64,

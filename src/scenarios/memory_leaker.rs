@@ -110,7 +110,7 @@ impl Scenario for MemoryLeaker {
         let target = self.target.bytes(limit);
         let rate = self.leak_rate_mb * MIB as f64;
         let leak = Arc::new(MemoryLeak {
-            pace: Pace::new(Instant::now(), rate, target as f64),
+            pace: Pace::new(cx.lived(), rate, target as f64),
             target,
             rate_mb: self.leak_rate_mb,
             touched: AtomicU64::new(0),
@@ -162,7 +162,7 @@ impl MemoryLeak {
                     .store(meter.resident_bytes().unwrap_or(0), Ordering::Relaxed);
                 measure_at = now + MEASURE_EVERY;
             }
-            let due = self.pace.due(now);
+            let due = self.pace.due();
             while held.touched < due && !stop.is_set() {
                 held.grow(due).map_err(|error| self.refused(held, &error))?;
                 self.touched.store(held.touched, Ordering::Relaxed);
@@ -235,11 +235,7 @@ impl Probe for MemoryLeak {
     fn read(&self) -> Reading {
         let mb = |bytes: u64| bytes as f64 / MIB as f64;
         let live = self.live.load(Ordering::Relaxed);
-        let asked = if live {
-            mb(self.pace.due(Instant::now()))
-        } else {
-            0.0
-        };
+        let asked = if live { mb(self.pace.due()) } else { 0.0 };
         let current = mb(self.touched.load(Ordering::Relaxed));
         // Touched pages that have gone to swap do not count as achieved.
         let resident = self.resident.load(Ordering::Relaxed);
