@@ -142,7 +142,7 @@ impl Auth {
             fields.reject("TokenFile", "give either Token or TokenFile, not both");
         }
         let token = token.or(from_file);
-        let about = "Whether reads of the control API, events and metrics need the token too.";
+        let about = "Whether reads of the control API, events and the admin listener's metrics need the token too.";
         let protect_reads = fields.field("ProtectReads", about).flag(false);
         if protect_reads && token.is_none() {
             fields.reject("ProtectReads", "needs a Token or a TokenFile");

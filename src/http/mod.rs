@@ -73,7 +73,7 @@ pub(crate) struct Parts {
     pub(crate) readiness: Readiness,
     /// The token that every change must carry; none leaves the API open.
     pub(crate) token: Option<Arc<str>>,
-    /// Whether the control API's reads must carry it too.
+    /// Whether reads of the control API and of the faults' metrics must carry it too.
     pub(crate) protect_reads: bool,
     /// Names under which people's browsers may know the daemon, beside addresses and localhost.
     pub(crate) allowed_hosts: Vec<String>,
@@ -176,11 +176,18 @@ fn router(api: Api, front: Option<&Front>) -> Router {
 
 /// The handler of `route` with what applies to its own method only.
 fn handler_of(route: Route, api: &Api, front: Option<&Front>) -> MethodRouter<Served> {
+    let on_admin = front.is_none();
     let mut handler = match route.on_admin {
-        Some(handler) if front.is_none() => handler,
+        Some(handler) if on_admin => handler,
         _ => route.handler,
     };
-    if route.access == Access::Change || route.access == Access::Read && api.protect_reads {
+    let needs_token = match route.access {
+        Access::Open => false,
+        Access::AdminRead => api.protect_reads && on_admin,
+        Access::Read => api.protect_reads,
+        Access::Change => true,
+    };
+    if needs_token {
         let token = from_fn_with_state(Arc::clone(api), auth::require_token);
         handler = handler.route_layer(token);
     }

@@ -64,6 +64,15 @@ impl Route {
         Self { access, ..self }.on(Surface::ControlRead).guarded()
     }
 
+    /// The same for a route that names faults on the admin listener only: on the service listener it needs no token.
+    pub(super) fn control_on_admin(self) -> Self {
+        let access = Access::AdminRead;
+        Self {
+            access,
+            ..self.control()
+        }
+    }
+
     fn guarded(self) -> Self {
         self.problems(&[ProblemKind::NoToken, ProblemKind::RefusedOrigin])
     }
@@ -171,6 +180,8 @@ pub(super) enum Access {
     Open,
     /// Readers of the control API.
     Read,
+    /// The same on the admin listener, and all on the service listener, whose answer names no fault.
+    AdminRead,
     /// Those who may change what runs.
     Change,
 }

@@ -112,7 +112,7 @@ fn of_traffic() -> Vec<Route> {
 fn of_metrics() -> Vec<Route> {
     vec![
         get("/metrics", "metrics", "What the process and its requests measure", metrics::service)
-            .control().on_admin(metrics::admin),
+            .control_on_admin().on_admin(metrics::admin),
     ]
 }
 

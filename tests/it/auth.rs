@@ -2,9 +2,13 @@
 
 use std::process::Command;
 
+use mockserver::scenarios;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Daemon, PROBES, agent, assert_problem, header_of, request, send};
+use crate::support::{
+    Answer, Daemon, PROBES, agent, assert_problem, harmless, header_of, request, scenario_names,
+    send, start_path,
+};
 
 const LOCKED: &str = "Log: {Level: debug}\nAuth: {Token: open-sesame, ProtectReads: true}\n";
 const TOKEN: (&str, &str) = ("authorization", "Bearer open-sesame");
@@ -122,7 +126,9 @@ fn with_protected_reads_everything_but_probes_and_traffic_needs_the_token() {
     for to in [daemon.service, daemon.admin] {
         for (method, path, guarded) in operations(&daemon) {
             let place = format!("{method} {path}");
-            if !guarded {
+            // The service listener's page names no fault.
+            let is_open = !guarded || path == "/metrics" && to == daemon.service;
+            if is_open {
                 let answer = request(&method, to, &path, "", &[]);
                 assert_eq!(answer.status, 200, "{place}: {answer:?}");
                 continue;
@@ -191,12 +197,73 @@ fn no_token_is_ever_logged_or_returned() {
 }
 
 #[test]
-fn the_metrics_page_with_the_faults_is_a_read() {
+fn only_the_metrics_page_with_the_faults_needs_the_token() {
     let daemon = Daemon::builder().file(LOCKED).start();
-    let page = |headers: &[(&str, &str)]| request("GET", daemon.admin, "/metrics", "", headers);
-    assert_eq!(page(&[]).status, 401);
-    let Value::String(text) = page(&[TOKEN]).body else {
-        panic!("the page is not text");
-    };
+    let page = |to, headers: &[(&str, &str)]| request("GET", to, "/metrics", "", headers);
+    assert_eq!(page(daemon.admin, &[]).status, 401);
+    let text = page(daemon.admin, &[TOKEN]).body.to_string();
     assert!(text.contains("mockserver_fault_active"), "{text}");
+    for headers in [&[][..], &[TOKEN], &[("authorization", "Bearer wrong")]] {
+        let answer = page(daemon.service, headers);
+        assert_eq!(answer.status, 200, "{headers:?}: {answer:?}");
+        let text = answer.body.to_string();
+        assert!(text.contains("process_cpu_seconds_total"), "{text}");
+        assert!(!text.contains("mockserver_"), "{text}");
+    }
+}
+
+/// All that the service listener answers without a token, head and body, on every path and on one that is none.
+fn answers_without_a_token(daemon: &Daemon) -> String {
+    // What the daemon can do is in the description, for all daemons alike.
+    let described = ["/docs", "/openapi.json"];
+    let asked = operations(daemon).into_iter().map(|(_, path, _)| path);
+    let asked = asked.filter(|path| !described.contains(&path.as_str()));
+    let mut answers = String::new();
+    for path in asked.chain(["/".to_owned(), "/no/such/route".to_owned()]) {
+        for method in ["GET", "HEAD", "POST", "OPTIONS", "DELETE"] {
+            let response = send(&agent(), method, daemon.service, &path, b"", &[]);
+            let head = format!("{} {:?}", response.status(), response.headers());
+            let body = Answer::read(response).body;
+            // A refusal repeats the path that was asked.
+            answers += &format!("{head} {body}\n").replace(&path, "PATH");
+        }
+    }
+    answers
+}
+
+#[test]
+fn with_protected_reads_the_service_listener_names_no_fault() {
+    let daemon = Daemon::builder().file(LOCKED).start();
+    let start = |name: &str, params: Value| {
+        let answer = request(
+            "POST",
+            daemon.admin,
+            &start_path(name),
+            &params.to_string(),
+            &[TOKEN],
+        );
+        assert_eq!(answer.status, 200, "{name}: {answer:?}");
+        answer.body["session_id"].to_string()
+    };
+    for plugin in scenarios::ALL {
+        start(plugin.name(), harmless(*plugin));
+    }
+    // By default it would answer every request, and the calls of a dependency would hang.
+    start(
+        "http_error",
+        json!({ "match": { "routes": ["/api/v1/test/sleep30ms"] } }),
+    );
+    let session = start("dependency", json!({ "failure_type": "error" }));
+    let session = session.trim_matches('"').to_owned();
+    let answers = answers_without_a_token(&daemon);
+    // The words of any service whose call has failed.
+    let failed_call = "\"error\":\"dependency call failed\"";
+    assert!(answers.contains(failed_call), "no fault shows: {answers}");
+    let answers = answers.replace(failed_call, "");
+    assert!(!answers.contains(&session), "{session} in {answers}");
+    let words = scenario_names().chain(["fault", "inject", "ledger"]);
+    for name in words {
+        let answers = answers.to_lowercase();
+        assert!(!answers.contains(name), "{name} in {answers}");
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mockserver::plugin::Plugin;
@@ -42,6 +43,8 @@ const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 /// A daemon whose answers are all checked against its own description.
 struct Described {
     daemon: Daemon,
+    /// The one that is asked.
+    listener: SocketAddr,
     document: Value,
     /// By schema: compiling one takes longer than all requests that use it.
     validators: RefCell<HashMap<String, Arc<jsonschema::Validator>>>,
@@ -56,6 +59,7 @@ impl Described {
         let daemon = Daemon::builder().file(yaml).start();
         let document = daemon.get("/openapi.json").body;
         Self {
+            listener: daemon.service,
             daemon,
             document,
             validators: RefCell::default(),
@@ -73,8 +77,14 @@ impl Described {
 
     /// Sends a request and checks the answer against the description.
     fn ask(&mut self, method: &str, path: &str, body: &str, headers: &[(&str, &str)]) -> Answer {
-        let to = self.daemon.service;
-        let response = send(&agent(), method, to, path, body.as_bytes(), headers);
+        let response = send(
+            &agent(),
+            method,
+            self.listener,
+            path,
+            body.as_bytes(),
+            headers,
+        );
         let answer = if header_of(&response, "content-type") == STREAM {
             // A stream does not end.
             Answer {
@@ -362,6 +372,8 @@ fn ledger(described: &mut Described) {
 fn locked() -> Described {
     let yaml = "DataDir: /proc\nAuth: {Token: t, ProtectReads: true}\n";
     let mut locked = Described::start(yaml);
+    // Where all of them need the token.
+    locked.listener = locked.daemon.admin;
     let token = [("authorization", "Bearer t")];
     let foreign = [("sec-fetch-site", "cross-site")];
     let guarded: Vec<(String, String)> = locked

@@ -30,7 +30,8 @@ const ABOUT: &str = "An HTTP service that goes wrong on command, and stops on co
 - A request that is not HTTP/1.1 is 400 (`malformed-request`) on every path, and one whose head is too large \
   431 (`head-too-large`).
 - Where a token is configured, every POST must carry it, and with `Auth.ProtectReads` every read of the \
-  control API too. Probes, traffic and this description never need it.
+  control API and the admin listener's metrics too. Probes, traffic, the service listener's metrics, which name no \
+  fault, and this description never need it.
 - Pages of other sites are refused: a browser may send only what our own pages ask for.
 - MB means MiB.";
 
@@ -112,8 +113,8 @@ pub(crate) fn describe(registry: &[&dyn Plugin]) -> Value {
             "securitySchemes": { "token": {
                 "type": "http",
                 "scheme": "bearer",
-                "description": "Needed where one is configured: by every POST, and by every read \
-                    of the control API too where Auth.ProtectReads is set.",
+                "description": "Needed where one is configured: by every POST, and where Auth.ProtectReads is set \
+                    by every read of the control API and of the admin listener's metrics too.",
             } },
         },
     })

@@ -1,4 +1,5 @@
-//! The bearer token. Where one is configured, changes must carry it, and with `Auth.ProtectReads` reads too.
+//! The bearer token. Where one is configured, changes must carry it, and with `Auth.ProtectReads` reads of what names
+//! faults too.
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
