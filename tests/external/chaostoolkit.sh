@@ -12,8 +12,8 @@ readonly TOKEN=only-for-this-test
 start() {
   service=http://127.0.0.1:$(free_port)
   admin=http://127.0.0.1:$(free_port)
-  MOCKSERVER_ADMIN_PORT=${admin##*:} MOCKSERVER_AUTH_TOKEN=$TOKEN MOCKSERVER_DATA_DIR=$scratch/data \
-    "$daemon" --host 127.0.0.1 --port "${service##*:}" >"$scratch/daemon.log" 2>&1 &
+  MOCKSERVER_ADMIN_PORT=${admin##*:} MOCKSERVER_AUTH_TOKEN=$TOKEN MOCKSERVER_AUTH_PROTECT_READS=true \
+    MOCKSERVER_DATA_DIR=$scratch/data "$daemon" --host 127.0.0.1 --port "${service##*:}" >"$scratch/daemon.log" 2>&1 &
   processes+=($!)
   await "$admin/health" $! "$scratch/daemon.log"
 }
@@ -49,7 +49,7 @@ says() {
 
 nothing_runs() {
   local answer
-  answer=$(curl -s --max-time 5 "$admin/api/v1/composite/status")
+  answer=$(curl -s --max-time 5 -H "Authorization: Bearer $TOKEN" "$admin/api/v1/composite/status")
   expect "$1: its rollback leaves nothing behind" "${answer:0:60}" test "${answer:0:16}" = '{"session_id":""'
 }
 

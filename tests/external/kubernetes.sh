@@ -61,16 +61,23 @@ PYTHON
 # The kubectl of Debian 12 is of 2021 and knows three fields by their older names only.
 rendering_source() {
   cp -r etc/kubernetes "$scratch/source"
+  # An overlay of a user's, with the component.
+  mkdir "$scratch/source/monitored"
+  printf '%s\n' resources: '  - ../overlays/good' components: '  - ../components/service-monitor' \
+    >"$scratch/source/monitored/kustomization.yaml"
   # No sign of a version but this is in the output of all of them.
   "$kubectl" version --client 2>/dev/null | grep -q 'Kustomize Version' && return
   sed -i 's/^resources:$/bases:/; /^labels:$/d; s/^  - pairs:/commonLabels:/; /includeSelectors/d' \
-    "$scratch"/source/overlays/*/kustomization.yaml
+    "$scratch"/source/{overlays/*,monitored}/kustomization.yaml
+  sed -i 's/^kind: Component/kind: Kustomization/; /^apiVersion/s/v1alpha1/v1beta1/' \
+    "$scratch"/source/components/*/kustomization.yaml
+  sed -i '/^components:$/d' "$scratch/source/monitored/kustomization.yaml"
 }
 
 render() {
   local folder name
   rendering_source
-  for folder in "${VERSIONS[@]/#/overlays/}" every-pod; do
+  for folder in "${VERSIONS[@]/#/overlays/}" every-pod components/service-monitor monitored; do
     name=${folder##*/}
     "$kubectl" kustomize "$scratch/source/$folder" >"$scratch/$name.yaml" 2>"$scratch/render.log"
     expect "kubectl kustomize $folder" "$(grep -c '^kind:' "$scratch/$name.yaml") objects$(head -n 1 "$scratch/render.log")" \
@@ -107,8 +114,13 @@ agreement() {
   local name complaints
   for name in "${VERSIONS[@]}"; do
     complaints=$(manifests agree "$scratch/$name.yaml" Dockerfile 2>&1)
-    expect "$name, names, selectors and rights" "${complaints:-19 claims hold}" test -z "$complaints"
+    expect "$name, names, selectors and rights" "${complaints:-21 claims hold}" test -z "$complaints"
   done
+  complaints=$(manifests shared "$scratch"/{good,every-pod}.yaml etc/kubernetes/{argo-rollouts,flagger}.yaml 2>&1)
+  expect "one token, and the admin port is for operators" "${complaints:-all agree}" test -z "$complaints"
+  complaints=$(manifests scrapes "$scratch"/{monitored,bad-canary-leak}.yaml etc/prometheus/alerts.yml 2>&1)
+  expect "the ServiceMonitor scrapes each pod once on each port" "${complaints:-with the token where it is needed}" \
+    test -z "$complaints"
   complaints=$(manifests canary "$scratch/good.yaml" "$scratch/bad-canary-leak.yaml" 2>&1)
   expect "the canary lives beside the good version" "${complaints:-nothing is replaced}" test -z "$complaints"
 }
@@ -119,7 +131,8 @@ agreement() {
 prepare() {
   folder=$scratch/$1
   mkdir -p "$folder/data"
-  manifests token "$scratch/$1.yaml" >"$folder/token"
+  # All versions have the same.
+  manifests token "$scratch/good.yaml" >"$folder/token"
   service=127.0.0.1:$(free_port)
   admin=127.0.0.1:$(free_port)
 }
@@ -147,8 +160,8 @@ end_with() {
 
 age() { awk -v a="$booted" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }'; }
 
-# The status of a path, 000 when nothing listens.
-status() { curl -s -o /dev/null --max-time 2 -w '%{http_code}' "http://$1$2"; }
+# status ADDRESS PATH OPTION...: what it answers with, 000 when nothing listens.
+status() { curl -s -o /dev/null --max-time 2 -w '%{http_code}' "http://$1$2" "${@:3}"; }
 
 # turns ADDRESS PATH STATUS SECONDS: waits until the path answers so.
 turns() {
@@ -170,8 +183,16 @@ good() {
     answer=$(status "$service" "$path")
     expect "good: the $kind probe asks $path" "HTTP $answer" test "$answer" = 200
   done < <(manifests probes "$scratch/good.yaml")
+  answer=$(status "$service" /metrics)
+  expect "good: a scrape of the service port needs no token" "HTTP $answer" test "$answer" = 200
   answer=$(status "$admin" /metrics)
-  expect "good: a scrape of the admin port needs no token" "HTTP $answer" test "$answer" = 200
+  expect "good: a scrape of the admin port needs it" "HTTP $answer" test "$answer" = 401
+  answer=$(status "$admin" /metrics -H "Authorization: Bearer $(<"$folder/token")")
+  expect "good: and gets its page with it" "HTTP $answer" test "$answer" = 200
+  for path in /api/v1/composite/status /api/v1/events; do
+    answer="$(status "$service" $path) $(status "$admin" $path)"
+    expect "good: a read of $path needs the token on both ports" "HTTP $answer" test "$answer" = "401 401"
+  done
   answer=$(curl -s -o /dev/null --max-time 5 -w '%{http_code}' -X POST "http://$admin/api/v1/composite/stop")
   expect "good: a POST to the admin port needs the token" "HTTP $answer" test "$answer" = 401
   end_with TERM
@@ -282,7 +303,7 @@ pods() {
   for address in "${STABLE[@]}" "${CANARIES[@]}"; do
     mkdir -p "$scratch/pod-$address"
     MOCKSERVER_ADMIN_PORT=$port MOCKSERVER_ADMIN_HOST=$address MOCKSERVER_AUTH_TOKEN=$token \
-      MOCKSERVER_DATA_DIR="$scratch/pod-$address/data" \
+      MOCKSERVER_AUTH_PROTECT_READS=true MOCKSERVER_DATA_DIR="$scratch/pod-$address/data" \
       "$daemon" --host "$address" --port 0 >"$scratch/pod-$address/log" 2>&1 &
     processes+=($!)
     echo "$address mockserver-pods" >>"$scratch/hosts"
@@ -307,7 +328,7 @@ in_the_cluster() {
 running() {
   local address
   for address in "$@"; do
-    curl -s --max-time 5 "http://$address:$port/api/v1/composite/status" |
+    curl -s --max-time 5 -H "Authorization: Bearer $token" "http://$address:$port/api/v1/composite/status" |
       sed -n "s/.*\"scenarios\":\[\([^]]\+\)\].*/$address:\1 /p" | tr -d '"\n'
   done
 }

@@ -6,6 +6,9 @@ import sys
 
 import yaml
 
+# The one Secret.
+TOKEN = "mockserver-token"
+
 
 def objects(file):
     return [document for document in yaml.safe_load_all(open(file)) if document]
@@ -17,6 +20,17 @@ def of_kind(file, kind):
 
 def selects(selector, labels):
     return selector.items() <= labels.items()
+
+
+def label_selector(selector, labels):
+    """Whether a LabelSelector, which may have expressions, selects what has the labels."""
+    holds = {
+        "In": lambda e: labels.get(e["key"]) in e["values"],
+        "DoesNotExist": lambda e: e["key"] not in labels,
+    }
+    return selects(selector.get("matchLabels", {}), labels) and all(
+        holds[expression["operator"]](expression) for expression in selector.get("matchExpressions", [])
+    )
 
 
 def environment(file):
@@ -92,11 +106,12 @@ def agree(file, dockerfile):
         "the configuration is there": all(
             ("ConfigMap", source["configMapRef"]["name"]) in known for source in container["envFrom"]
         ),
-        "the token is there": all(
-            ("Secret", volume["secret"]["secretName"]) in known
-            for volume in pod["volumes"]
-            if "secret" in volume
-        ),
+        # The canary has that of the good version.
+        "the token is the one of all": [
+            volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume
+        ] == [TOKEN],
+        "there is no other one": {name for kind, name in known if kind == "Secret"} <= {TOKEN},
+        "reads need the token": env["MOCKSERVER_AUTH_PROTECT_READS"] == "true",
         "the token's file is mounted": env["MOCKSERVER_AUTH_TOKEN_FILE"].startswith(mounts["token"]),
         "DataDir is a volume": env["MOCKSERVER_DATA_DIR"] == mounts["data"],
         "all three probes ask the service listener": all(
@@ -122,11 +137,109 @@ def canary(good, bad):
         selector = document["spec"]["selector"]
         if selects(selector.get("matchLabels", selector), labels[good]):
             print("selects stable pods:", document["kind"], document["metadata"]["name"])
+    extra = [o["kind"] for o in objects(bad)]
+    if sorted(extra) != ["ConfigMap", "Deployment", "Service"]:
+        print("the canary has more than its Deployment, its version and the name of its pods:", *extra)
     both = {(o["kind"], o["metadata"]["name"]) for o in objects(good)} & {
         (o["kind"], o["metadata"]["name"]) for o in objects(bad)
     }
     for name in both:
         print("would be replaced by the canary's:", *name)
+
+
+def references(value):
+    """The Secrets that anything in a manifest names."""
+    if isinstance(value, list):
+        return [name for item in value for name in references(item)]
+    if not isinstance(value, dict):
+        return []
+    named = value.get("secretKeyRef", {}).get("name"), value.get("secretName")
+    return [name for name in named if name] + references(list(value.values()))
+
+
+def shared(good, every_pod, argo, flagger):
+    """Complains of a second token, of pods that the policy leaves out, and of callers at the admin port."""
+    (secret,) = of_kind(good, "Secret")
+    for file in (good, every_pod, argo):
+        for name in set(references(objects(file))) - {secret["metadata"]["name"]}:
+            print("another Secret:", name)
+    # Flagger makes a copy for the stable version otherwise.
+    if secret["metadata"]["annotations"]["flagger.app/config-tracking"] != "disabled":
+        print("Flagger makes a second Secret")
+
+    (policy,) = of_kind(good, "NetworkPolicy")
+    for app in ("mockserver", "mockserver-primary"):
+        for track in ("stable", "canary"):
+            if not label_selector(policy["spec"]["podSelector"], {"app": app, "track": track}):
+                print("the policy leaves out:", app, track)
+    if policy["spec"]["policyTypes"] != ["Ingress"]:
+        print("the policy holds back what pods send")
+
+    def lets(port, namespace, labels):
+        return any(
+            {"port": port} in rule["ports"]
+            and ("from" not in rule or any(peer_is(peer, namespace, labels) for peer in rule["from"]))
+            for rule in policy["spec"]["ingress"]
+        )
+
+    def peer_is(peer, namespace, labels):
+        namespaces = peer.get("namespaceSelector")
+        here = namespace is None if namespaces is None else label_selector(
+            namespaces, {"kubernetes.io/metadata.name": namespace}
+        )
+        return here and label_selector(peer.get("podSelector", {}), labels)
+
+    jobs = [o["spec"]["jobTemplate"]["spec"] for o in of_kind(every_pod, "CronJob")]
+    jobs.append(job_spec(argo, "mockserver-inject-every-pod"))
+    (canary,) = of_kind(flagger, "Canary")
+    tester, namespace = re.match(
+        r"http://([\w-]+)\.([\w-]+)/", canary["spec"]["analysis"]["webhooks"][0]["url"]
+    ).groups()
+    operators = [(None, job["template"]["metadata"]["labels"]) for job in jobs] + [
+        (namespace, {"app": tester}),
+        ("monitoring", {"app.kubernetes.io/name": "prometheus"}),
+        ("argo-rollouts", {"app.kubernetes.io/name": "argo-rollouts"}),
+    ]
+    for operator in operators:
+        if not lets("admin", *operator):
+            print("the policy keeps an operator out:", *operator)
+    for caller in [(None, {"app": "shop"}), ("shop", {"app": "mockserver-every-pod"}), (namespace, {"app": "shop"})]:
+        if lets("admin", *caller):
+            print("the policy lets a caller at the admin port:", *caller)
+        if not lets("http", *caller):
+            print("the policy keeps a caller out:", *caller)
+
+
+def scrapes(monitored, canary, alerts):
+    """Complains of a pod that the ServiceMonitor does not scrape once on each listener, under the job of the alerts."""
+    (monitor,) = of_kind(monitored, "ServiceMonitor")
+    services = of_kind(monitored, "Service") + of_kind(canary, "Service")
+    found = [
+        service for service in services
+        if label_selector(monitor["spec"]["selector"], service["metadata"]["labels"])
+    ]
+    jobs = {}
+    for endpoint in monitor["spec"]["endpoints"]:
+        (relabeling,) = endpoint["relabelings"]
+        jobs[endpoint["port"]] = relabeling["replacement"]
+        if endpoint.get("authorization") != {
+            "http": None, "admin": {"credentials": {"name": TOKEN, "key": "token"}},
+        }[endpoint["port"]]:
+            print("not the right token:", endpoint)
+        for file in (monitored, canary):
+            (deployment,) = of_kind(file, "Deployment")
+            labels = deployment["spec"]["template"]["metadata"]["labels"]
+            times = sum(
+                selects(service["spec"]["selector"], labels)
+                for service in found
+                for port in service["spec"]["ports"]
+                if port["name"] == endpoint["port"]
+            )
+            if times != 1:
+                print(f"scraped {times} times:", deployment["metadata"]["name"], endpoint["port"])
+    named = set(re.findall(r'job="([^"]+)"', open(alerts).read()))
+    if set(jobs.values()) != named:
+        print("jobs", jobs, "and not", named)
 
 
 def job_spec(file, name):

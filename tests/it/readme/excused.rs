@@ -97,6 +97,14 @@ pub(super) const NOT_RUN_HERE: &[(&str, &str)] = &[
         "the same",
     ),
     (
+        "kubectl delete -k etc/kubernetes/overlays/bad-canary-leak",
+        "the same",
+    ),
+    (
+        "kubectl apply -k etc/kubernetes/components/service-monitor",
+        "the same",
+    ),
+    (
         "kubectl rollout status deploy/mockserver --timeout=60s",
         "needs a cluster; for people",
     ),
