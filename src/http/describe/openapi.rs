@@ -10,8 +10,9 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header;
-use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
+use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::{Answer, Body, Describe, Operation};
@@ -34,6 +35,11 @@ const ABOUT: &str = "An HTTP service that goes wrong on command, and stops on co
   fault, and this description never need it.
 - Pages of other sites are refused: a browser may send only what our own pages ask for.
 - MB means MiB.";
+
+/// Where a member is absent, this value applies.
+pub(super) const DEFAULT: &str = "x-default";
+/// The name of the schema of `abort_when` in a start.
+const ABORT_CONDITIONS: &str = "abort_conditions";
 
 const JSON: &str = "application/json";
 const PROBLEM: &str = "application/problem+json";
@@ -74,6 +80,7 @@ pub(crate) fn describe(registry: &[&dyn Plugin]) -> Value {
         registry,
         generator: SchemaSettings::draft2020_12()
             .with(|settings| settings.definitions_path = "/components/schemas".into())
+            .with_transform(RecursiveTransform(for_generators))
             .for_serialize()
             .into_generator(),
         shared: Map::new(),
@@ -96,6 +103,9 @@ pub(crate) fn describe(registry: &[&dyn Plugin]) -> Value {
             .iter()
             .map(|plugin| (params_name(*plugin), schema::of_params(*plugin))),
     );
+    let conditions = schema::of_envelope(registry)["properties"]["abort_when"].take();
+    schemas.insert(ABORT_CONDITIONS.to_owned(), conditions);
+    schemas.values_mut().for_each(rename_defaults);
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -194,7 +204,7 @@ impl Writer<'_> {
     }
 
     fn body(&self, body: Body, only: Option<&dyn Plugin>) -> Value {
-        let (schema, example) = match (body, only) {
+        let (mut schema, example) = match (body, only) {
             (Body::Parameters, Some(plugin)) => {
                 let defaults = plugin.plan("", Map::new()).map(|plan| plan.params);
                 let mut example = defaults.unwrap_or_default();
@@ -220,6 +230,12 @@ impl Writer<'_> {
                 (nothing, json!({}))
             }
         };
+        if schema["properties"]["abort_when"].is_object() {
+            // One type for a generated client, and not one for each start.
+            let reference = format!("#/components/schemas/{ABORT_CONDITIONS}");
+            schema["properties"]["abort_when"] = json!({ "$ref": reference });
+        }
+        rename_defaults(&mut schema);
         json!({
             "required": body == Body::Set,
             "content": { JSON: { "schema": schema, "example": example } },
@@ -320,6 +336,70 @@ fn query_parameters(operation: &Operation) -> Vec<Value> {
     query.chain(header).collect()
 }
 
+/// `default` becomes `x-default`. Generated clients send each `default` that their user does not set, and a value that
+/// is sent differs from one that is absent: it clashes with what excludes it, exceeds a limit, or replaces the
+/// operator's own default.
+fn rename_defaults(schema: &mut Value) {
+    let members = match schema {
+        Value::Object(members) => members,
+        Value::Array(items) => return items.iter_mut().for_each(rename_defaults),
+        _ => return,
+    };
+    for (keyword, value) in members.iter_mut() {
+        match keyword.as_str() {
+            "properties" => {
+                let properties = value.as_object_mut().into_iter().flatten();
+                properties.for_each(|(_, property)| rename_defaults(property));
+            }
+            "default" | "const" | "enum" => {}
+            _ => rename_defaults(value),
+        }
+    }
+    if let Some(value) = members.remove("default") {
+        members.insert(DEFAULT.to_owned(), value);
+    }
+}
+
+/// Says the same as schemars in the words that all generators understand.
+fn for_generators(schema: &mut Schema) {
+    // `uint64` and the like are not known to each; `minimum` says it.
+    let format = schema.get("format").and_then(Value::as_str);
+    if format.is_some_and(|format| format.starts_with("uint")) {
+        schema.remove("format");
+    }
+    join_constants(schema);
+}
+
+/// One `enum` instead of a choice between constants, of which some make a class each that accepts no other. Their
+/// descriptions become a list.
+fn join_constants(schema: &mut Schema) {
+    let Some(choices) = schema.get("oneOf").and_then(Value::as_array) else {
+        return;
+    };
+    let constant =
+        |choice: &Value| Some((choice.get("const")?.clone(), choice["description"].clone()));
+    let Some(constants) = choices.iter().map(constant).collect::<Option<Vec<_>>>() else {
+        return;
+    };
+    let mut about = String::new();
+    if let Some(whole) = schema.get("description").and_then(Value::as_str) {
+        about = format!("{whole}\n\n");
+    }
+    for (name, description) in &constants {
+        let (name, description) = (name.as_str(), description.as_str());
+        about += &format!(
+            "- `{}`: {}\n",
+            name.unwrap_or_default(),
+            description.unwrap_or_default()
+        );
+    }
+    schema.remove("oneOf");
+    schema.insert("type".to_owned(), "string".into());
+    let names = constants.into_iter().map(|(name, _)| name);
+    schema.insert("enum".to_owned(), names.collect());
+    schema.insert("description".to_owned(), about.into());
+}
+
 fn params_name(plugin: &dyn Plugin) -> String {
     format!("{}_params", plugin.name())
 }
@@ -380,5 +460,48 @@ mod tests {
             document["paths"]["/health"]["get"]["responses"]["4XX"]["content"][JSON]["example"]
                 .is_object()
         );
+    }
+
+    /// Every schema below `value` with the place where it is.
+    fn walk(value: &Value, place: &str, check: &mut impl FnMut(&str, &Map<String, Value>)) {
+        match value {
+            Value::Object(members) => {
+                check(place, members);
+                for (name, member) in members.iter().filter(|(name, _)| *name != "example") {
+                    walk(member, &format!("{place}/{name}"), check);
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| walk(item, place, check)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn generators_understand_every_schema() {
+        let document = describe(crate::scenarios::ALL);
+        let mut arrays = 0;
+        walk(&document, "", &mut |place, schema| {
+            if schema.get("type") == Some(&"array".into()) {
+                assert!(schema.contains_key("items"), "{place}: an array of what?");
+                arrays += 1;
+            }
+            let format = schema
+                .get("format")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            assert!(!format.starts_with("uint"), "{place}: {format}");
+            let choices = schema.get("oneOf").and_then(Value::as_array);
+            let constants = choices
+                .into_iter()
+                .flatten()
+                .filter(|choice| choice.get("const").is_some());
+            assert_eq!(constants.count(), 0, "{place}: not an enum");
+            let is_sent = place.contains("requestBody") || place.contains("_params/");
+            assert!(
+                !is_sent || !schema.contains_key("default"),
+                "{place}: clients would send it"
+            );
+        });
+        assert!(arrays > 10, "only {arrays} arrays");
     }
 }

@@ -38,11 +38,13 @@ pub(in crate::http) struct NoSession {
     /// Empty.
     session_id: &'static str,
     /// Empty.
-    scenarios: [&'static str; 0],
+    #[schemars(length(max = 0))]
+    scenarios: Vec<&'static str>,
     /// Says that there is none.
     status: &'static str,
     /// Empty.
-    details: [Detail; 0],
+    #[schemars(length(max = 0))]
+    details: Vec<Detail>,
     /// Since when no start is taken; not there when starts are taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     halted_since: Option<Timestamp>,
@@ -85,9 +87,9 @@ pub(in crate::http) async fn status(State(api): State<Api>) -> Json<Session> {
         Some(session) => Session::Live(session),
         None => Session::None(NoSession {
             session_id: "",
-            scenarios: [],
+            scenarios: Vec::new(),
             status: "no active session",
-            details: [],
+            details: Vec::new(),
             halted_since: view.halted_since,
         }),
     })
