@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use serde_json::Value;
 
 use crate::input::json::StrictValue;
+use crate::input::suggest::did_you_mean;
 
 /// The environment, as a parameter, so that tests need not change the process's own.
 pub(crate) trait Env {
@@ -128,13 +129,22 @@ pub(super) fn read_safe_boot(text: Option<&str>) -> Result<bool, String> {
     }
 }
 
-/// The variables of `env` that are named like ours and set nothing. They are no reason to refuse: the
-/// examples' clients use some, such as `MOCKSERVER_URL`, in the same shell.
-pub(super) fn unknown_variables(env: &dyn Env, settings: &[Setting]) -> Vec<String> {
-    let is_ours = |name: &str| {
+/// A variable of the environment that sets nothing, though its name says that it might.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IgnoredVariable {
+    pub(crate) name: String,
+    /// Why, as the end of a sentence.
+    pub(crate) because: String,
+}
+
+/// The variables of `env` that are named like ours and set nothing, in the order of the alphabet. They are no reason to
+/// refuse: the examples' clients use some, such as `MOCKSERVER_URL`, in the same shell.
+pub(super) fn unknown_variables(env: &dyn Env, settings: &[Setting]) -> Vec<IgnoredVariable> {
+    let ours = || {
         let variables = settings.iter().map(|setting| setting.variable.as_str());
-        variables.chain([BOOT, SAFE_BOOT]).any(|ours| ours == name)
+        variables.chain([BOOT, SAFE_BOOT])
     };
+    let is_ours = |name: &str| ours().any(|ours| ours == name);
     let names = env.names().into_iter();
     let mut unknown: Vec<String> = names
         .filter_map(|name| name.into_string().ok())
@@ -147,7 +157,12 @@ pub(super) fn unknown_variables(env: &dyn Env, settings: &[Setting]) -> Vec<Stri
         })
         .collect();
     unknown.sort_unstable();
-    unknown
+    let ignored = |name: String| {
+        let meant = did_you_mean(&name, ours());
+        let because = format!("mockserver has no such variable{meant}");
+        IgnoredVariable { name, because }
+    };
+    unknown.into_iter().map(ignored).collect()
 }
 
 /// Whether `name` is one that Kubernetes gives to the addresses of a Service, such as

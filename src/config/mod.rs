@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 use crate::boot::profile::BootProfile;
 use crate::input::limits::Limits;
 
-pub(crate) use environment::{Env, ProcessEnv, settings_of};
+pub(crate) use environment::{Env, IgnoredVariable, ProcessEnv, settings_of};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq)]
@@ -146,8 +146,8 @@ pub(crate) struct Loaded {
     pub effective: Map<String, Value>,
     /// Whether the boot profile was to be ignored.
     pub safe_boot: bool,
-    /// The variables that are named like ours and set nothing, in the order of the alphabet.
-    pub unknown_variables: Vec<String>,
+    /// The variables that set nothing, though their names say that they might.
+    pub ignored_variables: Vec<IgnoredVariable>,
 }
 
 impl Loaded {

@@ -49,7 +49,7 @@ impl Config {
             file,
             effective,
             safe_boot,
-            unknown_variables: unknown_variables(env, &settings),
+            ignored_variables: unknown_variables(env, &settings),
         })
     }
 }

@@ -228,7 +228,18 @@ fn a_variable_with_a_typo_in_its_name_is_reported_and_a_service_link_is_not() {
     let names = links.iter().chain(&typos).chain(&ours);
     let mut env: HashMap<&str, &str> = names.map(|name| (*name, "0")).collect();
     env.insert("MOCKSERVER_PODS_PORT", "tcp://10.0.0.2:8889");
-    assert_eq!(unknown_variables(&env, &settings()), typos);
+    let ignored = unknown_variables(&env, &settings());
+    let names: Vec<_> = ignored.iter().map(|ignored| &*ignored.name).collect();
+    assert_eq!(names, typos);
+    let meant = [
+        "MOCKSERVER_ADMIN_PORT",
+        BOOT,
+        "MOCKSERVER_LIMITS_CPU_PERCENT",
+    ];
+    for (ignored, meant) in ignored.iter().zip(meant) {
+        let question = format!("mockserver has no such variable; did you mean {meant:?}?");
+        assert_eq!(ignored.because, question);
+    }
 }
 
 #[test]

@@ -23,7 +23,7 @@ use tracing::{info, warn};
 
 use crate::boot;
 use crate::boot::profile::BootProfile;
-use crate::config::{Config, Loaded};
+use crate::config::{Config, IgnoredVariable, Loaded};
 use crate::fault::table::FaultTable;
 use crate::fault::timer::FineTimer;
 use crate::host::allocator;
@@ -165,8 +165,11 @@ fn introduce(loaded: &Loaded, profile: Option<&Map<String, Value>>) {
             "Boot profile: this version is bad by its configuration; Limits do not apply to it."
         );
     }
-    for variable in &loaded.unknown_variables {
-        warn!(variable, "Unknown MOCKSERVER_* variable ignored.");
+    for IgnoredVariable { name, because } in &loaded.ignored_variables {
+        warn!(
+            variable = name,
+            because, "A variable of the environment is ignored."
+        );
     }
 }
 

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::config::{Config, Loaded, ProcessEnv};
+use crate::config::{Config, IgnoredVariable, Loaded, ProcessEnv};
 use crate::daemon::{App, startup_checks};
 use crate::http;
 use crate::lifecycle::termination::Termination;
@@ -51,8 +51,8 @@ pub fn main() -> ExitCode {
         };
     }
     if cli.check {
-        for variable in &loaded.unknown_variables {
-            eprintln!("mockserver: {variable} is not a variable of mockserver; it sets nothing");
+        for IgnoredVariable { name, because } in &loaded.ignored_variables {
+            eprintln!("mockserver: the variable {name} is ignored: {because}");
         }
         print!("{}", loaded.as_yaml());
         return ExitCode::SUCCESS;

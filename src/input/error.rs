@@ -1,5 +1,7 @@
 //! One bad value of a request or of the configuration.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -46,5 +48,14 @@ pub(crate) fn collect<A, B>(
             Err(a)
         }
         (Err(errors), _) | (_, Err(errors)) => Err(errors),
+    }
+}
+
+/// An unknown name, as far as a message needs it.
+pub(crate) fn cut(name: &str) -> Cow<'_, str> {
+    const LONGEST: usize = 100;
+    match name.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &name[..end]).into(),
+        None => name.into(),
     }
 }

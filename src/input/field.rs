@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::Fields;
 use super::ceilings::{Ceiling, Resource};
 use super::rule::{self, Rule, end_of_range, plain, short};
+use super::suggest::did_you_mean;
 
 /// A member that has a default. The last call, such as [`Field::integer`], reads it.
 #[derive(Debug)]
@@ -66,20 +67,14 @@ impl<'f> Field<'f> {
     where
         T: Copy + Into<i64> + TryFrom<i64>,
     {
-        match rule::integer(&range, self.ceiling) {
-            Ok(rule) => {
-                let most = end_of_range(default.into() as f64, self.ceiling).0;
-                // The cast saturates.
-                let default = T::try_from(most.floor() as i64).unwrap_or(default);
-                self.read(rule, default, json!(default.into()))
-            }
-            Err(nothing_allowed) => {
-                if !self.fields.has(self.name) {
-                    self.fields.reject(self.name, nothing_allowed.text.as_str());
-                }
-                self.read(nothing_allowed, default, json!(default.into()))
-            }
+        let rule = rule::integer(&range, self.ceiling);
+        if rule.allows_nothing && !self.fields.has(self.name) {
+            self.fields.reject(self.name, rule.text.as_str());
         }
+        let most = end_of_range(default.into() as f64, self.ceiling).0;
+        // The cast saturates.
+        let default = T::try_from(most.floor() as i64).unwrap_or(default);
+        self.read(rule, default, json!(default.into()))
     }
 
     /// A finite number within `range`.
@@ -151,7 +146,9 @@ impl<'f> Field<'f> {
         let Rule {
             mut schema,
             text,
+            names,
             parse,
+            ..
         } = rule;
         schema.insert("description".to_owned(), self.about.into());
         if let Some(unit) = self.unit {
@@ -179,7 +176,8 @@ impl<'f> Field<'f> {
         if self.secret {
             self.fields.reject(self.name, text);
         } else {
-            let detail = format!("{text}, not {}", short(&given));
+            let meant = meant(&given, &names);
+            let detail = format!("{text}, not {}{meant}", short(&given));
             let number_rule = given.is_number().then_some(text);
             self.fields.reject_value(self.name, detail, number_rule);
         }
@@ -193,7 +191,7 @@ impl OptionalField<'_> {
     where
         T: Copy + Into<i64> + TryFrom<i64>,
     {
-        let (Ok(rule) | Err(rule)) = rule::integer(&range, self.0.ceiling);
+        let rule = rule::integer(&range, self.0.ceiling);
         self.0.take(rule, None)
     }
 
@@ -223,4 +221,16 @@ impl OptionalField<'_> {
         self.0
             .take(Rule::new(schema, "", |value| Some(value.clone())), None)
     }
+}
+
+/// The name that the first unknown one of `given` was meant for, as a question; nothing where none is close.
+fn meant(given: &Value, names: &[&'static str]) -> String {
+    let given = match given {
+        Value::Array(items) => items.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    let mut texts = given.iter().filter_map(Value::as_str);
+    let unknown = texts.find(|text| !names.contains(text));
+    let meant = unknown.map(|text| did_you_mean(text, names.iter().copied()));
+    meant.unwrap_or_default()
 }

@@ -9,13 +9,12 @@
 //! Not serde with a validator and schemars: those cannot lower a range, its default and its schema by a limit that is
 //! known at run time only, nor echo the effective values.
 
-use std::borrow::Cow;
-
 use serde_json::{Map, Value, json};
 
 use super::ceilings::{Ceiling, Ceilings, Resource};
 use super::rule::short;
-use super::{Field, FieldError, pointer_to};
+use super::suggest::did_you_mean;
+use super::{Field, FieldError, cut, pointer_to};
 
 /// The members of one JSON object while they are being read.
 #[derive(Debug)]
@@ -243,21 +242,17 @@ impl Fields {
 
     fn refuse_unknown(&mut self) {
         let known: Vec<&str> = self.properties.keys().map(String::as_str).collect();
-        let detail = if known.is_empty() {
+        let rule = if known.is_empty() {
             "unknown key; no key is allowed here".to_owned()
         } else {
             format!("unknown key; allowed here: {}", known.join(", "))
         };
-        let unknown: Vec<String> = self
-            .given
-            .keys()
-            .map(|name| self.pointer_to(&cut(name)))
-            .collect();
-        self.errors.extend(
-            unknown
-                .into_iter()
-                .map(|at| FieldError::new(at, detail.clone())),
-        );
+        let refuse = |name: &String| {
+            let meant = did_you_mean(name, known.iter().copied());
+            FieldError::new(self.pointer_to(&cut(name)), format!("{rule}{meant}"))
+        };
+        let unknown: Vec<_> = self.given.keys().map(refuse).collect();
+        self.errors.extend(unknown);
         self.given.clear();
     }
 
@@ -268,13 +263,4 @@ impl Fields {
 
 fn object_schema(properties: Map<String, Value>) -> Value {
     json!({ "type": "object", "properties": properties, "additionalProperties": false })
-}
-
-/// An unknown name, as far as a message needs it.
-fn cut(name: &str) -> Cow<'_, str> {
-    const LONGEST: usize = 100;
-    match name.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &name[..end]).into(),
-        None => name.into(),
-    }
 }

@@ -1,7 +1,7 @@
 //! Everything that comes from outside is read here: typed, bounded, and refused with a reason.
 //!
 //! [`Fields`] reads one JSON object; `json` parses strictly; `limits` says how much of a resource may be
-//! asked for, as `ceilings`.
+//! asked for, as `ceilings`; `suggest` finds what an unknown name was meant for.
 
 pub(crate) mod ceilings;
 mod error;
@@ -10,12 +10,13 @@ mod fields;
 pub(crate) mod json;
 pub(crate) mod limits;
 mod rule;
+pub(crate) mod suggest;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use ceilings::Resource;
 pub use error::FieldError;
-pub(crate) use error::{collect, pointer_to};
+pub(crate) use error::{collect, cut, pointer_to};
 pub use field::{Field, OptionalField};
 pub use fields::Fields;
 pub use rule::above;

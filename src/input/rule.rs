@@ -20,6 +20,10 @@ pub(super) struct Rule<'r, T> {
     pub(super) schema: Map<String, Value>,
     /// Completes "Parameter x ..." in messages.
     pub(super) text: String,
+    /// The names that it may have, where it is one or some of them.
+    pub(super) names: Vec<&'static str>,
+    /// Whether no value is left that it may have: the least is above the ceiling.
+    pub(super) allows_nothing: bool,
     pub(super) parse: Parse<'r, T>,
 }
 
@@ -36,17 +40,19 @@ impl<'r, T> Rule<'r, T> {
         Self {
             schema,
             text: text.into(),
+            names: Vec::new(),
+            allows_nothing: false,
             parse: Box::new(parse),
         }
     }
+
+    fn named(self, names: Vec<&'static str>) -> Self {
+        Self { names, ..self }
+    }
 }
 
-/// A whole number within `range` and at most the ceiling. `None` where that leaves nothing: the least value is
-/// above the ceiling.
-pub(super) fn integer<'r, T>(
-    range: &RangeInclusive<T>,
-    ceiling: Option<Ceiling>,
-) -> Result<Rule<'r, T>, Rule<'r, T>>
+/// A whole number within `range` and at most the ceiling.
+pub(super) fn integer<'r, T>(range: &RangeInclusive<T>, ceiling: Option<Ceiling>) -> Rule<'r, T>
 where
     T: Copy + Into<i64> + TryFrom<i64> + 'r,
 {
@@ -61,11 +67,14 @@ where
     if high < low {
         let schema = json!({ "type": "integer", "not": {} });
         let text = format!("nothing is allowed{limit}; the least is {low}");
-        return Err(Rule::new(schema, text, parse));
+        return Rule {
+            allows_nothing: true,
+            ..Rule::new(schema, text, parse)
+        };
     }
     let schema = json!({ "type": "integer", "minimum": low, "maximum": high });
     let text = format!("must be an integer from {low} to {high}{limit}");
-    Ok(Rule::new(schema, text, parse))
+    Rule::new(schema, text, parse)
 }
 
 /// A finite number within `range` and at most the ceiling.
@@ -105,7 +114,7 @@ pub(super) fn choice<'r, T: Copy>(choices: &'r [(&'static str, T)]) -> Rule<'r, 
     let names = names_of(choices);
     let text = format!("must be one of {}", quoted(&names));
     let schema = json!({ "type": "string", "enum": names });
-    Rule::new(schema, text, |value| named(choices, value))
+    Rule::new(schema, text, |value| named(choices, value)).named(names)
 }
 
 /// A non-empty list of the named values without repeats.
@@ -127,6 +136,7 @@ pub(super) fn any_of<'r, T: Copy>(choices: &'r [(&'static str, T)]) -> Rule<'r, 
         }
         list.iter().map(|item| named(choices, item)).collect()
     })
+    .named(names)
 }
 
 /// A text that `parse` accepts; `text` says which that is.

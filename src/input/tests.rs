@@ -83,6 +83,21 @@ fn every_fault_is_reported_at_once_and_unknown_keys_are_faults() {
 }
 
 #[test]
+fn a_slip_in_a_key_or_a_value_is_answered_with_what_was_meant() {
+    let mut f = fields(json!({ "target_precent": 1, "mode": "slwo", "probes": ["b", "Reddy"] }));
+    f.field("target_percent", "").integer(0..=9_u8, 0);
+    f.field("mode", "").choice(&[("fast", 1), ("slow", 2)]);
+    f.field("probes", "")
+        .optional()
+        .any_of(&[("b", 1), ("ready", 2)]);
+    let errors = f.finish().expect_err("three slips");
+    for (error, meant) in errors.iter().zip(["slow", "ready", "target_percent"]) {
+        let question = format!("; did you mean \"{meant}\"?");
+        assert!(error.detail.ends_with(&question), "{error:?}");
+    }
+}
+
+#[test]
 fn an_unknown_key_is_reported_as_far_as_a_message_needs_it() {
     let errors = fields(json!({ "ö".repeat(60_000): 1 })).finish();
     let [error] = &errors.expect_err("a fault")[..] else {

@@ -23,7 +23,8 @@ use serde_json::{Map, Value};
 
 use crate::host::cgroup::Cgroup;
 use crate::input::limits::Limits;
-use crate::input::{FieldError, Fields};
+use crate::input::suggest::did_you_mean;
+use crate::input::{FieldError, Fields, cut};
 use crate::plugin::{Plugin, Registry};
 use crate::run::Initiator;
 use dry_run::DryRun;
@@ -36,7 +37,7 @@ use view::{ScenarioStatus, View};
 /// Why a request to the manager was refused or could not be carried out.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub(crate) enum ManagerError {
-    #[error("{name:?} is not known; known: {}", .known.join(", "))]
+    #[error("{:?} is not known; known: {}{}", cut(.name), .known.join(", "), did_you_mean(.name, .known.iter().copied()))]
     UnknownScenario {
         name: String,
         known: Vec<&'static str>,

@@ -10,7 +10,8 @@ use super::{find, names_of};
 use crate::host::cgroup::Cgroup;
 use crate::input::ceilings::Ceilings;
 use crate::input::limits::Limits;
-use crate::input::{FieldError, Fields, collect};
+use crate::input::suggest::did_you_mean;
+use crate::input::{FieldError, Fields, collect, cut};
 use crate::plugin::{Plan, Plugin, PreflightContext, Registry};
 
 /// A value, or every bad value of its source.
@@ -168,7 +169,12 @@ impl Reader<'_> {
         };
         let Some(plugin) = find(self.registry, &name) else {
             let known = known();
-            return refuse(at, format!("unknown scenario {name:?}; known: {known}"));
+            let meant = did_you_mean(&name, names_of(self.registry));
+            let name = cut(&name);
+            return refuse(
+                at,
+                format!("unknown scenario {name:?}; known: {known}{meant}"),
+            );
         };
         if !self.limits.allows(&name) {
             return refuse(at, format!("{name} is not allowed (Limits.Scenarios)"));
