@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A real Prometheus scrapes the running daemon on both listeners, and each scenario makes its alert fire.
+# A real Prometheus scrapes the running daemon on both listeners, and each scenario makes its alert fire. A daemon
+# of another version runs beside it, as the stable one beside a canary.
 #
 # The shipped configuration, rules and dashboard are used, with shorter intervals and windows. Needs the
 # Debian package prometheus, which is installed if it can be.
@@ -32,35 +33,48 @@ eventually() { within "$PATIENCE" "$@"; }
 
 service=127.0.0.1:$(free_port)
 admin=127.0.0.1:$(free_port)
+stable_service=127.0.0.1:$(free_port)
+stable_admin=127.0.0.1:$(free_port)
 server=127.0.0.1:$(free_port)
+readonly STABLE=1.0.0 CANARY=1.1.0-canary
+token=$(<etc/prometheus/token)
 
-start_daemon() {
-  MOCKSERVER_ADMIN_PORT=${admin#*:} MOCKSERVER_DATA_DIR=$data \
-    "$daemon" --port "${service#*:}" --host 127.0.0.1 >>"$scratch/daemon.log" 2>&1 &
+# launch VERSION SERVICE ADMIN DATA: as in a cluster, where reads need the token. Sets pid.
+launch() {
+  MOCKSERVER_VERSION=$1 MOCKSERVER_ADMIN_PORT=${3#*:} MOCKSERVER_DATA_DIR=$4 \
+    MOCKSERVER_AUTH_TOKEN=$token MOCKSERVER_AUTH_PROTECT_READS=true \
+    "$daemon" --port "${2#*:}" --host 127.0.0.1 >>"$scratch/daemon.log" 2>&1 &
   pid=$!
   processes+=("$pid")
-  await "http://$admin/health" "$pid" "$scratch/daemon.log"
+  await "http://$3/health" "$pid" "$scratch/daemon.log"
 }
+
+start_stable() { launch "$STABLE" "$stable_service" "$stable_admin" "$scratch/stable"; }
+# The one that the scenarios run on.
+start_daemon() { launch "$CANARY" "$service" "$admin" "$data"; }
 
 # Callers that go on whatever the answer is.
 start_traffic() {
-  local path
-  for path in /health /ready /api/v1/mock-service /api/v1/test/sleep10ms; do
-    while :; do
-      curl -s -o /dev/null --max-time 10 "http://$service$path"
-      sleep 0.2
-    done &
-    processes+=($!)
+  local address path
+  for address in "$service" "$stable_service"; do
+    for path in /health /ready /api/v1/mock-service /api/v1/test/sleep10ms; do
+      while :; do
+        curl -s -o /dev/null --max-time 10 "http://$address$path"
+        sleep 0.2
+      done &
+      processes+=($!)
+    done
   done
 }
 
 # The shipped files, made to react within seconds. Of the CPU less is enough: a machine that others use
-# gives less than was asked.
+# gives less than was asked, and delays a request now and then.
 start_prometheus() {
-  sed -E 's/\[1m\]/[8s]/; s/\[5m\]/[20s]/; s/for: 30s/for: 2s/; s/(cpu_period\) >) 0\.4/\1 0.1/' \
+  sed -E 's/\[1m\]/[8s]/; s/\[5m\]/[20s]/; s/for: 30s/for: 2s/; s/(cpu_period\) >) 0\.4/\1 0.1/; s/\+ 0\.05$/+ 0.25/' \
     etc/prometheus/alerts.yml >"$scratch/alerts.yml"
-  sed -E "s/(interval|timeout): 5s/\1: 1s/; s/127.0.0.1:8888/$service/; s/127.0.0.1:8889/$admin/" \
+  sed -E "s/(interval|timeout): 5s/\1: 1s/; s/\"127.0.0.1:8888\"/\"$service\", \"$stable_service\"/; s/127.0.0.1:8889/$admin/" \
     etc/prometheus/prometheus.yml >"$scratch/prometheus.yml"
+  cp etc/prometheus/token "$scratch/token"
   prometheus --config.file="$scratch/prometheus.yml" --storage.tsdb.path="$scratch/tsdb" \
     --web.listen-address="$server" --log.level=warn >"$scratch/prometheus.log" 2>&1 &
   processes+=($!)
@@ -83,23 +97,33 @@ alerts() {
     sed -n "s/.*\"alertname\":\"\([^\"]*\)\".*\"state\":\"$1\".*/\1/p" | sort -u | tr '\n' ' '
 }
 fires() { [[ " $(alerts firing)" == *" $1 "* ]]; }
-is_up() { [[ $(value 'sum(up)') == 2 ]]; }
+# The versions for which an alert of theirs fires.
+versions() {
+  answer "count by (service_version) (ALERTS{alertname=\"$1\",alertstate=\"firing\"})" |
+    grep -o '"service_version":"[^"]*"' | cut -d'"' -f4 | sort | tr '\n' ' '
+}
+fires_for_canary() { [[ $(versions "$1") == "$CANARY " ]]; }
+fires_for_none() { [[ -z $(versions "$1") ]]; }
+is_up() { [[ $(value 'sum(up)') == 3 ]]; }
 quiet() { ! fires "$1"; }
 all_clear() { [[ -z $(alerts firing) ]]; }
 
-post() { curl -sS --max-time 10 -X POST "http://$admin/api/v1/$1" --data "${2-}"; }
+# post PATH BODY [ADMIN]
+post() {
+  curl -sS --max-time 10 -X POST -H "Authorization: Bearer $token" "http://${3-$admin}/api/v1/$1" --data "${2-}"
+}
 
 # === What is checked ===
 
 formats_and_files() {
   local listener complaints
   for listener in service admin; do
-    complaints=$(curl -sS --max-time 10 "http://${!listener}/metrics" | promtool check metrics 2>&1)
+    complaints=$(curl -sS --max-time 10 -H "Authorization: Bearer $token" "http://${!listener}/metrics" | promtool check metrics 2>&1)
     expect "promtool check metrics, $listener listener" "${complaints:-no complaint}" \
       test -z "$complaints"
   done
   complaints=$(promtool check rules etc/prometheus/alerts.yml 2>&1)
-  expect "promtool check rules" "$(tail -n 1 <<<"$complaints")" grep -q 'SUCCESS: 10 rules' <<<"$complaints"
+  expect "promtool check rules" "$(tail -n 1 <<<"$complaints")" grep -q 'SUCCESS: 15 rules' <<<"$complaints"
   complaints=$(promtool test rules "$EXTERNAL/alerts_test.yml" 2>&1)
   expect "promtool test rules, as shipped" "$(tail -n 1 <<<"$complaints")" grep -q 'SUCCESS' <<<"$complaints"
   complaints=$(promtool check config etc/prometheus/prometheus.yml 2>&1)
@@ -111,6 +135,8 @@ at_rest() {
   local fits slowest named
   eventually is_up
   expect "both listeners are scraped" "$(value 'sum(up)') targets up" is_up
+  named=$(curl -s -o /dev/null -w '%{http_code}' --max-time 5 "http://$admin/metrics")
+  expect "the admin listener's page needs the token" "HTTP $named" test "$named" = 401
   # See src/metrics/mod.rs.
   fits=$(value 'max(scrape_samples_scraped{job="mockserver-admin"}) - 10 * count(mockserver_fault_active) <= 187')
   expect "the admin page has at most 187 series and 10 for each scenario" "${fits:-too many}" test -n "$fits"
@@ -120,6 +146,9 @@ at_rest() {
   expect "a scrape is quick" "$slowest s" above 0.1 "${slowest:-9}"
   named=$(answer '{__name__=~"mockserver_.*",job="mockserver"}' | grep -c '"metric"')
   expect "the service listener shows nothing of faults" "$named series" test "$named" = 0
+  named=$(answer "$(sed -n '/^```text$/,/^```$/p' etc/prometheus/README.md | sed '/^```/d; s/\[1m\]/[8s]/')" |
+    grep -o '"service_version":"[^"]*"' | cut -d'"' -f4 | sort | tr '\n' ' ')
+  expect "the query of the README has a value for each version" "$named" test "$named" = "$STABLE $CANARY "
   expect "no alert fires at rest" "$(alerts firing)" all_clear
 }
 
@@ -152,7 +181,7 @@ scenario() {
 scenarios() {
   local calls='http_client_request_duration_seconds_count{job="mockserver",server_address="inventory"'
   scenario network_latency '{}' SlowRequests \
-    'histogram_quantile(0.5, sum by (le) (rate(http_server_request_duration_seconds_bucket{job="mockserver",http_route="/api/v1/test/sleep10ms"}[8s])))' 0.1
+    'histogram_quantile(0.5, sum by (instance, le) (rate(http_server_request_duration_seconds_bucket{job="mockserver",http_route="/api/v1/test/sleep10ms"}[8s])))' 0.1
   scenario health_check '{}' ProbeFails \
     'rate(http_server_request_duration_seconds_count{job="mockserver",http_route="/health",http_response_status_code="503"}[8s])' 0
   # The callers here give up after 10 s, before the call ends.
@@ -171,6 +200,28 @@ scenarios() {
     'rate(process_disk_write_bytes_total{job="mockserver"}[8s])' 1e7
   scenario cpu_burner '{"target_percent": 90}' HighCpu \
     'rate(process_cpu_seconds_total{job="mockserver"}[8s])' 0.2
+}
+
+# A canary is compared with the stable version by what its callers see.
+comparison() {
+  local share
+  post scenarios/dependency/start '{"failure_type": "error"}' >/dev/null
+  eventually fires_for_canary VersionFails
+  share=$(answer 'version:error_share:rate1m{http_route="/api/v1/mock-service"}' |
+    grep -o '"service_version":"[^"]*"},"value":\[[^]]*\]' | tr -d '\n')
+  expect "a canary that fails makes VersionFails fire for its version" "$(versions VersionFails); $share" \
+    fires_for_canary VersionFails
+  post scenarios/dependency/start '{"failure_type": "error"}' "$stable_admin" >/dev/null
+  eventually fires_for_none VersionFails
+  expect "and not if the stable version fails as well" "firing: $(alerts firing)" fires_for_none VersionFails
+  expect "which DependencyFails sees" "firing: $(alerts firing)" fires DependencyFails
+  post composite/stop '' "$stable_admin" >/dev/null
+  post scenarios/dependency/stop >/dev/null
+  post scenarios/network_latency/start '{"latency_ms": 500}' >/dev/null
+  eventually fires_for_canary VersionSlow
+  expect "a canary that is slow makes VersionSlow fire for its version" "$(versions VersionSlow)" \
+    fires_for_canary VersionSlow
+  post scenarios/network_latency/stop >/dev/null
 }
 
 # The last one: it takes the process along, and this script restarts it.
@@ -206,12 +257,14 @@ afterwards() {
 }
 
 began=$(date +%s)
+start_stable
 start_daemon
 formats_and_files
 start_traffic
 start_prometheus
 at_rest
 scenarios
+comparison
 crash
 afterwards "$began"
 finish

@@ -554,10 +554,12 @@ fn one_alert_covers_every_scenario_and_the_others_know_no_fault() {
     let alerts = include_str!("../../etc/prometheus/alerts.yml");
     let alerts: serde_json::Value = serde_yaml::from_str(alerts).unwrap();
     let groups = alerts["groups"].as_array().unwrap();
-    let [symptoms, faults] = groups.as_slice() else {
+    let [symptoms, versions, faults] = groups.as_slice() else {
         panic!("{} groups", groups.len());
     };
-    assert!(!symptoms.to_string().contains("mockserver_"));
+    for group in [symptoms, versions] {
+        assert!(!group.to_string().contains("mockserver_"), "{group}");
+    }
     let rule = &faults["rules"][0];
     assert_eq!(rule["alert"], "FaultActive");
     let expression = "mockserver_fault_active{job=\"mockserver-admin\"} == 1";
