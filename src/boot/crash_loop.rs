@@ -1,4 +1,4 @@
-//! Counts the boots of a crash loop, in a file that survives the process.
+//! Counts the crashes of a crash loop, in a file that survives the process.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -7,24 +7,37 @@ use std::path::Path;
 /// The file under `DataDir` that holds the count. Without it a crash loop starts over.
 const FILE: &str = "crash-loop-boots";
 
-/// Returns how many boots there were before this one, and counts this one durably, up to `most`.
+/// How many boots have crashed so far. Only a crash counts: a boot may end before it, by a signal or a taken port.
 ///
 /// # Errors
-/// The file cannot be read, is not a number, or cannot be written.
-pub(super) fn count(data_dir: &Path, most: u32) -> io::Result<u32> {
-    let with_file = |error: io::Error| {
-        let file = data_dir.join(FILE);
-        let reason = format!(
-            "Boot.crash_loop cannot count its boots in {}: {error}",
-            file.display()
-        );
-        io::Error::new(error.kind(), reason)
+/// The count cannot be read or is not a number, or the next crash could not be counted.
+pub(super) fn crashed(data_dir: &Path) -> io::Result<u32> {
+    let counted = || {
+        let crashed = read(data_dir)?;
+        fs::create_dir_all(data_dir)?;
+        // It is gone at once: only the folder must be writable.
+        tempfile::NamedTempFile::new_in(data_dir)?;
+        Ok(crashed)
     };
-    let before = read(data_dir).map_err(with_file)?;
-    if before < most {
-        write(data_dir, before + 1).map_err(with_file)?;
-    }
-    Ok(before)
+    counted().map_err(|error| with_file(data_dir, &error))
+}
+
+/// Counts one more crash durably.
+///
+/// # Errors
+/// The count cannot be read or written.
+pub(super) fn count(data_dir: &Path) -> io::Result<()> {
+    let counted = read(data_dir).and_then(|crashed| write(data_dir, crashed.saturating_add(1)));
+    counted.map_err(|error| with_file(data_dir, &error))
+}
+
+fn with_file(data_dir: &Path, error: &io::Error) -> io::Error {
+    let file = data_dir.join(FILE);
+    let reason = format!(
+        "Boot.crash_loop cannot count its boots in {}: {error}",
+        file.display()
+    );
+    io::Error::new(error.kind(), reason)
 }
 
 fn read(data_dir: &Path) -> io::Result<u32> {
@@ -53,11 +66,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn boots_are_counted_up_to_the_limit_and_never_beyond() {
+    fn crashes_are_counted_and_looking_at_the_count_changes_nothing() {
         let folder = tempfile::tempdir().expect("a folder");
         let data = folder.path().join("data");
-        let counts: Vec<u32> = (0..5).map(|_| count(&data, 3).expect("a count")).collect();
-        assert_eq!(counts, [0, 1, 2, 3, 3]);
+        for crashes in 0..3 {
+            for _ in 0..2 {
+                assert_eq!(crashed(&data).expect("a count"), crashes);
+            }
+            count(&data).expect("a count");
+        }
         let files = fs::read_dir(&data).expect("a folder").count();
         assert_eq!(files, 1, "nothing else is left");
     }
@@ -67,10 +84,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let no_folder = folder.path().join("file");
         fs::write(&no_folder, "").expect("a file");
-        let error = count(&no_folder, 3).expect_err("not a folder").to_string();
+        let error = crashed(&no_folder).expect_err("not a folder").to_string();
         assert!(error.contains("file/crash-loop-boots"), "{error}");
         fs::write(folder.path().join(FILE), "many").expect("a file");
-        let error = count(folder.path(), 3).expect_err("no count").to_string();
+        let error = crashed(folder.path()).expect_err("no count").to_string();
         assert!(error.ends_with("delete it to restart the loop"), "{error}");
     }
 }

@@ -8,7 +8,7 @@ mod onset;
 pub(crate) mod profile;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -32,6 +32,8 @@ pub(crate) struct BootSequence {
     began: Instant,
     /// Which boot of a crash loop this is, from 1; none where this boot will not crash.
     crashing_boot: Option<u32>,
+    /// Where the crashes of the loop are counted.
+    data_dir: PathBuf,
 }
 
 /// How the profile ends the process.
@@ -40,18 +42,20 @@ pub(crate) struct ProcessEnd {
     at: Instant,
     exit_code: u8,
     message: String,
+    /// Where it counts as a crash of the loop.
+    counts_in: Option<PathBuf>,
 }
 
 impl BootSequence {
-    /// Begins with `profile`, and counts this boot under `data_dir` where the profile has a crash loop.
+    /// Begins with `profile`, whose crash loop counts under `data_dir`.
     ///
     /// # Errors
-    /// The boot cannot be counted: the loop would never heal.
+    /// A crash could not be counted: the loop would never heal.
     pub(crate) fn begin(profile: BootProfile, data_dir: &Path) -> io::Result<Self> {
         let began = Instant::now();
         let mut crashing_boot = None;
         if let Some(crash) = &profile.crash_loop {
-            let done = crash_loop::count(data_dir, crash.boots)?;
+            let done = crash_loop::crashed(data_dir)?;
             if done < crash.boots {
                 crashing_boot = Some(done + 1);
                 warn!(
@@ -68,6 +72,7 @@ impl BootSequence {
             profile,
             began,
             crashing_boot,
+            data_dir: data_dir.to_owned(),
         })
     }
 
@@ -174,7 +179,10 @@ impl BootSequence {
     fn first_end(&self, listening: bool) -> Option<ProcessEnd> {
         let crash = self.profile.crash_loop.as_ref();
         let crash = crash.filter(|_| self.crashing_boot.is_some());
-        let crash = crash.map(|crash| self.end(crash.after, crash.exit_code, FATAL));
+        let crash = crash.map(|crash| ProcessEnd {
+            counts_in: Some(self.data_dir.clone()),
+            ..self.end(crash.after, crash.exit_code, FATAL)
+        });
         let ends = crash.into_iter().chain(self.failure(listening));
         ends.min_by_key(|end| end.at)
     }
@@ -190,14 +198,19 @@ impl BootSequence {
             at: self.began + after,
             exit_code,
             message: message.to_owned(),
+            counts_in: None,
         }
     }
 }
 
 impl ProcessEnd {
-    /// Logs the error and notes the exit; returns the exit code when that is on disk.
+    /// Logs the error, counts a crash of the loop and notes the exit; returns the exit code when that is on disk.
     pub(crate) async fn record(self, ledger: &Ledger) -> i32 {
         error!("{}", self.message);
+        let counted = self.counts_in.as_deref().map(crash_loop::count);
+        if let Some(Err(error)) = counted {
+            warn!(%error, "Boot profile: this crash is not counted.");
+        }
         let exit_code = self.exit_code.into();
         let intent = NewEvent::new(EventKind::ExitIntent)
             .by(Some(Initiator::Boot))
@@ -209,8 +222,8 @@ impl ProcessEnd {
     }
 }
 
-/// Does nothing, forever. No signal handler is installed yet: a signal has its default effect, which for process 1
-/// of a container is none.
+/// Does nothing, forever. SIGTERM is not handled yet: it has its default effect, which for process 1 of a container is
+/// none.
 pub(crate) fn hang() -> ! {
     loop {
         std::thread::park();

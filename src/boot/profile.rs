@@ -109,7 +109,8 @@ impl BootProfile {
         });
         let about = "The process neither listens nor ends.";
         let hang = fields.field("hang", about).flag(false);
-        let about = "An error ends each of the first boots, which are counted under DataDir.";
+        let about =
+            "An error ends each of the first boots; these crashes are counted under DataDir.";
         let crash_loop = fields.optional_section("crash_loop", about, |crash| CrashLoop {
             boots: crash
                 .field("boots", "How many boots crash before one stays up.")

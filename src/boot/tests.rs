@@ -100,6 +100,7 @@ fn an_empty_profile_is_a_good_version() {
         profile: BootProfile::default(),
         began: Instant::now(),
         crashing_boot: None,
+        data_dir: "data".into(),
     };
     assert!(sequence.is_ready_at_once());
 }

@@ -28,7 +28,10 @@ impl RawDaemon {
     }
 
     fn start_in(folder: Arc<TempDir>, profile: &Value) -> Self {
-        let port = free_port();
+        Self::start_on(free_port(), folder, profile)
+    }
+
+    fn start_on(port: u16, folder: Arc<TempDir>, profile: &Value) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_mockserver"))
             .current_dir(folder.path())
             .env("MOCKSERVER_LOG_FORMAT", "json")
@@ -223,6 +226,39 @@ fn a_crash_loop_counts_its_boots_and_heals() {
     healed.child.signal(Signal::TERM);
     assert_eq!(healed.child.ended().code(), Some(0));
     assert!(healed.log().iter().any(|line| line["crashed"] == 2));
+}
+
+#[test]
+fn a_crash_loop_counts_its_own_crashes_only() {
+    let folder = Arc::new(TempDir::new().unwrap());
+    let profile = json!({ "crash_loop": { "boots": 2, "after": 3600 } });
+    let file = folder.path().join("data/crash-loop-boots");
+    let taken = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    for _ in 0..3 {
+        let mut refused = RawDaemon::start_on(port, folder.clone(), &profile);
+        assert_eq!(refused.child.ended().code(), Some(1));
+    }
+    for signal in [Signal::TERM, Signal::KILL] {
+        let mut ended = RawDaemon::start_in(folder.clone(), &profile);
+        eventually("the daemon listens", || ended.listens().then_some(()));
+        ended.child.signal(signal);
+        ended.child.ended();
+    }
+    assert!(!file.exists(), "nothing crashed");
+
+    let soon = json!({ "crash_loop": { "boots": 2, "after": 0, "exit_code": 9 } });
+    for crashes in 1..=2 {
+        let mut crashing = RawDaemon::start_in(folder.clone(), &soon);
+        assert_eq!(crashing.child.ended().code(), Some(9));
+        assert_eq!(
+            std::fs::read_to_string(&file).unwrap().trim(),
+            crashes.to_string()
+        );
+    }
+    let mut refused = RawDaemon::start_on(port, folder.clone(), &soon);
+    assert_eq!(refused.child.ended().code(), Some(1));
+    assert_eq!(std::fs::read_to_string(&file).unwrap().trim(), "2");
 }
 
 #[test]
