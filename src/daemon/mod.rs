@@ -6,6 +6,7 @@
 
 mod build;
 mod control;
+mod failures;
 mod serve;
 pub(crate) mod startup_checks;
 

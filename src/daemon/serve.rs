@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use tracing::info;
 
 use super::build::Daemon;
+use super::failures;
 use crate::http::admin_router;
 use crate::lifecycle::shutdown::{ShutdownAction, Signals};
 use crate::lifecycle::termination::Termination;
@@ -35,6 +36,7 @@ impl Daemon {
             self.carry_out_profile(),
             self.end_on(signals),
             session,
+            failures::report(self.api.metrics.requests(), &self.control.root),
             drained
         );
         served.and(ended.map_err(io::Error::other))

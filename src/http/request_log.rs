@@ -1,4 +1,4 @@
-//! One line of the log for each request, at level `debug`.
+//! One line of the log for each request where the level is `debug`; a warning for an answer with a 5xx status.
 //!
 //! Not `tower_http::trace::TraceLayer`: it opens a span for each request and wraps each body, at level `info` too, and
 //! its line could name method and path only through a span, which the log's format does not have.
@@ -11,7 +11,7 @@ use std::time::Instant;
 use futures_util::future::Either;
 use http::{Request, Response};
 use tower::{Layer, Service};
-use tracing::debug;
+use tracing::{debug, warn};
 
 /// Adds the log to a service.
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +58,11 @@ where
             let status = response.status().as_u16();
             // JSON has no number wider than 64 bits.
             let took_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
-            debug!(%method, path, status, took_us, "Request served.");
+            if response.status().is_server_error() {
+                warn!(%method, path, status, took_us, "Request failed.");
+            } else {
+                debug!(%method, path, status, took_us, "Request served.");
+            }
             Ok(response)
         }))
     }

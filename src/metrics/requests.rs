@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -63,6 +63,8 @@ struct Counters {
 struct RouteCounters {
     route: &'static str,
     active: AtomicI64,
+    /// Answers with a 5xx status, whatever their method.
+    failed: AtomicU64,
     /// Answers to GET by status.
     answers: Vec<(StatusCode, Histogram)>,
 }
@@ -80,6 +82,7 @@ impl Requests {
         let routes = ROUTES.map(|(route, statuses)| RouteCounters {
             route,
             active: AtomicI64::new(0),
+            failed: AtomicU64::new(0),
             answers: statuses
                 .iter()
                 .map(|s| (*s, Histogram::default()))
@@ -107,6 +110,12 @@ impl Requests {
         route != OTHER_ROUTE && ROUTES.iter().any(|(known, _)| *known == route)
     }
 
+    /// How many requests each route has answered with a 5xx status.
+    pub(crate) fn failed(&self) -> [(&'static str, u64); ROUTES.len()] {
+        let failed = |route: &RouteCounters| (route.route, route.failed.load(Ordering::Relaxed));
+        self.0.routes.each_ref().map(failed)
+    }
+
     /// The meter of calls to the dependency.
     pub(crate) fn calls(&self) -> CallMeter {
         CallMeter(Arc::clone(&self.0))
@@ -130,6 +139,9 @@ impl RequestMeter for RouteMeter {
     fn finished(&self, method: &'static str, status: Option<StatusCode>, took: Duration) {
         let route = &self.counters.routes[self.route];
         route.active.fetch_sub(1, Ordering::Relaxed);
+        if status.is_some_and(|status| status.is_server_error()) {
+            route.failed.fetch_add(1, Ordering::Relaxed);
+        }
         let own = status.and_then(|status| self.counters.series(route, method, status));
         own.unwrap_or(&self.counters.rest).record(took);
     }
@@ -321,6 +333,19 @@ mod tests {
         ready.finished("GET", status(200), Duration::ZERO);
         other.finished("GET", None, Duration::ZERO);
         assert_eq!(active(), [0; 6]);
+    }
+
+    #[test]
+    fn every_5xx_counts_as_failed_on_its_route() {
+        let requests = Requests::new(Arrivals::default());
+        let (health, other) = (requests.route("/health"), requests.route("/nowhere"));
+        for (method, code) in [("GET", 503), ("HEAD", 500), ("GET", 599), ("GET", 404)] {
+            answer(&health, method, code);
+        }
+        answer(&other, "POST", 500);
+        health.finished("GET", None, Duration::ZERO);
+        let failed = requests.failed();
+        assert_eq!((failed[0], failed[5]), (("/health", 3), ("other", 1)));
     }
 
     #[test]
