@@ -60,6 +60,10 @@ pub(crate) struct Log {
     pub path: PathBuf,
     /// Text or JSON lines.
     pub format: LogFormat,
+    /// How many days log files are kept, today included; 0 keeps all.
+    pub keep_days: u32,
+    /// The most that all log files together may have, in MiB; 0 is no bound.
+    pub max_mb: u32,
 }
 
 /// Where logs go.
@@ -67,7 +71,7 @@ pub(crate) struct Log {
 pub(crate) enum LogMode {
     /// Standard output.
     Console,
-    /// One file a day under `Log.Path`.
+    /// Files under `Log.Path`, at least one a day.
     File,
 }
 
@@ -134,6 +138,15 @@ pub(crate) struct Flags {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct ConfigError(String);
+
+/// A configuration that is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{error}")]
+pub(crate) struct Refused {
+    error: ConfigError,
+    /// How to write the error, as far as that is known.
+    pub log_format: LogFormat,
+}
 
 /// A good configuration and where it came from.
 #[derive(Debug, Clone)]

@@ -90,7 +90,7 @@ impl Log {
         let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
         Self {
             mode: fields
-                .field("Mode", "Standard output or one file a day.")
+                .field("Mode", "Standard output, or files, at least one a day.")
                 .choice(&modes),
             level: fields
                 .field("Level", "The least severe level that is written.")
@@ -103,6 +103,15 @@ impl Log {
             format: fields
                 .field("Format", "Text, or one JSON object a line.")
                 .choice(&formats),
+            keep_days: fields
+                .field(
+                    "Keep",
+                    "Days that log files are kept, today included; 0 keeps all.",
+                )
+                .integer(0..=36_500, 30),
+            max_mb: fields
+                .field("MaxMb", "The most of all log files, in MiB; 0 is no bound.")
+                .integer(0..=1_048_576, 1024),
         }
     }
 }

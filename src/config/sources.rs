@@ -7,7 +7,7 @@ use super::environment::{
     read_safe_boot, settings_of, unknown_variables,
 };
 use super::file::read_file;
-use super::{Config, ConfigError, Env, Flags, Loaded};
+use super::{Config, ConfigError, Env, Flags, Loaded, LogFormat, Refused};
 use crate::input::{FieldError, Fields};
 use crate::plugin::Registry;
 
@@ -20,6 +20,20 @@ impl Config {
         flags: &Flags,
         env: &dyn Env,
         registry: Registry,
+    ) -> Result<Loaded, Refused> {
+        let mut log_format = env.get(LOG_FORMAT).map_or(LogFormat::Text, |text| {
+            log_format_of(&Value::String(text.to_string_lossy().into_owned()))
+        });
+        Self::merged(flags, env, registry, &mut log_format)
+            .map_err(|error| Refused { error, log_format })
+    }
+
+    /// Notes the format of the log as soon as it is known: an error is written in it.
+    fn merged(
+        flags: &Flags,
+        env: &dyn Env,
+        registry: Registry,
+        log_format: &mut LogFormat,
     ) -> Result<Loaded, ConfigError> {
         let (file, values) = read_file(flags.file.as_deref())?;
         let settings = settings_of(&Self::schema(registry));
@@ -31,6 +45,11 @@ impl Config {
         merge.environment(&settings, env);
         let safe_boot = merge.boot(env);
         merge.flags(&settings, flags);
+        let log = merge.values.get("Log");
+        *log_format = log_format_of(
+            log.and_then(|log| log.get("Format"))
+                .unwrap_or(&Value::Null),
+        );
 
         let mut fields = Fields::new("", merge.values);
         for (variable, fault) in merge.faults {
@@ -51,6 +70,21 @@ impl Config {
             safe_boot,
             ignored_variables: unknown_variables(env, &settings),
         })
+    }
+}
+
+/// The variable of `Log.Format`, which is needed before it is read.
+const LOG_FORMAT: &str = "MOCKSERVER_LOG_FORMAT";
+
+/// The default where it is no format.
+fn log_format_of(value: &Value) -> LogFormat {
+    let is_json = value
+        .as_str()
+        .is_some_and(|text| text.eq_ignore_ascii_case("json"));
+    if is_json {
+        LogFormat::Json
+    } else {
+        LogFormat::Text
     }
 }
 

@@ -110,7 +110,7 @@ fn parts(
         readiness: readiness.clone(),
         name: config.name.clone(),
         version: config.version.clone(),
-        token: config.auth.token.as_deref().map(Arc::from),
+        token: control.token.clone(),
         protect_reads: config.auth.protect_reads,
         allowed_hosts: config.auth.allowed_hosts.clone(),
         traced: config.otel.endpoint.is_some(),

@@ -2,16 +2,16 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use rustix::process::Signal as FileSizeSignal;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::TerminateFn;
 use super::build::Daemon;
+use super::{ReloadFn, TerminateFn};
 use crate::boot::BootSequence;
 use crate::config::Config;
 use crate::fault::table::FaultTable;
@@ -19,10 +19,10 @@ use crate::fault::timer::FineTimer;
 use crate::host::cgroup::Cgroup;
 use crate::host::memory_limit_bytes;
 use crate::host::runtimes::Runtimes;
-use crate::http::Api;
+use crate::http::{Api, Token};
 use crate::ledger::Ledger;
 use crate::ledger::event::{BootFacts, EventKind, NewEvent};
-use crate::lifecycle::shutdown::Signals;
+use crate::lifecycle::signals::{AtSignal, OtherSignals, RestOfSignals, Signals};
 use crate::lifecycle::termination::{EXIT_BY_SIGNAL, Termination};
 use crate::listener::bind::bind;
 use crate::listener::budget::ConnectionBudget;
@@ -32,8 +32,31 @@ use crate::run::Initiator;
 /// How long an immediate exit waits for its event to be on disk.
 const LAST_EVENT: Duration = Duration::from_millis(300);
 
+/// The runtime of the control thread, with handlers for the signals that the daemon outlives. It is made early: from
+/// then on no such signal ends the process or is lost.
+#[derive(Debug)]
+pub(crate) struct ControlRuntime {
+    runtime: Runtime,
+    signals: OtherSignals,
+}
+
+impl ControlRuntime {
+    /// # Errors
+    /// The system gives no descriptors for it.
+    pub(crate) fn new() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let signals = {
+            let _entered = runtime.enter();
+            OtherSignals::new()?
+        };
+        Ok(Self { runtime, signals })
+    }
+}
+
 /// What the control thread works with.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Control {
     /// Cancelled when the daemon ends.
     pub(super) root: CancellationToken,
@@ -45,6 +68,8 @@ pub(super) struct Control {
     pub(super) timer: FineTimer,
     pub(super) runtimes: Runtimes,
     pub(super) terminate: TerminateFn,
+    pub(super) reload: ReloadFn,
+    pub(super) token: Token,
     pub(super) connections: ConnectionBudget,
     /// What is known of this boot so far.
     pub(super) boot_facts: BootFacts,
@@ -55,22 +80,25 @@ pub(super) struct Control {
 impl Control {
     /// The life of the control thread: carries out the boot profile, binds the listeners, hands the service listener
     /// and the API over, serves the admin listener, and ends the session at a signal.
-    pub(super) fn run(self, hand_over: &mpsc::Sender<(TcpListener, Api)>) -> io::Result<()> {
+    pub(super) fn run(
+        self,
+        runtime: ControlRuntime,
+        hand_over: &mpsc::Sender<(TcpListener, Api)>,
+    ) -> io::Result<()> {
         // However this thread ends, the rest must not go on without it.
         let _ends_all = self.root.clone().drop_guard();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let ControlRuntime { runtime, signals } = runtime;
         let _counted = self.runtimes.enter(runtime.handle());
-        runtime.block_on(self.live(hand_over))
+        runtime.block_on(self.live(signals, hand_over))
     }
 
-    async fn live(self, hand_over: &mpsc::Sender<(TcpListener, Api)>) -> io::Result<()> {
+    async fn live(
+        self,
+        other_signals: OtherSignals,
+        hand_over: &mpsc::Sender<(TcpListener, Api)>,
+    ) -> io::Result<()> {
         let mut signals = Signals::new()?;
-        let halt_signal = signal(SignalKind::user_defined1())?;
-        // Unhandled, this signal ends the process where a file size is limited; handled, the write fails, and so does
-        // the run that wrote.
-        let _file_size = signal(SignalKind::from_raw(FileSizeSignal::XFSZ.as_raw()))?;
+        tokio::spawn(self.clone().attend(other_signals.rest));
         let booting = BootSequence::begin(self.config.boot.clone(), &self.config.data_dir)?;
         let ending = tokio::select! {
             number = signals.next() => {
@@ -90,7 +118,49 @@ impl Control {
         hand_over
             .send((service, daemon.api.clone()))
             .map_err(|_| io::Error::other("the main thread is gone"))?;
-        daemon.serve(admin, actor, signals, halt_signal).await
+        daemon
+            .serve(admin, actor, signals, other_signals.halt)
+            .await
+    }
+
+    /// Attends to the signals that the daemon outlives, until it ends.
+    async fn attend(self, mut signals: RestOfSignals) {
+        loop {
+            match signals.next().await {
+                AtSignal::Reload => self.reload().await,
+                AtSignal::Ignore(signal) => warn!(signal, "Signal received: ignored."),
+            }
+        }
+    }
+
+    /// Opens the log file anew and takes over the log level and the token.
+    async fn reload(&self) {
+        info!("SIGHUP received: reading the configuration again.");
+        let (done, outcome) = oneshot::channel();
+        let reload = Arc::clone(&self.reload);
+        // A thread of its own: a file may be slow or a pipe.
+        let thread = std::thread::Builder::new().name("reload".to_owned());
+        let thread = thread.spawn(move || {
+            // At the daemon's end the outcome is of no use.
+            done.send(reload()).ok();
+        });
+        if let Err(error) = thread {
+            warn!(%error, "The configuration could not be read again; everything stays as it was.");
+            return;
+        }
+        // A panic is in the log already.
+        let Ok(Some(config)) = outcome.await else {
+            return;
+        };
+        match config.auth.token {
+            Some(token) if self.token.replace(&token) => {
+                info!("The token of the API is replaced.");
+            }
+            None if self.token.is_required() => {
+                warn!("The token of the API stays: only a restart can open the API.");
+            }
+            _ => {}
+        }
     }
 
     /// The admin listener, unless it is off, and the service listener.

@@ -13,7 +13,7 @@ pub(crate) mod startup_checks;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ use crate::host::allocator;
 use crate::host::cgroup::Cgroup;
 use crate::host::memory_limit_bytes;
 use crate::host::runtimes::{Runtimes, workers};
-use crate::http::{Api, service_router};
+use crate::http::{Api, Token, service_router};
 use crate::ledger::event::BootFacts;
 use crate::lifecycle::termination::Termination;
 use crate::listener::budget::{ConnectionBudget, raise_limit};
@@ -39,11 +39,17 @@ use crate::listener::serve;
 use crate::plugin::Registry;
 use control::Control;
 
+pub(crate) use control::ControlRuntime;
+
 /// How long requests that are cut off may take to notice.
 const CUT_OFF_GRACE: Duration = Duration::from_millis(300);
 
 /// Ends the process at once.
 pub(crate) type TerminateFn = fn(Termination);
+
+/// Opens the log file anew and takes the log's level from the configuration, which it reads again and returns; none
+/// where that is bad.
+pub(crate) type ReloadFn = Arc<dyn Fn() -> Option<Config> + Send + Sync>;
 
 /// The daemon.
 #[derive(Debug)]
@@ -64,7 +70,12 @@ impl App {
     /// # Errors
     /// An address cannot be bound, which the message names; a thread, a runtime or a signal handler is refused, or a
     /// listener fails.
-    pub(crate) fn run(self, terminate: TerminateFn) -> io::Result<()> {
+    pub(crate) fn run(
+        self,
+        runtime: ControlRuntime,
+        terminate: TerminateFn,
+        reload: ReloadFn,
+    ) -> io::Result<()> {
         let (profile, safe_boot) = (self.profile().cloned(), self.loaded.safe_boot);
         introduce(&self.loaded, profile.as_ref());
         let config = self.loaded.config;
@@ -82,6 +93,8 @@ impl App {
             timer: FineTimer::start()?,
             runtimes: Runtimes::default(),
             terminate,
+            reload,
+            token: Token::new(config.auth.token.clone()),
             connections,
             boot_facts: BootFacts {
                 profile,
@@ -94,7 +107,7 @@ impl App {
         let (hand_over, ready_to_serve) = mpsc::channel();
         let thread = std::thread::Builder::new().name("control".to_owned());
         let of_thread = control.clone();
-        let thread = thread.spawn(move || of_thread.run(&hand_over))?;
+        let thread = thread.spawn(move || of_thread.run(runtime, &hand_over))?;
         let Ok((service, api)) = ready_to_serve.recv() else {
             // It could not begin, or ended before it began.
             return joined(thread);

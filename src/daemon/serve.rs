@@ -10,7 +10,8 @@ use tracing::info;
 use super::build::Daemon;
 use super::failures;
 use crate::http::admin_router;
-use crate::lifecycle::shutdown::{ShutdownAction, Signals};
+use crate::lifecycle::shutdown::ShutdownAction;
+use crate::lifecycle::signals::Signals;
 use crate::lifecycle::termination::Termination;
 use crate::listener;
 use crate::run::Initiator;
@@ -31,12 +32,12 @@ impl Daemon {
             ended
         };
         let drained = self.control.drained.cancelled();
-        let (served, (), (), ended, ()) = tokio::join!(
+        let (served, (), (), (), ended, ()) = tokio::join!(
             self.serve_admin(admin),
             self.carry_out_profile(),
             self.end_on(signals),
-            session,
             failures::report(self.api.metrics.requests(), &self.control.root),
+            session,
             drained
         );
         served.and(ended.map_err(io::Error::other))

@@ -4,15 +4,18 @@ mod cli;
 mod healthcheck;
 mod logging;
 mod reference;
+mod reload;
 
 use std::fmt::Display;
 use std::io;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
+use tracing::Level;
 
-use crate::config::{Config, IgnoredVariable, Loaded, ProcessEnv};
-use crate::daemon::{App, startup_checks};
+use crate::config::{Config, Flags, IgnoredVariable, Loaded, LogFormat, ProcessEnv};
+use crate::daemon::{App, ControlRuntime, startup_checks};
 use crate::http;
 use crate::lifecycle::termination::Termination;
 use crate::scenarios;
@@ -40,45 +43,60 @@ pub fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    let loaded = match Config::load(&cli.flags(), &ProcessEnv, scenarios::ALL) {
+    let serves = cli.command.is_none() && !cli.check;
+    // Before anything that takes time: a signal may come at any moment.
+    let runtime = serves.then(ControlRuntime::new);
+    let flags = cli.flags();
+    let loaded = match Config::load(&flags, &ProcessEnv, scenarios::ALL) {
         Ok(loaded) => loaded,
-        Err(error) => return fail(&error, BAD_USAGE),
+        Err(refused) => return fail(&refused, refused.log_format, BAD_USAGE),
     };
+    let log_format = loaded.config.log.format;
     if let Some(Command::Healthcheck { url }) = cli.command {
         return match healthcheck::run(url, &loaded.config) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(reason) => fail(&reason, 1),
+            Err(reason) => fail(&reason, log_format, 1),
         };
     }
-    if cli.check {
-        for IgnoredVariable { name, because } in &loaded.ignored_variables {
-            eprintln!("mockserver: the variable {name} is ignored: {because}");
-        }
-        print!("{}", loaded.as_yaml());
-        return ExitCode::SUCCESS;
+    let Some(runtime) = runtime else {
+        return check(&loaded);
+    };
+    let served = serve(runtime, flags, loaded);
+    if let Err(error) = &served {
+        logging::fatal(error, log_format);
     }
-    let served = serve(loaded);
     logging::finish();
-    served.map_or_else(|error| fail(&error, 1), |()| ExitCode::SUCCESS)
+    served.map_or(1.into(), |()| ExitCode::SUCCESS)
 }
 
-fn serve(loaded: Loaded) -> io::Result<()> {
+fn serve(runtime: io::Result<ControlRuntime>, flags: Flags, loaded: Loaded) -> io::Result<()> {
     let config = &loaded.config;
     startup_checks::files()?;
     startup_checks::threads(config.otel.endpoint.is_some())?;
     let traces = Traces::start(config.otel.endpoint.as_ref(), &config.name, &config.version)?;
     logging::init(&config.log, &traces)?;
-    let served = App::new(loaded, scenarios::ALL).run(terminate);
+    let reload = Arc::new(reload::of(flags, &loaded));
+    let served = App::new(loaded, scenarios::ALL).run(runtime?, terminate, reload);
     traces.finish();
     served
 }
 
-fn fail(reason: &dyn Display, code: u8) -> ExitCode {
-    eprintln!("mockserver: {reason}");
+fn check(loaded: &Loaded) -> ExitCode {
+    for IgnoredVariable { name, because } in &loaded.ignored_variables {
+        let message = format!("the variable {name} is ignored: {because}");
+        logging::complain(Level::WARN, &message, loaded.config.log.format);
+    }
+    print!("{}", loaded.as_yaml());
+    ExitCode::SUCCESS
+}
+
+fn fail(reason: &dyn Display, format: LogFormat, code: u8) -> ExitCode {
+    logging::complain(Level::ERROR, reason, format);
     code.into()
 }
 
 fn terminate(termination: Termination) {
     logging::finish();
+    logging::keep_runtime_quiet(termination);
     termination.carry_out();
 }

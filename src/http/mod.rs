@@ -42,6 +42,7 @@ use crate::metrics::requests::{CallMeter, Requests, RouteMeter};
 use crate::traces::layer::TraceLayer;
 
 pub(crate) use self::extract::Client;
+pub(crate) use self::guard::auth::Token;
 
 /// Every route for the reference: method, path and summary.
 pub(crate) fn routes() -> Vec<(Method, &'static str, &'static str)> {
@@ -72,7 +73,7 @@ pub(crate) struct Parts {
     pub(crate) version: String,
     pub(crate) readiness: Readiness,
     /// The token that every change must carry; none leaves the API open.
-    pub(crate) token: Option<Arc<str>>,
+    pub(crate) token: Token,
     /// Whether reads of the control API and of the faults' metrics must carry it too.
     pub(crate) protect_reads: bool,
     /// Names under which people's browsers may know the daemon, beside addresses and localhost.

@@ -64,6 +64,18 @@ pub(crate) enum LastEnd {
     SuspectedOutOfMemory,
 }
 
+impl LastEnd {
+    /// Its name in JSON and in the log.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Graceful => "graceful",
+            Self::Planned => "planned",
+            Self::Unclean => "unclean",
+            Self::SuspectedOutOfMemory => "suspected_out_of_memory",
+        }
+    }
+}
+
 /// What a boot found of the process before it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Previous {
@@ -287,6 +299,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_end_of_a_process_has_one_name() {
+        for end in [
+            LastEnd::Graceful,
+            LastEnd::Planned,
+            LastEnd::Unclean,
+            LastEnd::SuspectedOutOfMemory,
+        ] {
+            assert_eq!(json!(end), end.name());
+        }
+    }
 
     #[test]
     fn an_event_leaves_out_what_does_not_apply_and_ignores_what_it_does_not_know() {

@@ -127,7 +127,7 @@ impl Ledger {
             events = found.kept.len(),
             healed_bytes = facts.healed_bytes,
             unreadable_lines = facts.unreadable_lines,
-            last_end = previous.map(|previous| tracing::field::debug(previous.end)),
+            last_end = previous.map(|previous| previous.end.name()),
             because = previous.and_then(|previous| previous.because.as_deref()),
             "The ledger is open."
         );

@@ -17,13 +17,15 @@ pub(crate) fn count() -> u64 {
     COUNT.load(Ordering::Relaxed)
 }
 
-/// From now on every panic is counted and logged, then passed to the previous hook.
-pub(crate) fn install_hook() {
-    let previous = std::panic::take_hook();
+/// Writes a panic to standard error.
+pub(crate) type PrintPanic = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
+
+/// From now on every panic is counted and logged, then printed.
+pub(crate) fn install_hook(print: PrintPanic) {
     std::panic::set_hook(Box::new(move |panic| {
         COUNT.fetch_add(1, Ordering::Relaxed);
         log(panic);
-        previous(panic);
+        print(panic);
     }));
 }
 
@@ -68,7 +70,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_counted_and_logged_with_its_thread_and_place() {
-        install_hook();
+        install_hook(std::panic::take_hook());
         let (lines, before) = (Lines::default(), count());
         let writer = lines.clone();
         let log = tracing_subscriber::fmt()

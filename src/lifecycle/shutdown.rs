@@ -1,56 +1,18 @@
-//! The signals that shut the daemon down, and the hook by which a fault changes that.
+//! What a signal that ends the daemon does, and the hook by which a fault changes that.
 //!
-//! SIGTERM and SIGINT shut it down: readiness ends, every fault stops, requests under way are drained. A run may hook
+//! Such a signal shuts it down: readiness ends, every fault stops, requests under way are drained. A run may hook
 //! SIGTERM; when that run ends, a signal that it held back takes effect at once, unless another run has set a hook.
 
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::readiness::Readiness;
+use super::signals::{Signals, is_sigterm};
 use crate::sync::Lock;
-
-/// SIGTERM and SIGINT. Handlers are installed even as PID 1, where the kernel has no default for them.
-#[derive(Debug)]
-pub(crate) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    /// Handles the signals from now on.
-    ///
-    /// # Errors
-    /// The system does not allow it.
-    pub(crate) fn new() -> io::Result<Self> {
-        let terminate = signal(SignalKind::terminate())?;
-        let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Self {
-            terminate,
-            interrupt,
-        })
-    }
-
-    /// The number of the next signal.
-    ///
-    /// # Cancel safety
-    /// Dropping the future loses no signal.
-    pub(crate) async fn next(&mut self) -> i32 {
-        tokio::select! {
-            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
-            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
-        }
-    }
-}
-
-pub(crate) fn is_sigterm(number: i32) -> bool {
-    number == SignalKind::terminate().as_raw_value()
-}
 
 /// How the daemon ends now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,8 @@ use tracing::{info, warn};
 use super::metrics;
 use crate::input::Fields;
 use crate::lifecycle::readiness::Readiness;
-use crate::lifecycle::shutdown::{ShutdownAction, ShutdownHook, Signals, is_sigterm};
+use crate::lifecycle::shutdown::{ShutdownAction, ShutdownHook};
+use crate::lifecycle::signals::{Signals, is_sigterm};
 use crate::plugin::{Active, Reading, RunContext, Scenario, Shortfall, StartError};
 
 /// Changes what SIGTERM does.

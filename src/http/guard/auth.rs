@@ -1,6 +1,10 @@
 //! The bearer token. Where one is configured, changes must carry it, and with `Auth.ProtectReads` reads of what names
 //! faults too.
 
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -10,13 +14,45 @@ use subtle::ConstantTimeEq;
 use crate::http::Api;
 use crate::http::problem::{Problem, ProblemKind};
 
+/// The bearer token, where one is required. Cheap to clone; all clones have the same.
+#[derive(Clone, Default)]
+pub(crate) struct Token(Arc<ArcSwapOption<String>>);
+
+impl Token {
+    pub(crate) fn new(token: Option<String>) -> Self {
+        Self(Arc::new(ArcSwapOption::from_pointee(token)))
+    }
+
+    /// Requires `token` from now on; true where it is another one than before.
+    pub(crate) fn replace(&self, token: &str) -> bool {
+        let before = self.0.load();
+        let is_new = before
+            .as_ref()
+            .is_none_or(|before| before.as_str() != token);
+        if is_new {
+            self.0.store(Some(Arc::new(token.to_owned())));
+        }
+        is_new
+    }
+
+    pub(crate) fn is_required(&self) -> bool {
+        self.0.load().is_some()
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
 /// Lets a request pass that carries the token, or any where none is configured.
 pub(in crate::http) async fn require_token(
     State(api): State<Api>,
     request: Request,
     next: Next,
 ) -> Response {
-    let Some(token) = &api.token else {
+    let Some(token) = api.token.0.load_full() else {
         return next.run(request).await;
     };
     if given(request.headers()).is_some_and(|given| bool::from(given.ct_eq(token.as_bytes()))) {

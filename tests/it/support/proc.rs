@@ -23,9 +23,14 @@ impl ChildGuard {
 
     /// Whether the process has a handler for SIGTERM.
     pub(crate) fn catches_sigterm(&self) -> bool {
+        self.catches(Signal::TERM.as_raw())
+    }
+
+    /// Whether the process has a handler for the signal of this number.
+    pub(crate) fn catches(&self, number: i32) -> bool {
         let mask = Process(self.0.id()).line("status", "SigCgt:");
         let mask = u64::from_str_radix(&mask, 16).expect("a mask in hexadecimal");
-        mask & (1 << (Signal::TERM.as_raw() - 1)) != 0
+        mask & (1 << (number - 1)) != 0
     }
 }
 

@@ -250,10 +250,10 @@ fn log_end(run: &Run, end: &RunEnd) {
     match &end.error {
         None => {
             let because = end.because.as_deref();
-            info!(%session, scenario, reason, because, params, "Scenario ended.");
+            info!(%session, scenario, reason, because, %params, "Scenario ended.");
         }
         Some(error) => {
-            warn!(%session, scenario, reason, error, params, "Scenario ended with a failure.");
+            warn!(%session, scenario, reason, error, %params, "Scenario ended with a failure.");
         }
     }
 }

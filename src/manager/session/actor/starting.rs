@@ -185,7 +185,7 @@ impl Actor {
     ) -> (Detail, LiveRun) {
         let (tag, params, launch) = (starting.tag, starting.params, starting.launch);
         let duration_s = longest.map(|longest| longest.as_secs_f64());
-        info!(session = %tag.session_id, scenario = tag.scenario, params = json(&params), duration_s,
+        info!(session = %tag.session_id, scenario = tag.scenario, params = %json(&params), duration_s,
             "Scenario started.");
         let started = NewEvent::of(EventKind::Started, &tag)
             .duration(longest)
@@ -224,7 +224,7 @@ impl Actor {
 
     /// Records a run that did not come up.
     fn failed_to_start(&self, tag: &RunTag, params: &Map<String, Value>, reason: String) -> Detail {
-        warn!(session = %tag.session_id, scenario = tag.scenario, params = json(params), reason,
+        warn!(session = %tag.session_id, scenario = tag.scenario, params = %json(params), reason,
             "Scenario failed to start.");
         let failed = NewEvent::of(EventKind::Failed, tag).error(Some(reason.clone()));
         self.services.ledger.note(failed);
