@@ -27,10 +27,10 @@ use crate::boot::profile::BootProfile;
 use crate::config::{Config, IgnoredVariable, Loaded};
 use crate::fault::table::FaultTable;
 use crate::fault::timer::FineTimer;
-use crate::host::allocator;
 use crate::host::cgroup::Cgroup;
 use crate::host::memory_limit_bytes;
 use crate::host::runtimes::{Runtimes, workers};
+use crate::host::{allocator, code};
 use crate::http::{Api, Token, service_router};
 use crate::ledger::event::BootFacts;
 use crate::lifecycle::termination::Termination;
@@ -83,6 +83,7 @@ impl App {
             boot::hang();
         }
         allocator::start()?;
+        code::keep_in_memory();
         let memory = memory_limit_bytes(&Cgroup::system());
         let connections = ConnectionBudget::of(raise_limit(), memory);
         let control = Control {

@@ -6,6 +6,7 @@
 
 pub(crate) mod allocator;
 pub(crate) mod cgroup;
+pub(crate) mod code;
 pub(crate) mod lived;
 pub(crate) mod process;
 pub(crate) mod runtimes;
@@ -32,18 +33,37 @@ pub(crate) fn online_cpus() -> usize {
         .unwrap_or(1)
 }
 
-/// The most memory this process can have, in bytes: the container's limit ([`Cgroup::memory_limit`]) or the machine's
-/// `MemTotal`, whichever is smaller.
-///
-/// 0 when neither can be read: a caller that takes a share of it takes nothing.
-pub(crate) fn memory_limit_bytes(cgroup: &Cgroup) -> u64 {
-    smaller_known(
-        cgroup.memory_limit(),
-        machine_memory().map(|machine| machine.total_memory()),
-    )
+/// The most memory that this process can have, and what says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MemoryLimit {
+    pub bytes: u64,
+    /// `memory.max` (v1: `memory.limit_in_bytes`) or `memory.high` of a control group, or the machine's `MemTotal`.
+    pub source: &'static str,
 }
 
-/// How many bytes memory can still grow: the room under the container's limits ([`Cgroup::memory_headroom`]) or the
+/// The container's limit ([`Cgroup::memory_limit`]) or the machine's `MemTotal`, whichever is smaller. Where no group
+/// has a limit, [`Cgroup::memory_high`] counts as the container's.
+///
+/// `None` when neither can be read.
+pub(crate) fn memory_limit(cgroup: &Cgroup) -> Option<MemoryLimit> {
+    let limit = |source| move |bytes| MemoryLimit { bytes, source };
+    let hard = cgroup.memory_limit().map(limit(cgroup.memory_limit_file()));
+    let container = hard.or_else(|| cgroup.memory_high().map(limit("memory.high")));
+    let machine = machine_memory().map(|machine| machine.total_memory());
+    let machine = machine.map(limit("MemTotal"));
+    // Of equals the first, the container.
+    container
+        .into_iter()
+        .chain(machine)
+        .min_by_key(|limit| limit.bytes)
+}
+
+/// The bytes of [`memory_limit`]; 0 when it cannot be read: a caller that takes a share of it takes nothing.
+pub(crate) fn memory_limit_bytes(cgroup: &Cgroup) -> u64 {
+    memory_limit(cgroup).map_or(0, |limit| limit.bytes)
+}
+
+/// How many bytes memory can still grow until the system ends the process: the room under the container's limits ([`Cgroup::memory_headroom`]) or the
 /// machine's `MemAvailable`, whichever is smaller.
 ///
 /// 0 when neither can be read. Swap does not count as room.

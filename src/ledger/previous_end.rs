@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::event::{BootFacts, Event, EventKind, LastEnd, Previous};
-use crate::run::{Initiator, MEMORY_UNIT};
+use crate::run::{Initiator, MEMORY_UNIT, SYSTEM_ENDS_PROCESS};
 
 const MIB: f64 = 1024.0 * 1024.0;
 /// A leak whose target is at least this share of the memory limit may well have reached the limit.
@@ -80,7 +80,9 @@ fn suspicion(life: &[&Event], oom_kills: Option<u64>) -> Option<String> {
         let near = limit_mb > 0.0 && target >= limit_mb * NEAR_THE_LIMIT;
         let name = started.scenario.as_deref().unwrap_or("a run");
         match &started.warning {
-            Some(warning) => Some(format!("{name} was running with the warning: {warning}")),
+            Some(warning) => warning
+                .contains(SYSTEM_ENDS_PROCESS)
+                .then(|| format!("{name} was running with the warning: {warning}")),
             None => near.then(|| {
                 format!("{name} was on its way to {target:.0} MiB of a limit of {limit_mb:.0} MiB")
             }),
@@ -163,8 +165,10 @@ mod tests {
             LastEnd::Unclean
         );
         let mut warned = leak(EventKind::Started, 50.0);
-        warned.warning = Some("too much".to_owned());
-        assert_eq!(end(vec![boot(100, 0), warned], 0), suspected);
+        warned.warning = Some(format!("only 9 MiB are left: {SYSTEM_ENDS_PROCESS} before"));
+        assert_eq!(end(vec![boot(100, 0), warned.clone()], 0), suspected);
+        warned.warning = Some("the kernel slows it down".to_owned());
+        assert_eq!(end(vec![boot(100, 0), warned], 0), LastEnd::Unclean);
         let over = vec![
             boot(100, 0),
             leak(EventKind::Started, 90.0),

@@ -43,6 +43,9 @@ pub(crate) struct WouldRun {
     pub params: Map<String, Value>,
     /// The seconds after which it would end; null means until stopped.
     pub duration_s: Option<f64>,
+    /// The figures that follow from the surroundings as they are now, as in the metrics of the status.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub metrics: Map<String, Value>,
     /// Why the effect may fall short.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
@@ -58,6 +61,7 @@ impl DryRun {
             name: run.plan.name,
             params: run.plan.params.clone(),
             duration_s: duration.map(|duration| duration.as_secs_f64()),
+            metrics: run.plan.forecast(context),
             // An impossible effect was refused before.
             warning: run.plan.preflight("", context).ok().flatten(),
         };

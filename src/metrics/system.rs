@@ -156,6 +156,9 @@ impl Collector for ContainerMetrics {
         let help = "Memory in use that the kernel cannot simply reclaim";
         let used = self.0.memory_used().unwrap_or(0);
         gauge(e, "container_memory_working_set_bytes", help, used as f64)?;
+        let help = "How often memory came to memory.high, from where on the kernel slows the container down";
+        let events = self.0.memory_high_events().unwrap_or(0);
+        counter(e, "container_memory_high_events", help, events as f64)?;
         let help = "Memory limit; 0 is none";
         let limit = self.0.memory_limit().unwrap_or(0);
         gauge(e, "container_spec_memory_limit_bytes", help, limit as f64)

@@ -5,8 +5,10 @@
 //! the effect off.
 
 mod context;
+pub(crate) mod effort;
 pub(crate) mod gauge;
 pub mod guard;
+pub(crate) mod high_line;
 pub(crate) mod pace;
 mod plan;
 
@@ -24,9 +26,11 @@ pub use context::RunContext;
 pub(crate) use context::{Launch, Services};
 pub use plan::Plan;
 
+use self::high_line::room_below;
 use crate::host::cgroup::Cgroup;
 use crate::host::{memory_headroom_bytes, memory_limit_bytes};
 use crate::input::{FieldError, Fields};
+use crate::run::SYSTEM_ENDS_PROCESS;
 pub use crate::run::{Probe, Reading, Shortfall};
 
 /// Every scenario that the daemon serves.
@@ -59,6 +63,12 @@ pub trait Scenario: fmt::Debug + Send + Sized + 'static {
         Ok(None)
     }
 
+    /// The figures of a start that follow from the surroundings, such as the target in MiB where a share of the limit
+    /// is asked for: what a dry run shows of the status's metrics.
+    fn forecast(&self, _context: PreflightContext<'_>) -> Map<String, Value> {
+        Map::new()
+    }
+
     /// Puts the effect on and returns what keeps it on.
     ///
     /// It runs on the control runtime, so it must not block; threads come from [`RunContext::threads`].
@@ -82,12 +92,23 @@ pub struct PreflightContext<'a> {
 impl PreflightContext<'_> {
     /// The warning for a run that will take more than the memory left.
     pub(crate) fn memory_warning(&self, bytes: u64) -> Option<String> {
+        let mib = |bytes: u64| bytes / (1024 * 1024);
         let limit = memory_limit_bytes(self.cgroup);
         let left = memory_headroom_bytes(self.cgroup);
-        let mib = |bytes: u64| bytes / (1024 * 1024);
+        let high = self.cgroup.memory_high_room();
+        // Where a leak ends below that line, the limit beyond it is never reached.
+        if let Some(room) = high.filter(|room| room_below(*room) < bytes.min(left)) {
+            return Some(format!(
+                "only {} MiB are left below the memory.high of {} MiB, above which the kernel slows the whole \
+                 process down: the run ends its growth there, short of the target of {} MiB",
+                mib(room_below(room)),
+                mib(room.high),
+                mib(bytes)
+            ));
+        }
         (bytes > left && limit > 0).then(|| {
             format!(
-                "only {} MiB are left under the memory limit of {} MiB: the system will end the process \
+                "only {} MiB are left under the memory limit of {} MiB: {SYSTEM_ENDS_PROCESS} \
                  before the target of {} MiB is reached",
                 mib(left),
                 mib(limit),

@@ -19,12 +19,17 @@ pub struct Plan {
 /// A [`Scenario`] with its type erased.
 trait AnyScenario: Send {
     fn preflight(&self, context: PreflightContext<'_>) -> Result<Option<String>, FieldError>;
+    fn forecast(&self, context: PreflightContext<'_>) -> Map<String, Value>;
     fn start(self: Box<Self>, cx: RunContext) -> BoxFuture<Result<Active, StartError>>;
 }
 
 impl<S: Scenario> AnyScenario for S {
     fn preflight(&self, context: PreflightContext<'_>) -> Result<Option<String>, FieldError> {
         Scenario::preflight(self, context)
+    }
+
+    fn forecast(&self, context: PreflightContext<'_>) -> Map<String, Value> {
+        Scenario::forecast(self, context)
     }
 
     fn start(self: Box<Self>, cx: RunContext) -> BoxFuture<Result<Active, StartError>> {
@@ -54,6 +59,11 @@ impl Plan {
             let pointer = format!("{at}{}", error.pointer);
             vec![FieldError::new(pointer, error.detail)]
         })
+    }
+
+    /// As [`Scenario::forecast`].
+    pub(crate) fn forecast(&self, context: PreflightContext<'_>) -> Map<String, Value> {
+        self.scenario.forecast(context)
     }
 
     /// Puts the effect on. Repeats the preflight and keeps its warning, since limits may have changed since the request

@@ -8,6 +8,9 @@ use serde_json::{Map, Value};
 /// whether the process before ran out of memory.
 pub const MEMORY_UNIT: &str = "MiB";
 
+/// How a warning of the preflight says that the run needs more memory than there is. The ledger looks for it.
+pub const SYSTEM_ENDS_PROCESS: &str = "the system will end the process";
+
 /// Reports what a run does, from numbers that the run keeps up to date. A call never measures.
 ///
 /// A closure that returns a [`Reading`] is a probe.
@@ -55,8 +58,12 @@ pub struct Reading {
 pub enum Shortfall {
     /// The container's CPU quota held the process back.
     Throttled,
-    /// The machine gave less than was asked: other processes use it, or it is too slow.
+    /// Other processes use the machine.
     Contended,
+    /// The machine can do no more, though nothing else holds the fault back.
+    Saturated,
+    /// More memory would bring the control group above its `memory.high`, and the kernel would slow the process down.
+    MemoryHigh,
     /// No request has come that the fault could act on.
     NoTraffic,
     /// The system refused a resource that the fault needs.

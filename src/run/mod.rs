@@ -7,7 +7,7 @@ mod end_reason;
 mod initiator;
 mod timestamp;
 
-pub use effect::{MEMORY_UNIT, Probe, Reading, Shortfall};
+pub use effect::{MEMORY_UNIT, Probe, Reading, SYSTEM_ENDS_PROCESS, Shortfall};
 pub use end_reason::EndReason;
 pub use initiator::Initiator;
 pub use timestamp::Timestamp;

@@ -12,12 +12,16 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 
 use super::metrics;
+use crate::host::cgroup::Cgroup;
 use crate::input::{FieldError, Fields, Resource, above};
+use crate::plugin::effort::{Effort, Work};
 use crate::plugin::guard::StopFlag;
+use crate::plugin::high_line::HighLine;
 use crate::plugin::pace::Pace;
 use crate::plugin::{
     Active, PreflightContext, Probe, Reading, RunContext, Scenario, Shortfall, StartError,
 };
+use crate::sync::Lock;
 
 /// How often the tasks due are created.
 const STEP: Duration = Duration::from_millis(10);
@@ -27,6 +31,8 @@ const TASK_BYTES: f64 = 315.0;
 const MOST: u32 = 1_000_000_000;
 /// How many tasks are created between two checks of the stop flag.
 const BATCH: u64 = 1_000;
+/// The longest time between two looks at the room that is left.
+const LONGEST_GROWTH: Duration = Duration::from_millis(50);
 /// How far behind its schedule a leak may be, in seconds, before the reading has a shortfall.
 const TOLERANCE_S: f64 = 0.1;
 
@@ -78,7 +84,9 @@ impl Scenario for GoroutineLeak {
             most,
             pace: Pace::new(cx.lived(), self.per_second, total),
             alive: AtomicU64::new(0),
+            shortfall: Lock::new(Shortfall::Contended),
         });
+        let cgroup = cx.cgroup().clone();
         let runtimes = cx.runtimes().clone();
         let work = Arc::clone(&leak);
         let mut threads = cx.threads();
@@ -87,7 +95,7 @@ impl Scenario for GoroutineLeak {
             let runtime = Builder::new_current_thread().build();
             let runtime = runtime.map_err(|error| format!("no runtime to leak on: {error}"))?;
             let _entered = runtimes.enter(runtime.handle());
-            work.run(runtime, stop);
+            work.run(runtime, &cgroup, stop);
             Ok(())
         })?;
         Ok(Active::new(leak, threads.run_until(cx.stop)))
@@ -100,23 +108,35 @@ struct TaskLeak {
     most: Option<f64>,
     pace: Pace,
     alive: AtomicU64,
+    /// Why the leak is behind its schedule, in case it is.
+    shortfall: Lock<Shortfall>,
 }
 
 impl TaskLeak {
     /// The work of the thread: creates the tasks due, lets each run to its endless wait, sleeps.
-    fn run(&self, runtime: Runtime, stop: &StopFlag) {
+    fn run(&self, runtime: Runtime, cgroup: &Cgroup, stop: &StopFlag) {
+        // As in memory_leaker: growth that is held back does not make up for that in a burst.
+        let mut growth = self.pace.clone();
+        let mut line = HighLine::new(cgroup);
+        let mut effort = Effort::new(cgroup);
         let mut step_at = Instant::now();
         loop {
-            let due = self.pace.due();
-            while self.alive.load(Ordering::Relaxed) < due && !stop.is_set() {
-                let batch = (due - self.alive.load(Ordering::Relaxed)).min(BATCH);
-                for _ in 0..batch {
-                    // Dropping the handle forgets the task: that is the leak.
-                    drop(runtime.spawn(pending::<()>()));
-                }
-                runtime.block_on(settle(batch));
-                self.alive.fetch_add(batch, Ordering::Relaxed);
+            let alive = self.alive.load(Ordering::Relaxed);
+            let most = (line.most((alive as f64 * TASK_BYTES) as u64) as f64 / TASK_BYTES) as u64;
+            // Tasks cannot be given back one by one.
+            let most = most.max(alive);
+            if most < growth.due() {
+                growth.hold(most as f64);
             }
+            let due = growth.due().min(most);
+            let (work, ()) = Work::of(|| self.grow(&runtime, due, stop));
+            let cause = effort.cause(work);
+            let is_held_back = growth.due() + BATCH < self.pace.due();
+            *self.shortfall.lock() = if is_held_back {
+                Shortfall::MemoryHigh
+            } else {
+                cause
+            };
             step_at = (step_at + STEP).max(Instant::now());
             if stop.sleep_until(step_at) {
                 break;
@@ -124,6 +144,24 @@ impl TaskLeak {
         }
         drop(runtime);
         self.alive.store(0, Ordering::Relaxed);
+    }
+
+    /// Creates the tasks that are missing to `due`, as many as come into a few steps.
+    fn grow(&self, runtime: &Runtime, due: u64, stop: &StopFlag) {
+        let until = Instant::now() + LONGEST_GROWTH;
+        loop {
+            let missing = due.saturating_sub(self.alive.load(Ordering::Relaxed));
+            if missing == 0 || stop.is_set() || Instant::now() >= until {
+                return;
+            }
+            let batch = missing.min(BATCH);
+            for _ in 0..batch {
+                // Dropping the handle forgets the task: that is the leak.
+                drop(runtime.spawn(pending::<()>()));
+            }
+            runtime.block_on(settle(batch));
+            self.alive.fetch_add(batch, Ordering::Relaxed);
+        }
     }
 }
 
@@ -145,7 +183,7 @@ impl Probe for TaskLeak {
             achieved: Some(alive as f64),
             unit: "tasks",
             shortfall: (behind > 1.0 + self.per_second * TOLERANCE_S)
-                .then_some(Shortfall::Contended),
+                .then(|| *self.shortfall.lock()),
             metrics: metrics([("current_goroutines", alive.into())]),
         }
     }

@@ -115,7 +115,7 @@ impl MetricsPage {
     }
 }
 
-const OF_THE_PROCESS: [&str; 22] = [
+const OF_THE_PROCESS: [&str; 23] = [
     "target_info",
     "process_cpu_seconds_total",
     "process_resident_memory_bytes",
@@ -137,6 +137,7 @@ const OF_THE_PROCESS: [&str; 22] = [
     "container_spec_cpu_quota",
     "container_spec_cpu_period",
     "container_memory_working_set_bytes",
+    "container_memory_high_events_total",
     "container_spec_memory_limit_bytes",
 ];
 

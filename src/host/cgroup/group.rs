@@ -25,6 +25,15 @@ pub(crate) struct Throttled {
     pub time: Duration,
 }
 
+/// The room below a `memory.high`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HighRoom {
+    /// The `memory.high` in bytes.
+    pub high: u64,
+    /// How many bytes usage can still grow; less than 0 where it is above.
+    pub bytes: i64,
+}
+
 /// A control group, which need not exist.
 #[derive(Debug)]
 pub(super) struct Group {
@@ -63,6 +72,35 @@ impl Group {
             .flatten()
             .filter(|&limit| limit < UNLIMITED_BYTES)
             .min()
+    }
+
+    /// From where on the kernel slows the group down.
+    pub(super) fn memory_high(&self) -> Option<u64> {
+        match self.version {
+            Version::V1 => None,
+            Version::V2 => self.number("memory.high"),
+        }
+        .filter(|&high| high < UNLIMITED_BYTES)
+    }
+
+    pub(super) fn memory_high_room(&self) -> Option<HighRoom> {
+        let high = self.memory_high()?;
+        let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        let below = |used: u64| signed(high) - signed(used);
+        let room = below(self.memory_used().unwrap_or(0));
+        // Page cache makes way, unless it has to be written first: then usage stays above.
+        let all = below(self.number("memory.current").unwrap_or(0));
+        let cache_stays = all < -signed(high / 64);
+        Some(HighRoom {
+            high,
+            bytes: if cache_stays { room.min(all) } else { room },
+        })
+    }
+
+    /// How often usage came to `memory.high`.
+    pub(super) fn high_events(&self) -> Option<u64> {
+        self.memory_high()?;
+        self.stat("memory.events", "high")
     }
 
     pub(super) fn memory_used(&self) -> Option<u64> {

@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use group::Group;
-pub(crate) use group::Throttled;
+pub(crate) use group::{HighRoom, Throttled};
 use hierarchy::{Mount, Version, guessed_mounts, listed_mounts, own_path};
 
 /// Where the kernel's files are; tests use trees in a temporary folder.
@@ -113,6 +113,45 @@ impl Cgroup {
             .iter()
             .filter_map(Group::memory_limit)
             .min()
+    }
+
+    /// The file that sets [`memory_limit`](Self::memory_limit).
+    pub(crate) fn memory_limit_file(&self) -> &'static str {
+        match self.groups("memory").first().map(|group| group.version) {
+            Some(Version::V1) => "memory.limit_in_bytes",
+            _ => "memory.max",
+        }
+    }
+
+    /// The smallest `memory.high` of the process's group and its ancestors: above it the kernel reclaims memory of the
+    /// group, and puts each thread to sleep that takes more, for up to two seconds each time. `None` if there is none,
+    /// as with v1.
+    ///
+    /// Source: `Documentation/admin-guide/cgroup-v2.rst` of the kernel, and `mem_cgroup_handle_over_high` in its
+    /// `mm/memcontrol.c`.
+    pub(crate) fn memory_high(&self) -> Option<u64> {
+        let groups = self.groups("memory");
+        groups.iter().filter_map(Group::memory_high).min()
+    }
+
+    /// The room below the `memory.high` that has the least, of the process's group and its ancestors; other processes
+    /// in a group take of it as well. `None` without any.
+    ///
+    /// Usage is counted as in [`memory_used`](Self::memory_used). Where it stays above for all that, page cache counts
+    /// too: the kernel does not get rid of it.
+    pub(crate) fn memory_high_room(&self) -> Option<HighRoom> {
+        let groups = self.groups("memory");
+        let rooms = groups.iter().filter_map(Group::memory_high_room);
+        rooms.min_by_key(|room| room.bytes)
+    }
+
+    /// How often usage came to `memory.high` in the groups that have one. `None` if none has.
+    pub(crate) fn memory_high_events(&self) -> Option<u64> {
+        let groups = self.groups("memory");
+        groups
+            .iter()
+            .filter_map(Group::high_events)
+            .reduce(|a, b| a.saturating_add(b))
     }
 
     /// The bytes of memory charged to the process's own group that the kernel cannot simply take

@@ -1,41 +1,43 @@
 //! `memory_leaker`: resident memory grows steadily to a target and stays there.
 //!
 //! The memory is mapped directly and not taken from the allocator, so that no other allocation can hold a page of it
-//! when it goes back to the kernel. Every page is filled with random bytes: they can be neither compressed nor merged
-//! nor left unbacked.
+//! when it goes back to the kernel: see [`held`]. A target that is a share of the memory limit follows the limit, up and
+//! down, and no target is followed above `memory.high`: see [`HighLine`].
+
+mod held;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use memmap2::{Advice, MmapMut, MmapOptions};
-use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
+use serde_json::{Map, Value};
 
+use self::held::HeldMemory;
 use super::{MIB, metrics};
-use crate::host::memory_limit_bytes;
+use crate::host::cgroup::Cgroup;
 use crate::host::process::ProcessMeter;
+use crate::host::{MemoryLimit, memory_limit};
 use crate::input::{FieldError, Fields, Resource, above};
+use crate::plugin::effort::{Effort, Work};
 use crate::plugin::guard::StopFlag;
+use crate::plugin::high_line::HighLine;
 use crate::plugin::pace::Pace;
 use crate::plugin::{
     Active, PreflightContext, Probe, Reading, RunContext, Scenario, Shortfall, StartError,
 };
 use crate::run::MEMORY_UNIT;
+use crate::sync::Lock;
 
 /// Fifty steps per second look like a line to anything that samples memory; a fast leak takes more steps, of about a
 /// mebibyte each.
 const LONGEST_STEP: Duration = Duration::from_millis(20);
 const SHORTEST_STEP: Duration = Duration::from_millis(2);
-/// The size of one mapping. The kernel merges neighbouring mappings, so their number is no limit; and virtual memory
-/// grows along with resident memory, as in a real leak.
-const CHUNK: usize = 16 * MIB as usize;
-/// The most bytes written between two checks of the stop flag: a fraction of a millisecond.
-const PIECE: usize = 256 * 1024;
-/// How often resident memory is read.
-const MEASURE_EVERY: Duration = Duration::from_millis(200);
+/// How often resident memory and the limits are read.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How far behind its schedule a leak may be before the reading has a shortfall.
 const TOLERANCE_MB: f64 = 2.0;
+/// More threads than this get in each other's way in the kernel.
+const MOST_THREADS: f64 = 4.0;
 
 /// Leaks memory.
 #[derive(Debug)]
@@ -57,6 +59,36 @@ impl Target {
             Self::Mb(mb) => u64::from(mb) * MIB,
             Self::PercentOfLimit(percent) => (limit as f64 * percent / 100.0) as u64,
         }
+    }
+
+    /// Under the limits as they are now.
+    fn now(self, cgroup: &Cgroup) -> CurrentTarget {
+        let limit = memory_limit(cgroup);
+        CurrentTarget {
+            bytes: self.bytes(limit.map_or(0, |limit| limit.bytes)),
+            share_of: limit.filter(|_| matches!(self, Self::PercentOfLimit(_))),
+        }
+    }
+}
+
+/// A target as it is now.
+#[derive(Debug, Clone, Copy)]
+struct CurrentTarget {
+    bytes: u64,
+    /// The limit that it is a share of, if it is one.
+    share_of: Option<MemoryLimit>,
+}
+
+impl CurrentTarget {
+    fn metrics(self) -> Map<String, Value> {
+        let mut figures = metrics([("target_mb", (self.bytes / MIB).into())]);
+        if let Some(limit) = self.share_of {
+            figures.extend(metrics([
+                ("limit_mb", (limit.bytes / MIB).into()),
+                ("limit_source", limit.source.into()),
+            ]));
+        }
+        figures
     }
 }
 
@@ -98,21 +130,27 @@ impl Scenario for MemoryLeaker {
     }
 
     fn preflight(&self, context: PreflightContext<'_>) -> Result<Option<String>, FieldError> {
-        let limit = memory_limit_bytes(context.cgroup);
-        Ok(context.memory_warning(self.target.bytes(limit)))
+        let target = self.target.now(context.cgroup);
+        Ok(context.memory_warning(target.bytes))
+    }
+
+    fn forecast(&self, context: PreflightContext<'_>) -> Map<String, Value> {
+        self.target.now(context.cgroup).metrics()
     }
 
     async fn start(self, cx: RunContext) -> Result<Active, StartError> {
-        let limit = memory_limit_bytes(cx.cgroup());
-        if limit == 0 && matches!(self.target, Target::PercentOfLimit(_)) {
+        let target = self.target.now(cx.cgroup());
+        if target.share_of.is_none() && matches!(self.target, Target::PercentOfLimit(_)) {
             return Err(StartError::new("the memory limit cannot be read now"));
         }
-        let target = self.target.bytes(limit);
         let rate = self.leak_rate_mb * MIB as f64;
         let leak = Arc::new(MemoryLeak {
-            pace: Pace::new(cx.lived(), rate, target as f64),
-            target,
+            cgroup: cx.cgroup().clone(),
+            asked: self.target,
             rate_mb: self.leak_rate_mb,
+            target: Lock::new(target),
+            schedule: Lock::new(Pace::new(cx.lived(), rate, target.bytes as f64)),
+            shortfall: Lock::new(Shortfall::Contended),
             touched: AtomicU64::new(0),
             resident_before: AtomicU64::new(0),
             resident: AtomicU64::new(0),
@@ -128,9 +166,14 @@ impl Scenario for MemoryLeaker {
 /// A leak and its figures, in bytes.
 #[derive(Debug)]
 struct MemoryLeak {
-    pace: Pace,
-    target: u64,
+    cgroup: Cgroup,
+    asked: Target,
     rate_mb: f64,
+    target: Lock<CurrentTarget>,
+    /// What is asked by now.
+    schedule: Lock<Pace>,
+    /// Why the leak is behind its schedule, in case it is.
+    shortfall: Lock<Shortfall>,
     touched: AtomicU64,
     /// Of the whole process: before the leak, and at the last measurement.
     resident_before: AtomicU64,
@@ -141,9 +184,10 @@ struct MemoryLeak {
 impl MemoryLeak {
     /// The work of the thread: grows by the bytes due, holds them, and gives them back at the stop.
     fn run(&self, stop: &StopFlag) -> Result<(), String> {
-        let mut held = HeldMemory::default();
-        let grown = self.grow_and_hold(&mut held, stop);
-        drop(held);
+        // Dropped before the figures say that nothing is left.
+        let grown = HeldMemory::new()
+            .map_err(|error| format!("the system refused memory: {error}"))
+            .and_then(|mut held| self.grow_and_hold(&mut held, stop));
         self.touched.store(0, Ordering::Relaxed);
         self.live.store(false, Ordering::Relaxed);
         grown
@@ -153,23 +197,39 @@ impl MemoryLeak {
         let mut meter = ProcessMeter::default();
         let before = meter.resident_bytes().unwrap_or(0);
         self.resident_before.store(before, Ordering::Relaxed);
-        let mut measure_at = Instant::now();
-        let mut step_at = measure_at;
+        // Growth keeps to the schedule, unless it is held back: then it does not make up for that in a burst.
+        let mut growth = self.schedule.lock().clone();
+        let mut line = HighLine::new(&self.cgroup);
+        let mut effort = Effort::new(&self.cgroup);
+        let mut threads = self.threads();
+        let mut look_at = Instant::now();
+        let mut step_at = look_at;
         loop {
             let now = Instant::now();
-            if now >= measure_at {
+            if now >= look_at {
                 self.resident
                     .store(meter.resident_bytes().unwrap_or(0), Ordering::Relaxed);
-                measure_at = now + MEASURE_EVERY;
+                self.follow_limit(&mut growth);
+                threads = self.threads();
+                look_at = now + LOOK_EVERY;
             }
-            let due = self.pace.due();
-            while held.touched < due && !stop.is_set() {
-                held.grow(due).map_err(|error| self.refused(held, &error))?;
-                self.touched.store(held.touched, Ordering::Relaxed);
+            let most = line.most(held.touched());
+            if most < growth.due() {
+                growth.hold(most as f64);
             }
+            let due = growth.due().min(most);
+            held.shrink(due);
+            let work = self.grow(held, due, threads, look_at, stop)?;
+            let cause = effort.cause(work);
+            let is_held_back = growth.due() + MIB < self.schedule.lock().due();
+            *self.shortfall.lock() = if is_held_back {
+                Shortfall::MemoryHigh
+            } else {
+                cause
+            };
             // Once the target is reached, only the measuring goes on.
-            step_at = if held.touched >= self.target {
-                measure_at
+            step_at = if held.touched() >= self.target.lock().bytes {
+                look_at
             } else {
                 (step_at + self.step()).max(now)
             };
@@ -179,69 +239,69 @@ impl MemoryLeak {
         }
     }
 
+    /// Grows to `due` bytes, as far as it comes by `until`.
+    fn grow(
+        &self,
+        held: &mut HeldMemory,
+        due: u64,
+        threads: usize,
+        until: Instant,
+        stop: &StopFlag,
+    ) -> Result<Work, String> {
+        let mut work = Work::default();
+        self.touched.store(held.touched(), Ordering::Relaxed);
+        while held.touched() < due && !stop.is_set() && Instant::now() < until {
+            let done = held.grow(due, threads, stop);
+            work.join(done.map_err(|error| self.refused(held, &error))?);
+            self.touched.store(held.touched(), Ordering::Relaxed);
+        }
+        Ok(work)
+    }
+
+    /// A share of the limit changes with the limit, in place too.
+    fn follow_limit(&self, growth: &mut Pace) {
+        let target = self.asked.now(&self.cgroup);
+        // A limit that cannot be read now is still there.
+        if matches!(self.asked, Target::PercentOfLimit(_)) && target.share_of.is_some() {
+            *self.target.lock() = target;
+            self.schedule.lock().set_most(target.bytes as f64);
+            growth.set_most(target.bytes as f64);
+        }
+    }
+
+    /// How many threads can fill memory at once, where one is too slow: whole cores only, since a thread that waits for
+    /// its share of one would hold the others up.
+    fn threads(&self) -> usize {
+        self.cgroup.cpu_limit().cores.clamp(1.0, MOST_THREADS) as usize
+    }
+
     fn step(&self) -> Duration {
         let mebibyte = Duration::from_secs_f64((1.0 / self.rate_mb).min(1.0));
         mebibyte.clamp(SHORTEST_STEP, LONGEST_STEP)
     }
 
     fn refused(&self, held: &HeldMemory, error: &std::io::Error) -> String {
-        let (held, target) = (held.touched / MIB, self.target / MIB);
+        let (held, target) = (held.touched() / MIB, self.target.lock().bytes / MIB);
         format!("the system refused more memory at {held} of {target} MiB: {error}")
-    }
-}
-
-/// The mapped memory. Dropping it gives all of it back to the kernel.
-#[derive(Debug)]
-struct HeldMemory {
-    chunks: Vec<MmapMut>,
-    touched: u64,
-    random: SmallRng,
-}
-
-impl Default for HeldMemory {
-    fn default() -> Self {
-        Self {
-            chunks: Vec::new(),
-            touched: 0,
-            random: SmallRng::seed_from_u64(rand::random()),
-        }
-    }
-}
-
-impl HeldMemory {
-    /// Touches one more piece, up to `due` bytes in total.
-    fn grow(&mut self, due: u64) -> std::io::Result<()> {
-        // Chunks have one size, so the number of touched bytes gives the place of the next.
-        let within = (self.touched % CHUNK as u64) as usize;
-        if within == 0 {
-            let chunk = MmapOptions::new().len(CHUNK).map_anon()?;
-            // Huge pages would turn the line into steps of two mebibytes. A kernel without them refuses the advice;
-            // that is fine.
-            drop(chunk.advise(Advice::NoHugePage));
-            self.chunks.push(chunk);
-        }
-        let Some(chunk) = self.chunks.last_mut() else {
-            return Ok(());
-        };
-        let wanted = usize::try_from(due - self.touched).unwrap_or(PIECE);
-        let end = (within + wanted.min(PIECE)).min(CHUNK);
-        self.random.fill_bytes(&mut chunk[within..end]);
-        self.touched += (end - within) as u64;
-        Ok(())
     }
 }
 
 impl Probe for MemoryLeak {
     fn read(&self) -> Reading {
         let mb = |bytes: u64| bytes as f64 / MIB as f64;
+        let rounded = |mb: f64| (mb * 100.0).round() / 100.0;
         let live = self.live.load(Ordering::Relaxed);
-        let asked = if live { mb(self.pace.due()) } else { 0.0 };
+        let asked = if live {
+            mb(self.schedule.lock().due())
+        } else {
+            0.0
+        };
         let current = mb(self.touched.load(Ordering::Relaxed));
         // Touched pages that have gone to swap do not count as achieved.
         let resident = self.resident.load(Ordering::Relaxed);
         let grown = mb(resident.saturating_sub(self.resident_before.load(Ordering::Relaxed)));
         // Pages touched since the last measurement count as resident.
-        let lag = self.rate_mb * MEASURE_EVERY.as_secs_f64() * 2.0;
+        let lag = self.rate_mb * LOOK_EVERY.as_secs_f64() * 2.0;
         let achieved = if current - grown > lag.max(TOLERANCE_MB) {
             grown
         } else {
@@ -249,25 +309,23 @@ impl Probe for MemoryLeak {
         };
         let behind =
             asked - achieved > TOLERANCE_MB.max(self.rate_mb * self.step().as_secs_f64() * 2.0);
+        let mut figures = metrics([("current_mb", rounded(current).into())]);
+        figures.extend(self.target.lock().metrics());
+        figures.extend(metrics([
+            ("leak_rate_mb", self.rate_mb.into()),
+            ("resident_mb", rounded(mb(resident)).into()),
+        ]));
         Reading {
             asked,
             achieved: Some(achieved),
             unit: MEMORY_UNIT,
-            shortfall: behind.then_some(Shortfall::Contended),
-            metrics: metrics([
-                ("current_mb", ((current * 100.0).round() / 100.0).into()),
-                ("target_mb", (self.target / MIB).into()),
-                ("leak_rate_mb", self.rate_mb.into()),
-                (
-                    "resident_mb",
-                    ((mb(resident) * 100.0).round() / 100.0).into(),
-                ),
-            ]),
+            shortfall: behind.then(|| *self.shortfall.lock()),
+            metrics: figures,
         }
     }
 
     fn target(&self) -> Option<f64> {
-        Some(self.target as f64 / MIB as f64)
+        Some(self.target.lock().bytes as f64 / MIB as f64)
     }
 
     fn left(&self) -> Option<f64> {
@@ -294,25 +352,5 @@ mod tests {
             let given = json!({ "leak_rate_mb": rate, "target_mb": 1 });
             starts_and_stops::<MemoryLeaker>(given).await;
         }
-    }
-
-    #[test]
-    fn memory_grows_across_chunks_by_exactly_the_bytes_due() {
-        let mut held = HeldMemory::default();
-        let due = 2 * CHUNK as u64 + 12_345;
-        while held.touched < due {
-            held.grow(due).expect("33 MiB of memory");
-        }
-        assert_eq!((held.touched, held.chunks.len()), (due, 3));
-        // Random bytes: about half of the bits are set.
-        let ones: u64 = held.chunks[1]
-            .iter()
-            .map(|byte| u64::from(byte.count_ones()))
-            .sum();
-        let half = CHUNK as u64 * 4;
-        assert!(
-            ones.abs_diff(half) < half / 100,
-            "{ones} of {half} bits are set"
-        );
     }
 }
