@@ -128,7 +128,9 @@ impl Control {
         loop {
             match signals.next().await {
                 AtSignal::Reload => self.reload().await,
-                AtSignal::Ignore(signal) => warn!(signal, "Signal received: ignored."),
+                AtSignal::Ignore(number, signal) => {
+                    warn!(signal, number, "Signal received: ignored.");
+                }
             }
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! Only the level of the log and the token follow it. What is bad changes nothing.
 
+use std::path::Path;
+
 use serde_json::{Map, Value};
 use tracing::{info, warn};
 
@@ -29,8 +31,8 @@ pub(super) fn of(flags: Flags, loaded: &Loaded) -> impl Fn() -> Option<Config> +
             }
         };
         logging::set_level(now.config.log.level);
-        let level = now.config.log.level.as_str().to_lowercase();
-        info!(level, "The configuration is read again.");
+        let log_level = now.config.log.level.as_str().to_lowercase();
+        info!(log_level, "The configuration is read again.");
         let keys = changed(&before, &now.effective);
         if !keys.is_empty() {
             let keys = keys.join(", ");
@@ -52,7 +54,8 @@ fn reopen_log() {
 
 fn read(flags: &Flags, had_file: bool) -> Result<Loaded, String> {
     let file = flags.file.as_deref();
-    if let Some(pipe) = file.filter(|file| file.exists() && !file.is_file()) {
+    let is_pipe = |file: &&Path| file.as_os_str() == "-" || (file.exists() && !file.is_file());
+    if let Some(pipe) = file.filter(is_pipe) {
         return Err(format!(
             "{}: is no file that can be read twice",
             pipe.display()

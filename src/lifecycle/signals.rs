@@ -91,8 +91,8 @@ pub(crate) struct OtherSignals {
 pub(crate) enum AtSignal {
     /// SIGHUP.
     Reload,
-    /// Nothing, because of this signal.
-    Ignore(String),
+    /// Nothing, because of the signal of this number and name.
+    Ignore(i32, String),
 }
 
 /// All that the daemon outlives but SIGUSR1.
@@ -136,7 +136,7 @@ impl RestOfSignals {
                 return Poll::Ready(AtSignal::Reload);
             }
             let number = self.meaningless.poll_next(cx);
-            number.map(|number| AtSignal::Ignore(name_of(number)))
+            number.map(|number| AtSignal::Ignore(number, name_of(number)))
         })
         .await
     }
@@ -144,8 +144,10 @@ impl RestOfSignals {
 
 fn name_of(number: i32) -> String {
     let mut known = MEANINGLESS.iter();
-    match known.find(|(known, _)| known.as_raw() == number) {
-        Some((_, name)) => (*name).to_owned(),
-        None => format!("SIGRTMIN+{}", number - REAL_TIME.start()),
+    let known = known.find(|(known, _)| known.as_raw() == number);
+    match (known, number - REAL_TIME.start()) {
+        (Some((_, name)), _) => (*name).to_owned(),
+        (None, 0) => "SIGRTMIN".to_owned(),
+        (None, n) => format!("SIGRTMIN+{n}"),
     }
 }

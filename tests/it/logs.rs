@@ -329,6 +329,29 @@ fn a_full_log_file_is_followed_by_another_one() {
     );
 }
 
+#[test]
+fn a_line_that_does_not_fit_on_the_disk_leaves_no_part_of_it() {
+    let folder = TempDir::new().unwrap();
+    let binary = env!("CARGO_BIN_EXE_mockserver");
+    // Room for some lines and a part of one.
+    let output = Command::new("prlimit")
+        .args(["--fsize=400", binary, "--port", "0"])
+        .current_dir(folder.path())
+        .envs([
+            JSON,
+            ("MOCKSERVER_LOG_MODE", "file"),
+            ("MOCKSERVER_ADMIN_PORT", "0"),
+        ])
+        .env("MOCKSERVER_BOOT", r#"{"fail": {"listening": true}}"#)
+        .output()
+        .expect("prlimit can be run");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let mut logs = std::fs::read_dir(folder.path().join("logs")).unwrap();
+    let log = std::fs::read(logs.next().unwrap().unwrap().path()).unwrap();
+    assert!(json_lines(&log, "the log").len() > 1, "{output:?}");
+    assert!(log.ends_with(b"\n") && log.len() <= 400);
+}
+
 // === Failed requests ===
 
 #[test]

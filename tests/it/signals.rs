@@ -183,7 +183,7 @@ fn sighup_takes_over_the_token_and_the_level_and_nothing_else() {
     );
     std::fs::write(it.folder.join("token"), "second\n").unwrap();
     it.configure("Log: {Level: debug}\nAuth: {TokenFile: token}\nLimits: {CpuCores: 1}\n");
-    assert_eq!(it.reload(READ_AGAIN)["level"], "INFO");
+    assert_eq!(it.reload(READ_AGAIN)["log_level"], "debug");
     let keys = it
         .daemon
         .wait_for_log("the keys", |line| line["keys"].is_string());

@@ -55,7 +55,7 @@ impl LogFiles {
 }
 
 impl Write for LogFiles {
-    /// Writes one line, or what is left of it.
+    /// Writes one line, as a whole or not at all.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.lock().write(line, today())
     }
@@ -115,9 +115,25 @@ impl Current {
         if let Ok(Some(next)) = self.next(line.len() as u64, day) {
             *self = next;
         }
-        let written = self.file.write(line)?;
+        let mut written = 0;
+        while written < line.len() {
+            match self.file.write(&line[written..]) {
+                Ok(bytes) => written += bytes,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.take_back(written as u64).ok();
+                    return Err(error);
+                }
+            }
+        }
         self.bytes += written as u64;
         Ok(written)
+    }
+
+    /// Removes the first bytes of a line that did not fit on the disk: the next line would be joined to them.
+    fn take_back(&self, bytes: u64) -> io::Result<()> {
+        let length = self.file.metadata()?.len();
+        self.file.set_len(length.saturating_sub(bytes))
     }
 
     /// Another file, where the day is another or the current file is full.
