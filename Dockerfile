@@ -1,5 +1,9 @@
 # docker build -t mockserver:latest .
 # docker run -p 8888:8888 mockserver:latest
+#
+# Labels say what is in the image, if the build is given it:
+#
+# docker build -t mockserver:latest --build-arg VERSION=0.2.0 --build-arg REVISION="$(git rev-parse HEAD)" .
 
 FROM rust:1-slim-bookworm AS build
 WORKDIR /build
@@ -27,6 +31,12 @@ RUN install -D -m 755 "target/$(rustc --print host-tuple)/release/mockserver" /i
     && install -D -m 644 etc/mockserver.yaml /image/etc/mockserver.yaml \
     && mkdir -m 1777 /image/data /image/logs
 
+# The labels below. Podman 4 takes a LABEL from its cache whatever the arguments are, but not what comes after files that
+# have changed.
+ARG VERSION=unknown
+ARG REVISION=unknown
+RUN printf 'VERSION=%s\nREVISION=%s\n' "$VERSION" "$REVISION" > /image/etc/mockserver.build
+
 FROM scratch
 LABEL org.opencontainers.image.title="mockserver" \
       org.opencontainers.image.description="An HTTP service that goes wrong on command" \
@@ -49,3 +59,8 @@ HEALTHCHECK --interval=10s --timeout=6s --start-period=5s --retries=3 \
 
 # The daemon is process 1 and gets the engine's SIGTERM itself.
 ENTRYPOINT ["/bin/mockserver"]
+
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"

@@ -24,11 +24,12 @@ clean_up() {
 # The engine's own complaints go to a file that is shown when something fails.
 on_engine() { timeout 60 "$engine" "$@" 2>>"$scratch/engine.log"; }
 
+# build OPTION...: sets image.
 build() {
-  local options=(-t mockserver:test --iidfile "$scratch/image")
+  local options=(-t mockserver:test --iidfile "$scratch/image" "$@")
   # podman's own format has no health check.
   [[ $engine == podman ]] && options+=(--format docker)
-  if ! timeout 1200 "$engine" build "${options[@]}" . >"$scratch/build.log" 2>&1; then
+  if ! timeout 1200 "$engine" build "${options[@]}" "$REPOSITORY" >"$scratch/build.log" 2>&1; then
     tail -n 40 "$scratch/build.log"
     expect "the image builds" "$(tail -n 1 "$scratch/build.log")" false
     exit 1
@@ -151,6 +152,27 @@ the_image() {
   code=$?
   expect "a bad option ends it with 64" "exit $code" test "$code" = 64
 }
+
+# labelled TITLE VERSION REVISION: what the image says of itself.
+labelled() {
+  local name=org.opencontainers.image labels
+  labels=$(on_engine image inspect \
+    --format "{{index .Config.Labels \"$name.version\"}} {{index .Config.Labels \"$name.revision\"}}" "$image")
+  expect "$1" "$labels" test "$labels" = "$2 $3"
+}
+
+the_labels() {
+  local revision=0123456789abcdef0123456789abcdef01234567 other=$image from
+  labelled "without arguments the version and the revision are unknown" unknown unknown
+  from=$(now)
+  build --build-arg VERSION=1.2.3-rc.1 --build-arg "REVISION=$revision"
+  labelled "with them the labels name both" 1.2.3-rc.1 "$revision"
+  expect "and all else comes from the cache" "$(since "$from") s" cached
+  image=$other
+}
+
+# Whether the last build compiled nothing.
+cached() { ! grep -q Compiling "$scratch/build.log"; }
 
 the_documented_requests() {
   local logs uid left
@@ -641,6 +663,7 @@ begun=$(now)
 build
 echo "$engine built the image in $(since "$begun") s."
 the_image
+the_labels
 the_documented_requests
 health
 a_locked_down_container

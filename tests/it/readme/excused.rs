@@ -37,6 +37,10 @@ pub(super) const NOT_RUN_HERE: &[(&str, &str)] = &[
         "takes minutes and a container engine; run by tests/run",
     ),
     (
+        "docker build -t mockserver:latest --build-arg VERSION=0.2.0 --build-arg REVISION=\"$(git rev-parse HEAD)\" .",
+        "the same; tests/external/container.sh builds with other arguments",
+    ),
+    (
         "docker run -p 8888:8888 mockserver:latest",
         "needs the image; run by tests/run",
     ),
