@@ -6,6 +6,7 @@
 
 pub(crate) mod allocator;
 pub(crate) mod cgroup;
+pub(crate) mod clock;
 pub(crate) mod code;
 pub(crate) mod lived;
 pub(crate) mod process;

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::run::{EndReason, Initiator, Probe, Reading, RunTag, Shortfall, Timestamp};
+use crate::run::{EndReason, Initiator, Moment, Probe, Reading, RunTag, Shortfall, Timestamp};
 
 /// What happened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -23,11 +23,11 @@ pub(crate) enum EventKind {
     Accepted,
     /// The scenario is up: its effect begins.
     Started,
-    /// The measured effect passed half of its target.
+    /// At least half of what is asked at the moment is measured, and more than noise could be.
     Effective,
     /// The measured effect came within the tolerance of its target.
     TargetReached,
-    /// The measured effect fell below half of its target and stayed there, while running.
+    /// Less than that has been measured for a second, while running.
     Lost,
     /// A client asked for the end, the session ends by itself, or the daemon ends: the effect is being
     /// taken off.
@@ -46,6 +46,11 @@ pub(crate) enum EventKind {
     Halted,
     /// Starts are accepted again.
     Rearmed,
+    /// The process did not run for more than a second, from `from` to `to`: it was stopped or frozen, or the machine
+    /// was suspended.
+    Frozen,
+    /// The wall clock was set, by more than half a second: it would have shown `from`, and showed `to`.
+    ClockStepped,
     /// Every fault is off and the daemon ends.
     Shutdown,
 }
@@ -77,7 +82,7 @@ impl LastEnd {
 }
 
 /// What a boot found of the process before it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Previous {
     /// Its boot id.
     pub boot_id: String,
@@ -88,10 +93,57 @@ pub(crate) struct Previous {
     pub because: Option<String>,
     /// Its last event.
     pub last_seq: u64,
+    /// The last measurement of each run that was live when it vanished.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<LastReading>,
+}
+
+/// The last measurement of a run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct LastReading {
+    /// The run: the `seq` of its `accepted`.
+    pub run_id: u64,
+    /// When it was taken, by the clock of the run's session.
+    pub time: Timestamp,
+    /// What the effect should have measured then.
+    pub asked: f64,
+    /// What it measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub achieved: Option<f64>,
+    /// Where the effect was to go in the end, where that is not what was asked then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<f64>,
+    /// The unit of the three.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Cow<'static, str>>,
+    /// Since when it had been effective; none where it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effective_since: Option<Timestamp>,
+}
+
+impl LastReading {
+    /// Of run `run_id` at `time`.
+    pub(crate) fn new(
+        run_id: u64,
+        time: Timestamp,
+        reading: &Reading,
+        target: Option<f64>,
+        effective_since: Option<Timestamp>,
+    ) -> Self {
+        Self {
+            run_id,
+            time,
+            asked: rounded(reading.asked),
+            achieved: reading.achieved.map(rounded),
+            target: target.map(rounded),
+            unit: unit_of(reading),
+            effective_since,
+        }
+    }
 }
 
 /// What a boot knows of its surroundings.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct BootFacts {
     /// The daemon's version.
     pub version: Cow<'static, str>,
@@ -133,7 +185,8 @@ pub(crate) struct Event {
     pub seq: u64,
     /// When it happened, by the wall clock.
     pub time: Timestamp,
-    /// The same in nanoseconds since the daemon started, by a monotonic clock.
+    /// The same in nanoseconds since the daemon started, by a clock that nothing sets. It also runs while the machine is
+    /// suspended.
     pub monotonic_ns: u64,
     /// Identifies this boot of the daemon.
     pub boot_id: Cow<'static, str>,
@@ -154,7 +207,7 @@ pub(crate) struct Event {
     /// The effective parameters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub params: Option<Map<String, Value>>,
-    /// After how many seconds the run ends by itself.
+    /// After how many seconds the run ends by itself; of `exit_intent`, after how many the process exits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_s: Option<f64>,
     /// What the effect should measure at this moment.
@@ -187,10 +240,25 @@ pub(crate) struct Event {
     /// The status that the process will exit with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
+    /// Of `frozen`: when the process last ran. Of `clock_stepped`: what the wall clock would have shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Timestamp>,
+    /// Of `frozen`: when it ran again. Of `clock_stepped`: what the wall clock showed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Timestamp>,
     /// What a boot knows of its surroundings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     // Boxed, or a third of every event would be room for what one in thousands has.
     pub boot: Option<Box<BootFacts>>,
+}
+
+impl Event {
+    pub(crate) fn moment(&self) -> Moment {
+        Moment {
+            time: self.time,
+            monotonic_ns: self.monotonic_ns,
+        }
+    }
 }
 
 /// An event without a number and a time yet, which [`Ledger::note`](super::Ledger::note) gives it.
@@ -209,6 +277,16 @@ impl NewEvent {
         Self(Event {
             kind: EventKind::Boot,
             boot: Some(Box::new(facts)),
+            ..Event::default()
+        })
+    }
+
+    /// Something that happened to the daemon between two times of the wall clock.
+    pub(super) fn between(kind: EventKind, from: Timestamp, to: Timestamp) -> Self {
+        Self(Event {
+            kind,
+            from: Some(from),
+            to: Some(to),
             ..Event::default()
         })
     }
@@ -266,12 +344,20 @@ impl NewEvent {
         self
     }
 
+    /// Adds what is asked and achieved, and where that goes.
+    pub(crate) fn effect(self, reading: &Reading, probe: &dyn Probe) -> Self {
+        let Self(event) = self.reading(reading);
+        Self(Event {
+            target: probe.target().map(rounded),
+            ..event
+        })
+    }
+
     /// Adds what is asked and achieved.
-    pub(crate) fn effect(mut self, reading: &Reading, probe: &dyn Probe) -> Self {
+    pub(crate) fn reading(mut self, reading: &Reading) -> Self {
         let event = &mut self.0;
         event.asked = Some(rounded(reading.asked));
         event.achieved = reading.achieved.map(rounded);
-        event.target = probe.target().map(rounded);
         event.unit = unit_of(reading);
         event.shortfall = reading.shortfall;
         self
@@ -290,7 +376,7 @@ fn unit_of(reading: &Reading) -> Option<Cow<'static, str>> {
 }
 
 /// No measurement here is finer than a thousandth, and short lines keep more history.
-fn rounded(figure: f64) -> f64 {
+pub(super) fn rounded(figure: f64) -> f64 {
     (figure * 1000.0).round() / 1000.0
 }
 

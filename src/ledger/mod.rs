@@ -9,6 +9,7 @@
 //! Readers see an event when it is on disk, or when the ledger stops waiting for that. They read from memory, which
 //! holds as much as the files do.
 
+mod clock_watch;
 pub(crate) mod event;
 pub(crate) mod history;
 mod journal;
@@ -22,14 +23,17 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use event::{BootFacts, Event, EventKind, NewEvent};
-use journal::{Bounds, Found, Journal, Store};
-use state::{Batch, Durability, State};
+use event::{BootFacts, Event, EventKind, LastReading, NewEvent};
+use history::History;
+use journal::{Bounds, Found, Journal, LastReadings, Store};
+use state::{Durability, State, Work};
 
+use crate::host::clock::since_machine_boot;
 use crate::lifecycle::panics::panic_text;
-use crate::run::Timestamp;
+use crate::run::{Moment, Timestamp};
+use crate::sync::Lock;
 
 /// The longest that a caller waits for the disk.
 const SYNC_LIMIT: Duration = Duration::from_secs(1);
@@ -57,8 +61,11 @@ struct Inner {
     /// Wakes the thread.
     work: Condvar,
     visible: watch::Sender<Visible>,
+    /// Derived from the events when a reader asks for it.
+    history: Lock<History>,
     boot_id: String,
-    booted: tokio::time::Instant,
+    /// By the clock that nothing sets.
+    booted: Duration,
 }
 
 /// How far readers may read.
@@ -84,13 +91,15 @@ pub(crate) struct EventSlice {
 impl Ledger {
     /// Opens the ledger in `folder` and notes the boot. Never fails: without the folder it lives in memory.
     pub(crate) fn open(folder: &Path, facts: BootFacts) -> Self {
-        match Journal::open(folder, BOUNDS) {
+        let ledger = match Journal::open(folder, BOUNDS) {
             Ok((journal, found)) => Self::with_store(Box::new(journal), found, facts),
             Err(error) => {
                 let reason = format!("cannot keep a ledger in {}: {error}", folder.display());
                 Self::in_memory(reason, facts)
             }
-        }
+        };
+        clock_watch::begin(&ledger);
+        ledger
     }
 
     /// A ledger that ends with the process, for the given reason.
@@ -121,7 +130,7 @@ impl Ledger {
         facts.healed_bytes = found.healed_bytes;
         facts.unreadable_lines = found.unreadable_lines;
         let earlier = found.kept.iter().map(|kept| &*kept.event);
-        facts.previous = previous_end::infer(earlier, facts.oom_kills);
+        facts.previous = previous_end::infer(earlier, facts.oom_kills, found.last_readings);
         let previous = facts.previous.as_ref();
         info!(
             events = found.kept.len(),
@@ -146,8 +155,9 @@ impl Ledger {
             state: Mutex::new(state),
             work: Condvar::new(),
             visible: watch::Sender::new(visible),
+            history: Lock::default(),
             boot_id: format!("{:016x}", rand::random::<u64>()),
-            booted: tokio::time::Instant::now(),
+            booted: since_machine_boot(),
         }));
         ledger.note(NewEvent::boot(facts));
         // Written at once, while the rest of the daemon starts.
@@ -167,29 +177,70 @@ impl Ledger {
         self.reveal(&state, state.newest);
     }
 
-    /// Records that something happens now, and returns the number of the event. It is written with the next sync,
-    /// and soon in any case.
-    pub(crate) fn note(&self, NewEvent(mut event): NewEvent) -> u64 {
-        event.boot_id = Cow::Owned(self.0.boot_id.clone());
+    /// Records that something happens now, and returns it with its number and time. It is written with the next sync, and
+    /// soon in any case.
+    pub(crate) fn note(&self, event: NewEvent) -> Arc<Event> {
         let mut state = self.lock();
-        state.newest += 1;
-        event.seq = state.newest;
         // Under the lock, so that times follow the order of the numbers.
-        event.time = Timestamp::now();
-        let since_boot = self.0.booted.elapsed().as_nanos();
-        event.monotonic_ns = u64::try_from(since_boot).unwrap_or(u64::MAX);
-        if event.kind == EventKind::Accepted {
-            event.run_id = Some(event.seq);
+        let now = self.now();
+        if let Some(step) = state.wall_clock.step_to(now) {
+            self.add(&mut state, step, now);
         }
-        state.push(event, KEPT_BYTES);
+        let event = self.add(&mut state, event, now);
+        self.write_soon(&mut state);
+        event
+    }
+
+    fn write_soon(&self, state: &mut State) {
         if state.durability != Durability::OnDisk {
-            self.reveal(&state, state.newest);
+            self.reveal(state, state.newest);
         }
         if state.write_at.is_none() {
             state.write_at = Some(Instant::now() + WRITE_DELAY);
             self.0.work.notify_one();
         }
-        state.newest
+    }
+
+    /// Notes the step that the wall clock has made, if it has.
+    fn note_clock_step(&self) {
+        let mut state = self.lock();
+        let now = self.now();
+        if let Some(step) = state.wall_clock.step_to(now) {
+            self.add(&mut state, step, now);
+            self.write_soon(&mut state);
+        }
+    }
+
+    fn add(&self, state: &mut State, NewEvent(mut event): NewEvent, now: Moment) -> Arc<Event> {
+        event.boot_id = Cow::Owned(self.0.boot_id.clone());
+        state.newest += 1;
+        event.seq = state.newest;
+        (event.time, event.monotonic_ns) = (now.time, now.monotonic_ns);
+        if event.kind == EventKind::Accepted {
+            event.run_id = Some(event.seq);
+        }
+        state.push(event, KEPT_BYTES)
+    }
+
+    /// Now, by both clocks.
+    pub(crate) fn now(&self) -> Moment {
+        let since_boot = since_machine_boot().saturating_sub(self.0.booted);
+        Moment {
+            time: Timestamp::now(),
+            monotonic_ns: u64::try_from(since_boot.as_nanos()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Keeps the last measurement of each live run, in place of those kept before, so that it survives the process.
+    pub(crate) fn keep_readings(&self, runs: Vec<LastReading>) {
+        let boot_id = self.0.boot_id.clone();
+        // Numbers and texts always serialize.
+        let line = serde_json::to_string(&LastReadings { boot_id, runs }).unwrap_or_default();
+        let mut state = self.lock();
+        if !matches!(state.durability, Durability::MemoryOnly(_)) {
+            state.readings = Some(line + "\n");
+            self.0.work.notify_one();
+        }
     }
 
     /// Waits until everything noted so far is on disk. Returns early where the disk is known to fail, or when it
@@ -230,7 +281,14 @@ impl Ledger {
 
     /// The work of the thread that owns the files.
     fn write(&self, mut store: Box<dyn Store>) {
-        while let Some(batch) = self.next_batch() {
+        while let Some(Work { batch, readings }) = self.next_work() {
+            if let Some(line) = readings
+                && let Err(error) = store.keep_readings(line.as_bytes())
+            {
+                // The events are what counts; they report a disk that fails.
+                debug!(%error, "Could not keep the last readings.");
+            }
+            let Some(batch) = batch else { continue };
             let outcome = store.append(batch.first, batch.lines.as_bytes());
             let mut state = self.lock();
             match outcome {
@@ -247,19 +305,26 @@ impl Ledger {
         }
     }
 
-    /// Waits until it is time to write; none once the ledger is closed and all is written.
-    fn next_batch(&self) -> Option<Batch> {
+    /// Waits until there is something to write; none once the ledger is closed and all is written.
+    fn next_work(&self) -> Option<Work> {
         let mut state = self.lock();
         loop {
             if state.unwritten.is_empty() {
                 state.write_at = None;
             }
-            let until_due = state
+            let wait = state
                 .write_at
                 .map(|at| at.saturating_duration_since(Instant::now()));
-            state = match until_due {
-                Some(Duration::ZERO) => break,
-                _ if state.closed => break,
+            let is_due = state.closed || wait == Some(Duration::ZERO);
+            if is_due || state.readings.is_some() {
+                let batch = if is_due { state.batch() } else { None };
+                if is_due {
+                    state.write_at = None;
+                }
+                let readings = state.readings.take();
+                return (batch.is_some() || readings.is_some()).then_some(Work { batch, readings });
+            }
+            state = match wait {
                 Some(wait) => {
                     let woken = self.0.work.wait_timeout(state, wait);
                     woken.unwrap_or_else(PoisonError::into_inner).0
@@ -270,8 +335,6 @@ impl Ledger {
                 }
             };
         }
-        state.write_at = None;
-        state.batch()
     }
 
     /// Records that the disk failed: callers stop waiting for it until it works again.
@@ -339,7 +402,18 @@ impl Ledger {
         slice
     }
 
+    /// The number of the newest event, whether or not readers see it yet.
+    pub(crate) fn newest(&self) -> u64 {
+        self.lock().newest
+    }
+
+    /// The number of the oldest event that is kept.
+    fn oldest(&self) -> u64 {
+        self.lock().kept.front().map_or(0, |kept| kept.event.seq)
+    }
+
     /// Every event that is kept, oldest first.
+    #[cfg(test)]
     pub(crate) fn all(&self) -> Vec<Arc<Event>> {
         self.events_after(0, usize::MAX, |_| true).events
     }
@@ -355,6 +429,10 @@ impl Ledger {
             Durability::OnDisk => None,
             Durability::MemoryOnly(reason) | Durability::Failing(reason) => Some(reason.clone()),
         }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.lock().closed
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

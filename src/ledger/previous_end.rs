@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 
 use super::event::{BootFacts, Event, EventKind, LastEnd, Previous};
+use super::journal::LastReadings;
 use crate::run::{Initiator, MEMORY_UNIT, SYSTEM_ENDS_PROCESS};
 
 const MIB: f64 = 1024.0 * 1024.0;
 /// A leak whose target is at least this share of the memory limit may well have reached the limit.
 const NEAR_THE_LIMIT: f64 = 0.8;
 
-/// None where there are no events of an earlier process. `oom_kills` is what the control group counts now.
+/// None where there are no events of an earlier process. `oom_kills` is what the control group counts now;
+/// `last_readings` are the last that any process has kept.
 pub(super) fn infer<'e>(
     events: impl DoubleEndedIterator<Item = &'e Event>,
     oom_kills: Option<u64>,
+    mut last_readings: LastReadings,
 ) -> Option<Previous> {
     let mut newest_first = events.rev().peekable();
     let last = *newest_first.peek()?;
@@ -35,7 +38,18 @@ pub(super) fn infer<'e>(
     } else {
         (LastEnd::Unclean, None)
     };
+    let is_over = |run_id| {
+        let mut ends = life.iter().filter(|event| event.kind == EventKind::Cleared);
+        ends.any(|event| event.run_id == Some(run_id))
+    };
+    last_readings.runs.retain(|run| !is_over(run.run_id));
+    let are_of_this_life = last_readings.boot_id == last.boot_id;
     Some(Previous {
+        runs: if are_of_this_life {
+            last_readings.runs
+        } else {
+            Vec::new()
+        },
         boot_id: last.boot_id.clone().into_owned(),
         end,
         because,
@@ -113,7 +127,7 @@ mod tests {
     }
 
     fn end(events: Vec<Event>, oom_kills: u64) -> LastEnd {
-        infer(events.iter(), Some(oom_kills))
+        infer(events.iter(), Some(oom_kills), LastReadings::default())
             .expect("there was a process")
             .end
     }
@@ -121,7 +135,7 @@ mod tests {
     #[test]
     fn the_end_is_inferred_from_the_last_process_alone() {
         let of = |kind| NewEvent::new(kind).0;
-        assert_eq!(infer([].iter(), Some(1)), None);
+        assert_eq!(infer([].iter(), Some(1), LastReadings::default()), None);
         assert_eq!(
             end(vec![boot(100, 0), of(EventKind::Shutdown)], 0),
             LastEnd::Graceful

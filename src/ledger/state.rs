@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::clock_watch::WallClock;
 use super::event::Event;
 
 #[derive(Debug, Default)]
@@ -13,11 +14,14 @@ pub(super) struct State {
     pub(super) kept_bytes: usize,
     /// The lines of the newest events that are not on disk, oldest first.
     pub(super) unwritten: VecDeque<String>,
+    /// The line of the last readings, where it is not written yet.
+    pub(super) readings: Option<String>,
     /// The number of the newest event.
     pub(super) newest: u64,
     /// The number of the last event before this boot.
     pub(super) before_boot: u64,
     pub(super) durability: Durability,
+    pub(super) wall_clock: WallClock,
     /// When the thread writes next; none while there is nothing to write.
     pub(super) write_at: Option<Instant>,
     pub(super) closed: bool,
@@ -40,6 +44,13 @@ pub(super) enum Durability {
     Failing(String),
 }
 
+/// What the thread writes next.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) batch: Option<Batch>,
+    pub(super) readings: Option<String>,
+}
+
 /// Lines to be written in one go.
 #[derive(Debug)]
 pub(super) struct Batch {
@@ -50,13 +61,14 @@ pub(super) struct Batch {
 
 impl State {
     /// Keeps the newest event, and drops the oldest where more than `most_bytes` are kept.
-    pub(super) fn push(&mut self, event: Event, most_bytes: usize) {
+    pub(super) fn push(&mut self, event: Event, most_bytes: usize) -> Arc<Event> {
         // Numbers, strings and lists of them always serialize.
         let mut line = serde_json::to_string(&event).unwrap_or_default();
         line.push('\n');
         self.kept_bytes += line.len();
+        let event = Arc::new(event);
         self.kept.push_back(Kept {
-            event: Arc::new(event),
+            event: Arc::clone(&event),
             bytes: line.len(),
         });
         if !matches!(self.durability, Durability::MemoryOnly(_)) {
@@ -70,6 +82,7 @@ impl State {
         // A disk that comes back late gets no more than readers can still read.
         let too_many = self.unwritten.len().saturating_sub(self.kept.len());
         self.unwritten.drain(..too_many);
+        event
     }
 
     /// Everything that is not on disk; none when all is.

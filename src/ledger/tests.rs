@@ -20,6 +20,10 @@ impl Store for Puppet {
         self.batches.send((first_seq, count)).ok();
         self.answers.recv().unwrap_or(Ok(()))
     }
+
+    fn keep_readings(&mut self, _: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 struct Bench {
@@ -58,7 +62,7 @@ impl Bench {
     }
 
     fn note(&self) -> u64 {
-        self.ledger.note(NewEvent::new(EventKind::Effective))
+        self.ledger.note(NewEvent::new(EventKind::Effective)).seq
     }
 
     /// Every number that a reader sees.
@@ -85,13 +89,17 @@ async fn a_panic_of_the_writer_moves_the_ledger_to_memory() {
         fn append(&mut self, _: u64, _: &[u8]) -> io::Result<()> {
             panic!("a defect")
         }
+
+        fn keep_readings(&mut self, _: &[u8]) -> io::Result<()> {
+            Ok(())
+        }
     }
     let ledger = Ledger::with_store(Box::new(Broken), Found::default(), NO_FACTS());
     ledger.synced_within(Duration::from_secs(20)).await;
     let why = "the ledger's writer panicked: a defect";
     assert_eq!(ledger.not_durable().as_deref(), Some(why));
     // Later events wait for no disk.
-    let seq = ledger.note(NewEvent::new(EventKind::Effective));
+    let seq = ledger.note(NewEvent::new(EventKind::Effective)).seq;
     assert_eq!(ledger.visible().borrow().newest, seq);
     ledger.synced().await;
     assert_eq!(ledger.not_durable().as_deref(), Some(why));
@@ -190,7 +198,7 @@ async fn numbers_continue_across_a_restart_and_the_boot_says_how_the_last_proces
         let path = folder.path().to_owned();
         async move {
             let ledger = Ledger::open(&path, NO_FACTS());
-            let boot = ledger.note(NewEvent::new(last)) - 1;
+            let boot = ledger.note(NewEvent::new(last)).seq - 1;
             ledger.synced().await;
             ledger.close();
             while Arc::strong_count(&ledger.0) > 1 {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::plugin::{Probe, Reading};
-use crate::run::{EndReason, RunTag, Timestamp};
+use crate::run::{EndReason, Moment, RunTag, Timestamp};
 use crate::sync::Lock;
 
 /// What a scenario was asked for and what it achieves.
@@ -17,7 +17,8 @@ pub(crate) struct Effect {
     /// Asked, achieved, unit and shortfall.
     #[serde(flatten)]
     pub reading: Reading,
-    /// Since when at least half of what is asked has been achieved without a break.
+    /// Since when it has been effective without a break of a second: at least half of what is asked at the moment is
+    /// measured, and more than noise could be.
     pub effective_since: Option<Timestamp>,
 }
 
@@ -43,7 +44,10 @@ pub(crate) struct Run {
     pub tag: RunTag,
     /// The effective parameters.
     pub params: Map<String, Value>,
-    pub started_at: Timestamp,
+    /// None where it could not start.
+    pub started_at: Option<Timestamp>,
+    /// The first event of its session.
+    pub anchor: Moment,
     /// None means until stopped.
     pub expires_at: Option<Timestamp>,
     /// Why the effect may fall short.
@@ -53,19 +57,14 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Reads the probe, and notes since when the effect holds: at least half of what is asked.
-    pub(crate) fn observe(&self) -> Effect {
-        let reading = self.probe.read();
-        let holds = reading
-            .achieved
-            .is_some_and(|achieved| achieved > 0.0 && achieved >= reading.asked / 2.0);
-        let mut effect = self.effect.lock();
-        let since = effect.effective_since.filter(|_| holds);
-        *effect = Effect {
-            reading,
-            effective_since: since.or_else(|| holds.then(Timestamp::now)),
-        };
-        effect.clone()
+    /// When `moment` was, by the clock of the session.
+    pub(super) fn time_of(&self, moment: Moment) -> Timestamp {
+        moment.by_the_clock_at(self.anchor)
+    }
+
+    /// Keeps the last observation.
+    pub(super) fn remember(&self, effect: Effect) {
+        *self.effect.lock() = effect;
     }
 
     /// A fresh reading with the last observation of how long the effect has held.

@@ -67,7 +67,7 @@ impl View {
             name,
             running,
             session_id: Some(run.tag.session_id.clone()),
-            start_time: Some(run.started_at),
+            start_time: run.started_at,
             expires_at: run.expires_at.filter(|_| running),
             params: run.params.clone(),
             metrics: effect.reading.metrics.clone(),
@@ -105,7 +105,7 @@ pub(crate) struct ScenarioStatus {
     pub running: bool,
     /// The session of the latest run.
     pub session_id: Option<String>,
-    /// When the latest run began; null before the first.
+    /// When the latest run began; null before the first, and where it could not start.
     pub start_time: Option<Timestamp>,
     /// When its duration is over; null when it runs until stopped, or does not run.
     pub expires_at: Option<Timestamp>,

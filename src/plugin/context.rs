@@ -19,7 +19,7 @@ use crate::ledger::Ledger;
 use crate::ledger::event::{EventKind, NewEvent};
 use crate::lifecycle::shutdown::{HookGuard, Shutdown, ShutdownHook};
 use crate::lifecycle::termination::Termination;
-use crate::run::RunTag;
+use crate::run::{Reading, RunTag};
 use crate::sync::Lock;
 
 /// What the daemon offers to all runs.
@@ -199,17 +199,24 @@ impl RunContext {
         self.services.shutdown.hook(hook)
     }
 
-    /// Records in the ledger that the end is intended, waits for `window`, and ends the process by `termination`.
+    /// Records in the ledger that the end is intended, with the effect that it will have had, waits for `window`, and ends the process by `termination`.
     ///
     /// A disk that does not answer delays the end only for a bounded time. Returns only when the run is stopped before
     /// the end, and in tests.
-    pub(crate) async fn terminate(&self, termination: Termination, window: Duration) {
+    pub(crate) async fn terminate(
+        &self,
+        termination: Termination,
+        window: Duration,
+        reading: &Reading,
+    ) {
         tokio::select! {
             biased;
             () = self.launch.begun.cancelled() => {}
             () = self.stop.cancelled() => return,
         }
-        let intent = NewEvent::of(EventKind::ExitIntent, &self.tag);
+        let intent = NewEvent::of(EventKind::ExitIntent, &self.tag)
+            .reading(reading)
+            .duration(Some(window));
         let exit_code = termination.exit_status();
         self.services.ledger.note(intent.exit_code(exit_code));
         self.services.ledger.synced().await;

@@ -24,6 +24,16 @@ pub trait Probe: Send + Sync {
         None
     }
 
+    /// Below this, what is measured may be noise, in the reading's unit.
+    fn noise(&self) -> f64 {
+        0.0
+    }
+
+    /// What the run has achieved when it ends and the process lives on, given its last `reading`.
+    fn in_the_end(&self, reading: Reading) -> Reading {
+        reading
+    }
+
     /// What is left of the effect once the run is over, in the reading's unit; none where it cannot be measured.
     fn left(&self) -> Option<f64> {
         None
@@ -50,6 +60,19 @@ pub struct Reading {
     /// The scenario's own figures, such as `current_mb`.
     #[serde(skip)]
     pub metrics: Map<String, Value>,
+}
+
+impl Reading {
+    /// Whether the effect that `probe` measures is effective: at least half of what is asked now, and more than noise
+    /// could be, which never counts for more than half of where the effect goes.
+    pub fn is_effective(&self, probe: &dyn Probe) -> bool {
+        let noise = probe
+            .noise()
+            .min(probe.target().unwrap_or(self.asked) / 2.0);
+        let least = (self.asked / 2.0).max(noise);
+        let achieved = self.achieved.unwrap_or_default();
+        self.asked > 0.0 && achieved > 0.0 && achieved >= least
+    }
 }
 
 /// Why less is achieved than was asked.

@@ -10,7 +10,7 @@ mod timestamp;
 pub use effect::{MEMORY_UNIT, Probe, Reading, SYSTEM_ENDS_PROCESS, Shortfall};
 pub use end_reason::EndReason;
 pub use initiator::Initiator;
-pub use timestamp::Timestamp;
+pub use timestamp::{Moment, Timestamp};
 
 /// Identifies a run in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]

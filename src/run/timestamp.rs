@@ -45,6 +45,38 @@ impl Timestamp {
             .saturating_add((seconds * MICROS_PER_SECOND as f64) as i64);
         Self(later.clamp(0, LATEST))
     }
+
+    /// How many seconds this is after `earlier`.
+    #[must_use]
+    pub fn seconds_since(self, earlier: Self) -> f64 {
+        self.0.saturating_sub(earlier.0) as f64 / MICROS_PER_SECOND as f64
+    }
+}
+
+/// The difference from which two clocks are held to disagree: more than the time between reading one and the other.
+const CLOCKS_DISAGREE_NS: i128 = 50_000_000;
+
+/// One moment by two clocks: the wall clock, which may step, and one that nothing sets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// By the wall clock.
+    pub time: Timestamp,
+    /// By the clock that nothing sets.
+    pub monotonic_ns: u64,
+}
+
+impl Moment {
+    /// When this was by the wall clock as it went at `anchor`, whatever steps it has made since. Both moments are of one
+    /// process.
+    #[must_use]
+    pub fn by_the_clock_at(self, anchor: Self) -> Timestamp {
+        let passed_ns = i128::from(self.monotonic_ns) - i128::from(anchor.monotonic_ns);
+        let shown_ns = (i128::from(self.time.0) - i128::from(anchor.time.0)) * 1000;
+        if (passed_ns - shown_ns).abs() <= CLOCKS_DISAGREE_NS {
+            return self.time;
+        }
+        anchor.time.plus_seconds(passed_ns as f64 / 1e9)
+    }
 }
 
 impl From<OffsetDateTime> for Timestamp {
@@ -135,6 +167,21 @@ mod tests {
                 (Timestamp(micros), written)
             );
         }
+    }
+
+    #[test]
+    fn a_step_of_the_wall_clock_moves_no_moment_after_its_anchor() {
+        let moment = |micros, monotonic_ns| Moment {
+            time: Timestamp(micros),
+            monotonic_ns,
+        };
+        let anchor = moment(8_000_000_000, 1_000_000_000);
+        // Ten seconds later, by a clock that was set two hours back, and by one that was not.
+        let stepped = moment(810_000_000, 11_000_000_000);
+        assert_eq!(stepped.by_the_clock_at(anchor), Timestamp(8_010_000_000));
+        let steady = moment(8_010_000_900, 11_000_000_000);
+        assert_eq!(steady.by_the_clock_at(anchor), steady.time);
+        assert_eq!(anchor.by_the_clock_at(stepped), Timestamp(800_000_000));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::metrics;
@@ -13,7 +14,9 @@ use crate::host::cgroup::Cgroup;
 use crate::host::memory_limit_bytes;
 use crate::input::{FieldError, Fields, Resource};
 use crate::lifecycle::termination::Termination;
-use crate::plugin::{Active, Exit, PreflightContext, Reading, RunContext, Scenario, StartError};
+use crate::plugin::{
+    Active, Exit, PreflightContext, Probe, Reading, RunContext, Scenario, StartError,
+};
 
 /// How many times the memory limit the mode `oom` takes before it gives up: where swap does not count against the
 /// limit, the container may have that much.
@@ -129,11 +132,12 @@ impl Scenario for Crash {
         let last_request = self
             .after_requests
             .map(|more| arrivals.count() + u64::from(more));
-        let crashes = Arc::new(AtomicBool::new(false));
-        let probe = {
-            let crashes = Arc::clone(&crashes);
-            move || reading(crashes.load(Ordering::Relaxed), at)
-        };
+        let probe = Arc::new(CrashProbe {
+            at,
+            crashes: AtomicBool::new(false),
+            stop: cx.stop.clone(),
+        });
+        let coming = Arc::clone(&probe);
         let body = async move {
             let delay = async {
                 match at {
@@ -152,24 +156,50 @@ impl Scenario for Crash {
                 () = delay => {}
                 () = requests => {}
             }
-            crashes.store(true, Ordering::Relaxed);
+            coming.crashes.store(true, Ordering::Relaxed);
             let exit_code = termination.exit_status();
             warn!(mode, exit_code, "The crash scenario ends the process.");
-            cx.terminate(termination, self.scrape_window).await;
+            let reading = coming.read();
+            cx.terminate(termination, self.scrape_window, &reading)
+                .await;
             Exit::Stopped
         };
-        Ok(Active::new(Arc::new(probe), body))
+        Ok(Active::new(probe, body))
     }
 }
 
-fn reading(crashes: bool, at: Option<Instant>) -> Reading {
-    let left_s = at.map(|at| at.saturating_duration_since(Instant::now()).as_secs_f64());
-    Reading {
-        asked: 1.0,
-        achieved: Some(f64::from(u8::from(crashes))),
-        unit: "crashes",
-        shortfall: None,
-        metrics: metrics([("seconds_left", left_s.into())]),
+#[derive(Debug)]
+struct CrashProbe {
+    /// None where only requests count.
+    at: Option<Instant>,
+    /// It is about to happen.
+    crashes: AtomicBool,
+    stop: CancellationToken,
+}
+
+impl Probe for CrashProbe {
+    fn read(&self) -> Reading {
+        let is_called_off = self.stop.is_cancelled();
+        let crashes = self.crashes.load(Ordering::Relaxed) && !is_called_off;
+        let left = self
+            .at
+            .map(|at| at.saturating_duration_since(Instant::now()));
+        let left = left.filter(|_| !is_called_off);
+        Reading {
+            asked: 1.0,
+            achieved: Some(f64::from(u8::from(crashes))),
+            unit: "crashes",
+            shortfall: None,
+            metrics: metrics([("seconds_left", left.map(|left| left.as_secs_f64()).into())]),
+        }
+    }
+
+    /// A crash that was announced has not happened where the process lives on.
+    fn in_the_end(&self, reading: Reading) -> Reading {
+        Reading {
+            achieved: Some(0.0),
+            ..reading
+        }
     }
 }
 

@@ -77,8 +77,10 @@ fn the_events_of_a_run_carry_its_parameters_and_its_measurements() {
     );
     assert_eq!(accepted["duration_s"], 600.0);
     let effective = find_event(&events, "effective");
-    let half = effective["achieved"].as_f64().unwrap();
-    assert!((20.0..40.0).contains(&half), "{effective}");
+    let figure = |key: &str| effective[key].as_f64().unwrap();
+    // A leak is effective by what is asked at the moment, once that is more than noise.
+    assert!(figure("achieved") >= figure("asked") / 2.0, "{effective}");
+    assert!((1.0..20.0).contains(&figure("achieved")), "{effective}");
     assert_eq!(
         (&effective["target"], &effective["unit"]),
         (&json!(40.0), &json!("MiB"))

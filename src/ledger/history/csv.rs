@@ -7,7 +7,7 @@ use crate::run::EndReason;
 
 pub(super) const HEAD: &str = "session_id,boot_id,run_id,scenario,params,by,planned_from,planned_to,started_at,\
     measured_from,measured_to,target_reached_at,ended_at,ended_before,end,because,error,asked,achieved,target,\
-    unit\n";
+    unit,last_measured_at\n";
 
 /// The sessions in the form of RFC 4180, with lines that end in LF: a row for each measured interval, and one for each
 /// run that has none.
@@ -47,6 +47,7 @@ fn row(table: &mut String, session: &PastSession, run: &PastRun, measured: Inter
         cell(run.achieved),
         cell(run.target),
         cell(run.unit.as_ref()),
+        cell(run.last_measured_at),
     ];
     table.push_str(&cells.join(","));
     table.push('\n');

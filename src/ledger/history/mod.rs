@@ -2,14 +2,13 @@
 
 mod csv;
 
-use std::sync::Arc;
-
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::event::{Event, EventKind, LastEnd};
-use crate::run::{EndReason, Initiator, Timestamp};
+use super::Ledger;
+use super::event::{Event, EventKind, LastEnd, LastReading, rounded};
+use crate::run::{EndReason, Initiator, Moment, Reading, Timestamp};
 pub(crate) use csv::csv;
 
 /// A span of time; null is an open end.
@@ -36,7 +35,8 @@ pub(crate) struct PastRun {
     pub planned: Interval,
     /// When it was up; null when it never was.
     pub started_at: Option<Timestamp>,
-    /// When at least half of the target was measured: one interval, or several with breaks between.
+    /// When it was effective, which is when at least half of what was asked at the moment was measured: one interval, or
+    /// several with breaks between.
     pub measured: Vec<Interval>,
     /// When the target was first reached.
     pub target_reached_at: Option<Timestamp>,
@@ -50,7 +50,7 @@ pub(crate) struct PastRun {
     pub because: Option<String>,
     /// What went wrong.
     pub error: Option<String>,
-    /// What was asked at the last measurement in the ledger.
+    /// What was asked at the last measurement: now, while it runs.
     pub asked: Option<f64>,
     /// What was achieved then.
     pub achieved: Option<f64>,
@@ -58,6 +58,11 @@ pub(crate) struct PastRun {
     pub target: Option<f64>,
     /// The unit of the three.
     pub unit: Option<String>,
+    /// When that was measured.
+    pub last_measured_at: Option<Timestamp>,
+    /// When it announced the end of the process.
+    #[serde(skip)]
+    announced_at: Option<Timestamp>,
 }
 
 /// One session.
@@ -75,116 +80,315 @@ pub(crate) struct PastSession {
     pub running: bool,
     /// Its runs, in the order in which they were accepted.
     pub runs: Vec<PastRun>,
+    /// The number of its first run, by which sessions are in order.
+    #[serde(skip)]
+    first_run: u64,
+    /// The number of its last event.
+    #[serde(skip)]
+    last_event: u64,
+    /// Its first event. All its times are by the wall clock as it went then: they have the right length and order even
+    /// where the clock was set in the meantime.
+    #[serde(skip)]
+    anchor: Moment,
+    /// By how much the clock has been set since, in seconds.
+    #[serde(skip)]
+    stepped_s: f64,
 }
 
-/// The sessions that `events` belong to, oldest first. A run whose first events are no longer kept has only what the
-/// later ones say.
-pub(crate) fn sessions_of(events: &[Arc<Event>]) -> Vec<PastSession> {
-    let mut sessions: Vec<PastSession> = Vec::new();
-    for event in events {
+/// All sessions, derived event by event.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    /// In the order in which they began.
+    sessions: Vec<PastSession>,
+    /// The number of the last event taken in.
+    newest: u64,
+    /// The exit that the process of the last events intends.
+    intent: Option<Intent>,
+}
+
+/// An intended exit.
+#[derive(Debug, Clone, Copy)]
+struct Intent {
+    at: Moment,
+    /// How long the process was to live on.
+    window_s: f64,
+}
+
+impl History {
+    /// Takes in the next event. A run whose first events are not among those taken in has only what the later ones say.
+    pub(crate) fn apply(&mut self, event: &Event) {
+        self.newest = event.seq;
         match event.kind {
-            EventKind::Boot => {
-                let previous = event.boot.as_ref().and_then(|boot| boot.previous.as_ref());
-                let reason = match previous.map(|previous| previous.end) {
-                    Some(LastEnd::Planned) => EndReason::Exit,
-                    _ => EndReason::Unclean,
-                };
-                for run in live(&mut sessions) {
-                    run.end = Some(reason);
-                    run.ended_before = Some(event.time);
-                }
-            }
+            EventKind::Boot => return self.end_all_before(event),
+            EventKind::ClockStepped => return self.step_clock(event),
             EventKind::ExitIntent => {
-                for run in live(&mut sessions) {
-                    run.end = Some(EndReason::Exit);
-                    run.ended_at = Some(event.time);
-                    run.close(event.time);
-                }
+                self.intent = Some(Intent {
+                    at: event.moment(),
+                    window_s: event.duration_s.unwrap_or_default(),
+                });
             }
-            _ => {
-                if let Some(run) = run_of(&mut sessions, event) {
-                    run.apply(event);
+            _ => {}
+        }
+        if let Some((session, run)) = self.run_of(event) {
+            let session = &mut self.sessions[session];
+            session.last_event = event.seq;
+            let at = event.moment().by_the_clock_at(session.anchor);
+            session.runs[run].apply(event, at);
+        }
+    }
+
+    fn step_clock(&mut self, event: &Event) {
+        let step_s = event
+            .to
+            .zip(event.from)
+            .map(|(to, from)| to.seconds_since(from));
+        for session in &mut self.sessions {
+            if session.boot_id == event.boot_id {
+                session.stepped_s += step_s.unwrap_or_default();
+            }
+        }
+    }
+
+    /// Ends what the process before `boot` left running.
+    fn end_all_before(&mut self, boot: &Event) {
+        let previous = boot.boot.as_ref().and_then(|boot| boot.previous.as_ref());
+        let is_planned = previous.is_some_and(|previous| previous.end == LastEnd::Planned);
+        let intent = self.intent.take().filter(|_| is_planned);
+        let reason = if is_planned {
+            EndReason::Exit
+        } else {
+            EndReason::Unclean
+        };
+        for session in &mut self.sessions {
+            let PastSession {
+                anchor, stepped_s, ..
+            } = *session;
+            for run in session.runs.iter_mut().filter(|run| run.end.is_none()) {
+                let mut last = previous.iter().flat_map(|previous| &previous.runs);
+                let last = last.find(|last| last.run_id == run.run_id);
+                if let Some(last) = last {
+                    run.take_last(last);
+                }
+                if let Some(intent) = intent {
+                    run.end = Some(EndReason::Exit);
+                    let ended = intent.at.by_the_clock_at(anchor);
+                    let ended = ended.plus_seconds(intent.window_s);
+                    run.ended_at = Some(ended);
+                    run.close(ended);
+                } else {
+                    run.end = Some(reason);
+                    let before = boot.time.plus_seconds(-stepped_s);
+                    // A clock that was set between the two processes proves nothing.
+                    let is_later = run.last_measured_at.is_none_or(|last| last <= before);
+                    run.ended_before = is_later.then_some(before);
+                    if let Some(last) = last {
+                        // It was effective until then, if not longer.
+                        run.close(last.time);
+                    }
                 }
             }
         }
     }
-    for session in &mut sessions {
-        session.running = session.runs.iter().any(|run| run.end.is_none());
-        let ends: Option<Vec<_>> = session.runs.iter().map(|run| run.ended_at).collect();
-        session.ended_at = ends.and_then(|ends| ends.into_iter().max());
+
+    /// Where the run that `event` belongs to is; it is added where it is new.
+    fn run_of(&mut self, event: &Event) -> Option<(usize, usize)> {
+        let (session_id, run_id) = (event.session_id.as_ref()?, event.run_id?);
+        // Latest first: events belong to a session that is live, as a rule.
+        let known = self
+            .sessions
+            .iter()
+            .rposition(|s| s.session_id == *session_id && s.boot_id == event.boot_id);
+        let session = known.unwrap_or_else(|| self.begin(session_id, run_id, event));
+        let runs = &mut self.sessions[session].runs;
+        let known = runs.iter().rposition(|run| run.run_id == run_id);
+        let run = known.unwrap_or_else(|| {
+            runs.push(PastRun {
+                run_id,
+                scenario: event.scenario.as_deref().unwrap_or_default().to_owned(),
+                ..PastRun::default()
+            });
+            runs.len() - 1
+        });
+        Some((session, run))
     }
-    sessions
-}
 
-fn live(sessions: &mut [PastSession]) -> impl Iterator<Item = &mut PastRun> {
-    let runs = sessions.iter_mut().flat_map(|session| &mut session.runs);
-    runs.filter(|run| run.end.is_none())
-}
-
-/// The run that `event` belongs to, added where it is new.
-fn run_of<'s>(sessions: &'s mut Vec<PastSession>, event: &Event) -> Option<&'s mut PastRun> {
-    let (session_id, run_id) = (event.session_id.as_ref()?, event.run_id?);
-    // Latest first: events belong to a session that is live, as a rule.
-    let known = sessions
-        .iter()
-        .rposition(|session| session.session_id == *session_id && session.boot_id == event.boot_id);
-    let at = known.unwrap_or_else(|| {
-        sessions.push(PastSession {
-            session_id: session_id.clone(),
+    /// Adds the session that begins with run `run_id`, in its place.
+    fn begin(&mut self, session_id: &str, run_id: u64, event: &Event) -> usize {
+        let at = self.sessions.partition_point(|s| s.first_run <= run_id);
+        let session = PastSession {
+            session_id: session_id.to_owned(),
             boot_id: event.boot_id.clone().into_owned(),
             started_at: Some(event.time),
             ended_at: None,
             running: false,
             runs: Vec::new(),
-        });
-        sessions.len() - 1
-    });
-    let runs = &mut sessions[at].runs;
-    let known = runs.iter().rposition(|run| run.run_id == run_id);
-    let at = known.unwrap_or_else(|| {
-        runs.push(PastRun {
-            run_id,
-            scenario: event.scenario.as_deref().unwrap_or_default().to_owned(),
-            ..PastRun::default()
-        });
-        runs.len() - 1
-    });
-    Some(&mut runs[at])
+            first_run: run_id,
+            last_event: event.seq,
+            anchor: event.moment(),
+            stepped_s: 0.0,
+        };
+        self.sessions.insert(at, session);
+        at
+    }
+
+    /// Drops the sessions all of whose events are older than event `oldest`.
+    fn forget_before(&mut self, oldest: u64) {
+        self.sessions.retain(|session| session.last_event >= oldest);
+    }
+
+    /// The sessions that follow `since`, up to `limit` of them.
+    pub(crate) fn page(&self, wanted: Wanted) -> SessionPage {
+        let Wanted {
+            since,
+            limit,
+            newest_first,
+        } = wanted;
+        let rest = if newest_first {
+            let end = if since == 0 { u64::MAX } else { since };
+            &self.sessions[..self.sessions.partition_point(|s| s.first_run < end)]
+        } else {
+            &self.sessions[self.sessions.partition_point(|s| s.first_run <= since)..]
+        };
+        let count = rest.len().min(limit);
+        let sessions: Vec<_> = if newest_first {
+            rest.iter()
+                .rev()
+                .take(count)
+                .map(PastSession::summed_up)
+                .collect()
+        } else {
+            rest.iter()
+                .take(count)
+                .map(PastSession::summed_up)
+                .collect()
+        };
+        SessionPage {
+            next: sessions.last().map_or(since, |session| session.first_run),
+            more: rest.len() > count,
+            sessions,
+        }
+    }
+
+    /// The newest session with this id.
+    fn find(&self, session_id: &str) -> Option<PastSession> {
+        let mut newest_first = self.sessions.iter().rev();
+        newest_first
+            .find(|s| s.session_id == session_id)
+            .map(PastSession::summed_up)
+    }
+}
+
+/// Which of the sessions a reader wants.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    /// The first run of the session that the page follows; 0 for the first page.
+    pub since: u64,
+    pub limit: usize,
+    pub newest_first: bool,
+}
+
+/// Some sessions, in the order that was asked for.
+#[derive(Debug)]
+pub(crate) struct SessionPage {
+    pub sessions: Vec<PastSession>,
+    /// The `since` of the next page.
+    pub next: u64,
+    /// Whether the next page has any.
+    pub more: bool,
+}
+
+impl Ledger {
+    /// Some of the sessions that the ledger still holds.
+    pub(crate) fn sessions(&self, wanted: Wanted) -> SessionPage {
+        self.with_history(|history| history.page(wanted))
+    }
+
+    /// The newest session with this id, where the ledger still holds it.
+    pub(crate) fn session(&self, session_id: &str) -> Option<PastSession> {
+        self.with_history(|history| history.find(session_id))
+    }
+
+    /// Brings the history up to date, which costs as much as has happened since the last time.
+    fn with_history<T>(&self, read: impl FnOnce(&History) -> T) -> T {
+        let mut history = self.0.history.lock();
+        for event in self
+            .events_after(history.newest, usize::MAX, |_| true)
+            .events
+        {
+            history.apply(&event);
+        }
+        history.forget_before(self.oldest());
+        read(&history)
+    }
+}
+
+impl PastSession {
+    /// With what follows from its runs.
+    fn summed_up(&self) -> Self {
+        let mut session = self.clone();
+        session.running = session.runs.iter().any(|run| run.end.is_none());
+        let ends: Option<Vec<_>> = session.runs.iter().map(|run| run.ended_at).collect();
+        session.ended_at = ends.and_then(|ends| ends.into_iter().max());
+        session
+    }
+
+    /// Shows what run `run_id` measures at the moment `now`.
+    pub(crate) fn show_now(
+        &mut self,
+        run_id: u64,
+        reading: &Reading,
+        target: Option<f64>,
+        now: Moment,
+    ) {
+        let at = now.by_the_clock_at(self.anchor);
+        let mut runs = self.runs.iter_mut().filter(|run| run.end.is_none());
+        if let Some(run) = runs.find(|run| run.run_id == run_id) {
+            run.asked = Some(rounded(reading.asked));
+            run.achieved = reading.achieved.map(rounded);
+            run.target = target.map(rounded);
+            run.unit = Some(reading.unit.to_owned()).filter(|unit| !unit.is_empty());
+            run.last_measured_at = Some(at);
+        }
+    }
 }
 
 impl PastRun {
-    fn apply(&mut self, event: &Event) {
-        let planned_end = event.duration_s.map(|s| event.time.plus_seconds(s));
+    fn apply(&mut self, event: &Event, at: Timestamp) {
+        let planned_end = event.duration_s.map(|s| at.plus_seconds(s));
         match event.kind {
             EventKind::Accepted => {
                 self.by = event.by;
                 self.params = event.params.clone().unwrap_or_default();
                 self.planned = Interval {
-                    from: Some(event.time),
+                    from: Some(at),
                     to: planned_end,
                 };
             }
             EventKind::Started => {
-                self.started_at = Some(event.time);
+                self.started_at = Some(at);
                 // All runs of a set end together, so the end is known only now.
                 self.planned.to = planned_end;
             }
-            EventKind::Effective => self.measured.push(Interval {
-                from: Some(event.time),
-                to: None,
-            }),
+            EventKind::Effective => self.open(at),
             EventKind::TargetReached => {
-                self.target_reached_at.get_or_insert(event.time);
+                self.target_reached_at.get_or_insert(at);
             }
-            EventKind::Lost => self.close(event.time),
+            EventKind::Lost => self.close(at),
+            EventKind::ExitIntent if event.achieved.is_some() => {
+                self.open(at);
+                self.target_reached_at.get_or_insert(at);
+                self.announced_at = Some(at);
+            }
             EventKind::Failed => {
                 self.end = Some(EndReason::Failed);
-                self.ended_at = Some(event.time);
+                self.ended_at = Some(at);
+                self.close(at);
             }
             EventKind::Cleared => {
                 self.end = event.reason;
-                self.ended_at = Some(event.time);
-                self.close(event.time);
+                self.ended_at = Some(at);
+                self.close(at);
+                self.call_off();
             }
             EventKind::Stopping
             | EventKind::Expired
@@ -193,6 +397,8 @@ impl PastRun {
             | EventKind::Halted
             | EventKind::Rearmed
             | EventKind::ExitIntent
+            | EventKind::Frozen
+            | EventKind::ClockStepped
             | EventKind::Shutdown => {}
         }
         if event.because.is_some() {
@@ -205,6 +411,41 @@ impl PastRun {
             (self.asked, self.achieved) = (event.asked, event.achieved);
             self.target = event.target;
             self.unit = event.unit.as_deref().map(str::to_owned);
+            self.last_measured_at = Some(at);
+        }
+    }
+
+    /// Takes in the last measurement before the process died. It is newer than the last event.
+    fn take_last(&mut self, last: &LastReading) {
+        if self.last_measured_at.is_some_and(|known| known > last.time) {
+            return;
+        }
+        (self.asked, self.achieved) = (Some(last.asked), last.achieved);
+        self.target = last.target;
+        self.unit = last.unit.as_deref().map(str::to_owned);
+        self.last_measured_at = Some(last.time);
+        if let Some(since) = last.effective_since {
+            self.open(since);
+        }
+    }
+
+    /// The process lives on: what was announced as its end has not happened.
+    fn call_off(&mut self) {
+        if let Some(announced_at) = self.announced_at.take() {
+            self.measured
+                .retain(|interval| interval.from < Some(announced_at));
+            self.target_reached_at
+                .take_if(|reached| *reached >= announced_at);
+        }
+    }
+
+    /// Begins a measured interval, unless one is open.
+    fn open(&mut self, at: Timestamp) {
+        if self.measured.last().is_none_or(|last| last.to.is_some()) {
+            self.measured.push(Interval {
+                from: Some(at),
+                to: None,
+            });
         }
     }
 

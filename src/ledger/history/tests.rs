@@ -1,5 +1,6 @@
 //! Sessions derived from events, and the table.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -9,6 +10,17 @@ use super::csv::HEAD;
 use super::*;
 use crate::ledger::event::{BootFacts, NewEvent, Previous};
 use crate::run::RunTag;
+
+fn sessions_of(events: &[Arc<Event>]) -> Vec<PastSession> {
+    let mut history = History::default();
+    events.iter().for_each(|event| history.apply(event));
+    let all = Wanted {
+        since: 0,
+        limit: usize::MAX,
+        newest_first: false,
+    };
+    history.page(all).sessions
+}
 
 /// Any events at all, in an order that no daemon gives them.
 fn any_event() -> impl Strategy<Value = Arc<Event>> {
@@ -31,7 +43,7 @@ fn any_event() -> impl Strategy<Value = Arc<Event>> {
     (
         prop::sample::select(kinds.to_vec()),
         (0..4_u32, 0..3_u32),
-        prop::option::of(0..4_u64),
+        prop::option::of(1..4_u64),
         prop::option::of(duration),
         prop::option::of(".{0,6}"),
     )
@@ -56,7 +68,7 @@ proptest! {
         prop_assert!(csv(&sessions).starts_with(HEAD.trim_end()));
         let mut runs: Vec<(&str, u64)> = events
             .iter()
-            .filter(|event| !matches!(event.kind, EventKind::Boot | EventKind::ExitIntent))
+            .filter(|event| event.kind != EventKind::Boot)
             .filter_map(|event| Some((event.session_id.as_deref()?, event.run_id?)))
             .collect();
         runs.sort_unstable();
@@ -85,6 +97,7 @@ impl Tape {
     fn add(&mut self, NewEvent(mut event): NewEvent) {
         event.seq = self.events.len() as u64 + 1;
         event.time = at(event.seq);
+        event.monotonic_ns = event.seq * 1_000_000_000;
         event.boot_id = self.boot_id.into();
         self.events.push(Arc::new(event));
     }
@@ -118,6 +131,7 @@ impl Tape {
             end,
             because: None,
             last_seq: self.events.len() as u64,
+            runs: Vec::new(),
         };
         self.boot_id = "two";
         self.add(NewEvent::boot(BootFacts {
@@ -295,7 +309,7 @@ fn a_table_has_a_row_for_each_measured_interval_and_quotes_where_it_must() {
     let columns = lines[0].split(',').count();
     assert_eq!(
         (columns, lines[3].split(',').count()),
-        (21, 23),
+        (22, 24),
         "{}",
         lines[3]
     );

@@ -9,15 +9,18 @@
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
 
-use super::event::Event;
+use super::event::{Event, LastReading};
 use super::state::Kept;
 
+/// The file of the last readings.
+const READINGS: &str = "last-readings.json";
 /// No ledger gets this far, and no query can ask for more: a larger number in a file is not ours.
 const LAST_SEQ: u64 = i64::MAX as u64;
 
@@ -34,6 +37,18 @@ pub(super) trait Store: Send {
     /// Writes whole lines, the first of which has the number `first_seq`, and syncs them. After an error, nothing of
     /// the batch counts as written, and the caller may pass it again.
     fn append(&mut self, first_seq: u64, lines: &[u8]) -> io::Result<()>;
+
+    /// Writes the line of [`LastReadings`] over the one before, without a sync: it is to survive the process, not the
+    /// machine.
+    fn keep_readings(&mut self, line: &[u8]) -> io::Result<()>;
+}
+
+/// The last measurement of each live run. Several a second would fill the journal, so they have a file of their own,
+/// in which the next replace the last.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct LastReadings {
+    pub(super) boot_id: String,
+    pub(super) runs: Vec<LastReading>,
 }
 
 /// What the journal needs of a file; a trait so that tests can fill the disk.
@@ -74,6 +89,8 @@ pub(super) struct Journal {
     is_torn: bool,
     /// The folder has names that are not synced.
     is_renamed: bool,
+    /// Opened at the first readings.
+    readings: Option<File>,
     /// Held as long as this journal lives; the system releases it when the process dies.
     _lock: File,
 }
@@ -89,6 +106,7 @@ pub(super) struct Found {
     pub(super) healed_bytes: u64,
     /// Lines that are no event, or an event out of order.
     pub(super) unreadable_lines: u64,
+    pub(super) last_readings: LastReadings,
 }
 
 impl Journal {
@@ -105,6 +123,7 @@ impl Journal {
         fs::create_dir_all(folder)?;
         let lock = lock(folder)?;
         let (mut segments, mut found) = (list(folder)?, Found::default());
+        found.last_readings = read_readings(folder);
         let (mut good_bytes, mut tail_lines) = (0, 0);
         for (_, path) in &segments {
             // Lines are only ever written to the last segment, so only its tail can be torn.
@@ -136,6 +155,7 @@ impl Journal {
             good_bytes,
             is_torn: false,
             is_renamed: true,
+            readings: None,
             _lock: lock,
         };
         Ok((journal, found))
@@ -191,6 +211,30 @@ impl Store for Journal {
         self.good_bytes += bytes;
         Ok(())
     }
+
+    fn keep_readings(&mut self, line: &[u8]) -> io::Result<()> {
+        let file = match self.readings.take() {
+            Some(file) if file.metadata()?.nlink() > 0 => file,
+            _ => {
+                let mut options = OpenOptions::new();
+                let options = options.create(true).truncate(false).write(true);
+                options.open(self.folder.join(READINGS))?
+            }
+        };
+        // In this order a process that dies in between leaves a whole first line.
+        file.write_all_at(line, 0)?;
+        file.set_len(line.len() as u64)?;
+        self.readings = Some(file);
+        Ok(())
+    }
+}
+
+/// The last readings kept; none where there is no whole line of them.
+fn read_readings(folder: &Path) -> LastReadings {
+    let text = fs::read_to_string(folder.join(READINGS)).unwrap_or_default();
+    let line = text.split_inclusive('\n').next();
+    let line = line.filter(|line| line.ends_with('\n')).unwrap_or_default();
+    serde_json::from_str(line).unwrap_or_default()
 }
 
 /// Keeps other processes out: two writers would tear each other's lines.

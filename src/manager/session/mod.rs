@@ -23,6 +23,7 @@
 mod actor;
 #[cfg(test)]
 mod tests;
+mod views;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::report::StartReport;
@@ -38,6 +39,7 @@ use super::terms::Terms;
 use super::view::View;
 use crate::plugin::Plan;
 use crate::run::{Initiator, Timestamp};
+use views::Views;
 
 /// Commands that may wait for the actor; more than any sane number of clients.
 const MAILBOX: usize = 1024;
@@ -187,13 +189,13 @@ impl Command {
 #[derive(Debug, Clone)]
 pub(crate) struct SessionManager {
     commands: mpsc::Sender<Command>,
-    view: watch::Receiver<Arc<View>>,
+    views: Arc<Views>,
 }
 
 impl SessionManager {
-    /// What runs now. Never waits for the actor.
+    /// What runs now, as far as the ledger shows how it came to that. Never waits for the actor.
     pub(crate) fn view(&self) -> Arc<View> {
-        Arc::clone(&self.view.borrow())
+        self.views.now()
     }
 
     /// Starts what `start` says; answers when all of it is up or has failed.

@@ -19,6 +19,8 @@ use crate::sync::Lock;
 
 /// From this many percentage points below the target on, the reading has a shortfall.
 const TOLERANCE_PERCENT: f64 = 1.0;
+/// What the rest of the process may use, in percent of the limit.
+const NOISE_PERCENT: f64 = 1.0;
 
 /// Burns CPU.
 #[derive(Debug)]
@@ -160,6 +162,17 @@ impl Probe for CpuProbe {
                 ),
                 ("limit_cores", last.map(|last| last.limit).into()),
             ]),
+        }
+    }
+
+    /// The rest of the process is measured too.
+    fn noise(&self) -> f64 {
+        match self.goal {
+            Goal::Percent(_) => NOISE_PERCENT,
+            Goal::Cores(_) => {
+                let limit = self.last.lock().map_or(1.0, |last| last.limit);
+                limit * NOISE_PERCENT / 100.0
+            }
         }
     }
 }

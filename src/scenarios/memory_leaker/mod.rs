@@ -34,6 +34,8 @@ const LONGEST_STEP: Duration = Duration::from_millis(20);
 const SHORTEST_STEP: Duration = Duration::from_millis(2);
 /// How often resident memory and the limits are read.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// What the memory of a process may vary by on its own.
+const NOISE_MB: f64 = 1.0;
 /// How far behind its schedule a leak may be before the reading has a shortfall.
 const TOLERANCE_MB: f64 = 2.0;
 /// More threads than this get in each other's way in the kernel.
@@ -326,6 +328,10 @@ impl Probe for MemoryLeak {
 
     fn target(&self) -> Option<f64> {
         Some(self.target.lock().bytes as f64 / MIB as f64)
+    }
+
+    fn noise(&self) -> f64 {
+        NOISE_MB
     }
 
     fn left(&self) -> Option<f64> {

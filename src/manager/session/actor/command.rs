@@ -8,7 +8,7 @@ use super::ending::Cause;
 use super::{Actor, LiveRun};
 use crate::ledger::event::{EventKind, NewEvent};
 use crate::manager::session::{Command, CommandKind, Halted, SessionError, Start};
-use crate::run::{EndReason, Initiator, Timestamp};
+use crate::run::{EndReason, Initiator};
 
 impl Actor {
     /// Handles a command, or defers it while a start waits for the runs that it replaces. All that could concern that
@@ -81,8 +81,7 @@ impl Actor {
                 "Halted: starts are refused."
             );
             let ledger = &self.services.ledger;
-            ledger.note(NewEvent::new(EventKind::Halted).by(by));
-            Timestamp::now()
+            ledger.note(NewEvent::new(EventKind::Halted).by(by)).time
         });
         self.view.halted_since = Some(since);
         let cause = Cause::of(EndReason::Stopped, by);

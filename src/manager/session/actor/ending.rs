@@ -16,7 +16,7 @@ use crate::lifecycle::panics::panic_text;
 use crate::manager::run::{Effect, Run, RunEnd};
 use crate::manager::view::LatestRun;
 use crate::plugin::{Exit, Shortfall};
-use crate::run::{EndReason, Initiator, Timestamp};
+use crate::run::{EndReason, Initiator};
 
 /// How long a stopping run may take before it is aborted. Long, because a stop answers when the effect is gone, and
 /// the threads of a run cannot be hurried: tens of millions of tasks, or a sync on a busy disk, take seconds.
@@ -69,16 +69,26 @@ pub(super) struct Stopping {
 }
 
 impl LiveRun {
-    fn begin_end(&mut self, ledger: &Ledger, cause: &Cause, effect: Effect, error: Option<String>) {
+    fn begin_end(
+        &mut self,
+        ledger: &Ledger,
+        cause: &Cause,
+        mut effect: Effect,
+        error: Option<String>,
+    ) {
+        effect.reading = self.run.probe.in_the_end(effect.reading);
+        effect
+            .effective_since
+            .take_if(|_| effect.reading.achieved == Some(0.0));
         let event = NewEvent::of(cause.event(), &self.run.tag)
             .by(cause.by)
             .reason(cause.reason)
             .because(cause.because.clone())
             .error(error.clone());
-        ledger.note(event.effect(&effect.reading, &*self.run.probe));
+        let noted = ledger.note(event.effect(&effect.reading, &*self.run.probe));
         let end = RunEnd {
             reason: cause.reason,
-            at: Timestamp::now(),
+            at: self.run.time_of(noted.moment()),
             because: cause.because.clone(),
             error,
             effect,
@@ -220,8 +230,8 @@ impl Actor {
         allocator::schedule_trim();
         let gone = NewEvent::of(kind, &run.tag).reason(reason);
         let gone = gone.left(&run.last_effect().reading, &*run.probe);
-        self.services.ledger.note(gone.error(failure.clone()));
-        (end.at, end.error) = (Timestamp::now(), end.error.or(failure));
+        let noted = self.services.ledger.note(gone.error(failure.clone()));
+        (end.at, end.error) = (run.time_of(noted.moment()), end.error.or(failure));
         log_end(&run, &end);
         *self.view.ended.entry((name, reason)).or_default() += 1;
         let end = Some(end);

@@ -11,16 +11,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::views::Views;
 use super::{Command, MAILBOX, Onsets, SessionManager};
 use crate::fault::table::{ArmedFault, FaultTable};
 use crate::ledger::Ledger;
-use crate::ledger::event::{EventKind, NewEvent};
+use crate::ledger::event::{EventKind, LastReading, NewEvent};
 use crate::manager::abort::AbortWhen;
 use crate::manager::lease::Lease;
 use crate::manager::probe_watch::ProbeWatch;
@@ -28,7 +29,7 @@ use crate::manager::report::Detail;
 use crate::manager::run::{Effect, Run};
 use crate::manager::view::View;
 use crate::plugin::{Exit, Services};
-use crate::run::{EndReason, Timestamp};
+use crate::run::{EndReason, Moment, Timestamp};
 use ending::{ABORT_GRACE, Cause, SHUTDOWN_GRACE, Stopping};
 use progress::EffectProgress;
 use starting::PendingStart;
@@ -43,6 +44,8 @@ const SHUTTING_DOWN: &str = "the daemon is shutting down";
 #[derive(Debug, Default)]
 struct LiveSession {
     id: String,
+    /// Its first event: the wall clock as it went then gives all its times.
+    anchor: Moment,
     started_at: Timestamp,
     /// One for each requested scenario that has neither been stopped nor expired since.
     details: Vec<Detail>,
@@ -71,6 +74,7 @@ struct LiveRun {
     deadline: Option<Instant>,
     armed: Vec<Arc<ArmedFault>>,
     progress: EffectProgress,
+    effective_since: Option<Timestamp>,
     stopping: Option<Stopping>,
 }
 
@@ -86,13 +90,34 @@ impl LiveRun {
 
     /// Measures the effect, and notes which phase it has reached.
     fn observe(&mut self, ledger: &Ledger) -> Effect {
-        let effect = self.run.observe();
-        let reading = &effect.reading;
-        let target = self.run.probe.target().unwrap_or(reading.asked);
-        for kind in self.progress.update(target, reading.achieved) {
-            ledger.note(NewEvent::of(kind, &self.run.tag).effect(reading, &*self.run.probe));
+        let (run, probe) = (&self.run, &*self.run.probe);
+        let reading = probe.read();
+        for kind in self.progress.update(&reading, probe) {
+            let noted = ledger.note(NewEvent::of(kind, &run.tag).effect(&reading, probe));
+            match kind {
+                EventKind::Effective => self.effective_since = Some(run.time_of(noted.moment())),
+                EventKind::Lost => self.effective_since = None,
+                _ => {}
+            }
         }
+        let effect = Effect {
+            reading,
+            effective_since: self.effective_since,
+        };
+        run.remember(effect.clone());
         effect
+    }
+
+    /// What the ledger keeps of `effect`, measured at `now`.
+    fn last_reading(&self, effect: &Effect, now: Moment) -> LastReading {
+        let (run, reading) = (&self.run, &effect.reading);
+        LastReading::new(
+            run.tag.run_id,
+            run.time_of(now),
+            reading,
+            run.probe.target(),
+            effect.effective_since,
+        )
     }
 }
 
@@ -114,7 +139,7 @@ struct Actor {
     session: Option<LiveSession>,
     last_id: u64,
     view: View,
-    published: watch::Sender<Arc<View>>,
+    views: Arc<Views>,
 }
 
 impl SessionManager {
@@ -127,7 +152,7 @@ impl SessionManager {
         onsets: Onsets,
     ) -> (Self, JoinHandle<()>) {
         let (commands, mailbox) = mpsc::channel(MAILBOX);
-        let (published, view) = watch::channel(Arc::default());
+        let views = Arc::new(Views::new(services.ledger.clone()));
         let actor = Actor {
             services,
             table,
@@ -141,9 +166,9 @@ impl SessionManager {
             session: None,
             last_id: 0,
             view: View::default(),
-            published,
+            views: Arc::clone(&views),
         };
-        (Self { commands, view }, tokio::spawn(actor.run()))
+        (Self { commands, views }, tokio::spawn(actor.run()))
     }
 }
 

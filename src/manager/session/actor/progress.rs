@@ -1,9 +1,8 @@
 //! When a run's effect is effective, reached or lost, from what is measured alone.
 
 use crate::ledger::event::EventKind;
+use crate::run::{Probe, Reading};
 
-/// The share of the target from which a run is effective.
-const EFFECTIVE_SHARE: f64 = 0.5;
 /// The share of the target from which it is reached. Every scenario keeps closer to its target than that, and every
 /// measurement has less noise.
 const REACHED_SHARE: f64 = 0.95;
@@ -20,22 +19,25 @@ pub(super) struct EffectProgress {
 }
 
 impl EffectProgress {
-    /// Takes in one measurement and returns what has changed, in order. Nothing changes without a measurement or
+    /// Takes in one reading of `probe` and returns what has changed, in order. Nothing changes without a measurement or
     /// without a target.
     pub(super) fn update(
         &mut self,
-        target: f64,
-        achieved: Option<f64>,
+        reading: &Reading,
+        probe: &dyn Probe,
     ) -> impl Iterator<Item = EventKind> + use<> {
-        let changes = match achieved {
-            Some(achieved) if target > 0.0 => self.measured(achieved / target),
+        let target = probe.target().unwrap_or(reading.asked);
+        let changes = match reading.achieved {
+            Some(achieved) if target > 0.0 => {
+                self.measured(reading.is_effective(probe), achieved / target)
+            }
             _ => [None, None],
         };
         changes.into_iter().flatten()
     }
 
-    fn measured(&mut self, share: f64) -> [Option<EventKind>; 2] {
-        if share < EFFECTIVE_SHARE {
+    fn measured(&mut self, is_effective: bool, share: f64) -> [Option<EventKind>; 2] {
+        if !is_effective {
             self.below += 1;
             if !self.is_effective || self.below < LOST_AFTER {
                 return [None, None];
@@ -57,27 +59,78 @@ impl EffectProgress {
 mod tests {
     use super::*;
 
-    /// What changes at which measurement.
-    fn changes(target: f64, measured: &[f64]) -> Vec<(usize, EventKind)> {
+    /// Grows to `target`; less than `noise` may be noise.
+    struct Growing {
+        target: Option<f64>,
+        noise: f64,
+    }
+
+    impl Probe for Growing {
+        fn read(&self) -> Reading {
+            Reading::default()
+        }
+
+        fn target(&self) -> Option<f64> {
+            self.target
+        }
+
+        fn noise(&self) -> f64 {
+            self.noise
+        }
+    }
+
+    /// What changes at which measurement of what is asked and achieved.
+    fn changes(probe: &Growing, measured: &[(f64, f64)]) -> Vec<(usize, EventKind)> {
         let mut progress = EffectProgress::default();
         let mut changes = Vec::new();
-        for (i, achieved) in measured.iter().enumerate() {
-            changes.extend(
-                progress
-                    .update(target, Some(*achieved))
-                    .map(|kind| (i, kind)),
-            );
+        for (i, (asked, achieved)) in measured.iter().enumerate() {
+            let reading = Reading {
+                asked: *asked,
+                achieved: Some(*achieved),
+                ..Reading::default()
+            };
+            changes.extend(progress.update(&reading, probe).map(|kind| (i, kind)));
         }
         changes
     }
 
+    /// The same where the same is asked all the time.
+    fn changes_of(asked: f64, achieved: &[f64]) -> Vec<(usize, EventKind)> {
+        let measured: Vec<_> = achieved.iter().map(|achieved| (asked, *achieved)).collect();
+        let steady = Growing {
+            target: None,
+            noise: 0.0,
+        };
+        changes(&steady, &measured)
+    }
+
     #[test]
-    fn a_growing_effect_is_effective_at_half_and_reached_near_its_target() {
+    fn an_effect_is_effective_at_half_and_reached_near_its_target() {
         let measured = [0.0, 49.9, 50.0, 94.9, 95.0, 100.0, 100.0];
         let expected = [(2, EventKind::Effective), (4, EventKind::TargetReached)];
-        assert_eq!(changes(100.0, &measured), expected);
+        assert_eq!(changes_of(100.0, &measured), expected);
         let at_once = [(0, EventKind::Effective), (0, EventKind::TargetReached)];
-        assert_eq!(changes(2.0, &[2.0]), at_once);
+        assert_eq!(changes_of(2.0, &[2.0]), at_once);
+    }
+
+    #[test]
+    fn a_growing_effect_is_effective_by_what_is_asked_now_and_past_the_noise() {
+        let grows = [
+            (0.0, 0.0),
+            (0.4, 0.4),
+            (1.2, 1.0),
+            (60.0, 20.0),
+            (99.0, 97.0),
+        ];
+        let leak = |target| Growing {
+            target: Some(target),
+            noise: 1.0,
+        };
+        let expected = [(2, EventKind::Effective), (4, EventKind::TargetReached)];
+        assert_eq!(changes(&leak(100.0), &grows), expected);
+        // Noise never counts for more than half of a small target.
+        let small = [(0.3, 0.3), (0.5, 0.5)];
+        assert_eq!(changes(&leak(0.8), &small), [(1, EventKind::Effective)]);
     }
 
     #[test]
@@ -90,16 +143,21 @@ mod tests {
             (10, EventKind::Effective),
             (10, EventKind::TargetReached),
         ];
-        assert_eq!(changes(1.0, &measured), expected);
+        assert_eq!(changes_of(1.0, &measured), expected);
     }
 
     #[test]
     fn nothing_changes_without_a_measurement_or_a_target() {
-        assert_eq!(changes(0.0, &[0.0, 1.0]), []);
-        let mut progress = EffectProgress::default();
-        assert_eq!(progress.update(1.0, Some(1.0)).count(), 2);
+        assert_eq!(changes_of(0.0, &[0.0, 1.0]), []);
+        let (mut progress, probe) = (EffectProgress::default(), || Reading::default());
+        let reading = |achieved| Reading {
+            asked: 1.0,
+            achieved,
+            ..Reading::default()
+        };
+        assert_eq!(progress.update(&reading(Some(1.0)), &probe).count(), 2);
         for _ in 0..20 {
-            assert_eq!(progress.update(1.0, None).count(), 0);
+            assert_eq!(progress.update(&reading(None), &probe).count(), 0);
         }
     }
 }

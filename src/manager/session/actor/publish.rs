@@ -1,7 +1,5 @@
 //! What the outside sees: the fault table, the view, and the measured effects.
 
-use std::sync::Arc;
-
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -47,7 +45,10 @@ impl Actor {
             Some(_) => {}
         }
         self.view.lease = self.lease().cloned();
-        self.published.send_replace(Arc::new(self.view.clone()));
+        self.views.push(self.view.clone());
+        // Readers see it when this is done.
+        let ledger = self.services.ledger.clone();
+        self.answers.spawn(async move { ledger.synced().await });
     }
 
     /// Measures what the runs achieve, and ends the session if a condition of `abort_when` is met.
@@ -55,11 +56,14 @@ impl Actor {
         let Some(session) = &mut self.session else {
             return;
         };
-        let mut achieved = Vec::with_capacity(session.runs.len());
+        let ledger = &self.services.ledger;
+        let (mut achieved, mut readings) = (Vec::new(), Vec::new());
         for run in session.runs.iter_mut().filter(|run| run.is_live()) {
-            let reading = run.observe(&self.services.ledger).reading;
-            achieved.extend(reading.achieved.map(|now| (run.name(), now)));
+            let effect = run.observe(ledger);
+            readings.push(run.last_reading(&effect, ledger.now()));
+            achieved.extend(effect.reading.achieved.map(|now| (run.name(), now)));
         }
+        ledger.keep_readings(readings);
         let conditions = &session.abort_when;
         if conditions.is_empty() || !session.is_live() {
             return;

@@ -20,12 +20,12 @@ use crate::ledger::event::{EventKind, NewEvent};
 use crate::manager::lease::Lease;
 use crate::manager::probe_watch::ProbeWatch;
 use crate::manager::report::{Detail, StartReport};
-use crate::manager::run::Run;
+use crate::manager::run::{Effect, Run, RunEnd};
 use crate::manager::session::{Command, Onsets, PlannedRun, SessionError, Start, StartReply};
 use crate::manager::terms::Terms;
 use crate::manager::view::LatestRun;
 use crate::plugin::{Exit, Launch, Plan, Probe, RunContext, Services};
-use crate::run::{EndReason, Initiator, RunTag, Timestamp};
+use crate::run::{EndReason, Initiator, Moment, Reading, RunTag, Shortfall, Timestamp};
 use crate::sync::Lock;
 
 /// How long a scenario may take to start before its start counts as failed.
@@ -37,6 +37,8 @@ const CALL_OFF_AFTER: Duration = Duration::from_millis(200);
 /// A start in the ledger that waits until the runs that it replaces are gone.
 pub(super) struct PendingStart {
     pub(super) id: String,
+    /// The first event of the session.
+    anchor: Moment,
     runs: Vec<(RunTag, PlannedRun)>,
     terms: Terms,
     reply: StartReply,
@@ -69,18 +71,42 @@ struct StartingRun {
 /// The probe and the warning of a run that is up.
 type Ready = (Arc<dyn Probe>, Option<String>);
 
+/// A run that did not come up.
+struct NotUp {
+    reason: String,
+    /// Whether it holds nothing any more.
+    is_released: bool,
+}
+
+impl NotUp {
+    fn ended(reason: String) -> Self {
+        let is_released = true;
+        Self {
+            reason,
+            is_released,
+        }
+    }
+}
+
 impl Actor {
     /// (Idle | Running | Stopping) => (Stopping | Starting): stops the runs that the start replaces.
     pub(super) fn accept_start(&mut self, start: Start, by: Option<Initiator>, reply: StartReply) {
         let Start { runs, terms, joins } = start;
         // A session goes on even if its only run is replaced; one that is stopping as a whole does not.
         let joined = self.session.as_ref().filter(|s| joins && s.is_live());
-        let joined = joined.map(|session| session.id.clone());
+        let joined = joined.map(|session| (session.id.clone(), session.anchor));
         let replaces_all = joined.is_none();
-        let id = joined.unwrap_or_else(|| self.next_id());
+        let (id, mut anchor) = match joined {
+            Some((id, anchor)) => (id, Some(anchor)),
+            None => (self.next_id(), None),
+        };
         let runs: Vec<_> = runs
             .into_iter()
-            .map(|run| (self.accept(&id, &run, by), run))
+            .map(|run| {
+                let (tag, moment) = self.accept(&id, &run, by);
+                anchor.get_or_insert(moment);
+                (tag, run)
+            })
             .collect();
         let starts = |name| runs.iter().any(|(tag, _)| tag.scenario == name);
         let is_replaced = |run: &LiveRun| replaces_all || starts(run.name());
@@ -88,6 +114,7 @@ impl Actor {
         let (_, releases) = self.begin_end(is_replaced, &replaced);
         self.pending = Some(PendingStart {
             id,
+            anchor: anchor.unwrap_or_default(),
             runs,
             terms,
             reply,
@@ -96,8 +123,8 @@ impl Actor {
         });
     }
 
-    /// Notes that `run` was accepted, which gives it its name in the ledger.
-    fn accept(&self, id: &str, run: &PlannedRun, by: Option<Initiator>) -> RunTag {
+    /// Notes that `run` was accepted, which gives it its name in the ledger. Returns when that was, too.
+    fn accept(&self, id: &str, run: &PlannedRun, by: Option<Initiator>) -> (RunTag, Moment) {
         let mut tag = RunTag {
             session_id: id.to_owned(),
             run_id: 0,
@@ -107,8 +134,9 @@ impl Actor {
             .by(by)
             .duration(run.duration)
             .params(run.plan.params.clone());
-        tag.run_id = self.services.ledger.note(accepted);
-        tag
+        let noted = self.services.ledger.note(accepted);
+        tag.run_id = noted.seq;
+        (tag, noted.moment())
     }
 
     /// When the pending start is called off: after a time in which it is left alone, once later commands make each of
@@ -125,10 +153,15 @@ impl Actor {
         let Some(pending) = self.pending.take() else {
             return;
         };
-        let runs = pending.runs.iter();
-        let details =
-            runs.map(|(tag, run)| self.failed_to_start(tag, &run.plan.params, reason.to_owned()));
-        let report = StartReport::new(pending.id.clone(), details.collect());
+        let anchor = pending.anchor;
+        let runs = pending.runs.into_iter();
+        let details: Vec<_> = runs
+            .map(|(tag, run)| {
+                let not_up = NotUp::ended(reason.to_owned());
+                self.failed_to_start(tag, run.plan.params, anchor, not_up)
+            })
+            .collect();
+        let report = StartReport::new(pending.id, details);
         self.answer_start(pending.reply, Err(SessionError::NothingStarted(report)));
     }
 
@@ -145,23 +178,25 @@ impl Actor {
         let up = starting.iter().zip(&outcomes).filter(|(_, o)| o.is_ok());
         // One moment and one duration for the whole set, so that all of it is shown to end together.
         let longest = up.filter_map(|(run, _)| run.duration).max();
-        let began = (Instant::now(), Timestamp::now());
+        let anchor = pending.anchor;
+        let began_at = self.services.ledger.now().by_the_clock_at(anchor);
+        let began = (Instant::now(), began_at);
         let (mut details, mut runs) = (Vec::new(), Vec::new());
         for (starting, outcome) in starting.into_iter().zip(outcomes) {
             details.push(match outcome {
                 Ok(ready) => {
-                    let (detail, run) = self.up(starting, ready, began, longest);
+                    let (detail, run) = self.up(starting, ready, anchor, began, longest);
                     runs.push(run);
                     detail
                 }
-                Err(reason) => self.failed_to_start(&starting.tag, &starting.params, reason),
+                Err(not_up) => self.failed_to_start(starting.tag, starting.params, anchor, not_up),
             });
         }
         let report = StartReport::new(pending.id, details);
         let outcome = if runs.is_empty() {
             Err(SessionError::NothingStarted(report))
         } else {
-            self.commit(&report, runs, began.1, pending.terms);
+            self.commit(&report, runs, (anchor, began_at), pending.terms);
             Ok(report)
         };
         self.answer_start(pending.reply, outcome);
@@ -180,6 +215,7 @@ impl Actor {
         &self,
         starting: StartingRun,
         (probe, warning): Ready,
+        anchor: Moment,
         (now, started_at): (Instant, Timestamp),
         longest: Option<Duration>,
     ) -> (Detail, LiveRun) {
@@ -206,7 +242,8 @@ impl Actor {
             run: Arc::new(Run {
                 tag,
                 params,
-                started_at,
+                started_at: Some(started_at),
+                anchor,
                 expires_at: longest.map(|after| started_at.plus(after)),
                 warning,
                 probe,
@@ -217,18 +254,66 @@ impl Actor {
             released: CancellationToken::new(),
             deadline: longest.map(|after| now + after),
             progress: EffectProgress::default(),
+            effective_since: None,
             stopping: None,
         };
         (detail, run)
     }
 
     /// Records a run that did not come up.
-    fn failed_to_start(&self, tag: &RunTag, params: &Map<String, Value>, reason: String) -> Detail {
-        warn!(session = %tag.session_id, scenario = tag.scenario, params = %json(params), reason,
+    fn failed_to_start(
+        &mut self,
+        tag: RunTag,
+        params: Map<String, Value>,
+        anchor: Moment,
+        NotUp {
+            reason,
+            is_released,
+        }: NotUp,
+    ) -> Detail {
+        warn!(session = %tag.session_id, scenario = tag.scenario, params = %json(&params), reason,
             "Scenario failed to start.");
-        let failed = NewEvent::of(EventKind::Failed, tag).error(Some(reason.clone()));
-        self.services.ledger.note(failed);
-        Detail::failed(tag.scenario, reason)
+        let (name, ledger) = (tag.scenario, &self.services.ledger);
+        let failed = NewEvent::of(EventKind::Failed, &tag).reason(EndReason::Failed);
+        let mut noted = ledger.note(failed.error(Some(reason.clone())));
+        if is_released {
+            noted = ledger.note(NewEvent::of(EventKind::Cleared, &tag).reason(EndReason::Failed));
+        }
+        *self
+            .view
+            .ended
+            .entry((name, EndReason::Failed))
+            .or_default() += 1;
+        // The run before may still be stopping.
+        if self.live_runs().all(|live| live.name() != name) {
+            let effect = Effect {
+                reading: Reading {
+                    shortfall: Some(Shortfall::Refused),
+                    ..Reading::default()
+                },
+                effective_since: None,
+            };
+            let end = RunEnd {
+                reason: EndReason::Failed,
+                at: noted.moment().by_the_clock_at(anchor),
+                because: None,
+                error: Some(reason.clone()),
+                effect,
+            };
+            let run = Run {
+                tag,
+                params,
+                started_at: None,
+                anchor,
+                expires_at: None,
+                warning: None,
+                probe: Arc::new(Reading::default),
+                effect: Lock::default(),
+            };
+            let (run, end) = (Arc::new(run), Some(end));
+            self.view.latest.insert(name, LatestRun { run, end });
+        }
+        Detail::failed(name, reason)
     }
 
     /// Starts one plan in its own task, which is the run from its start to its release; its set ends after `longest`.
@@ -253,7 +338,7 @@ impl Actor {
     }
 
     /// Waits until each run is up or has failed. Failed runs are released when this returns.
-    async fn await_ready(&mut self, starting: &mut [StartingRun]) -> Vec<Result<Ready, String>> {
+    async fn await_ready(&mut self, starting: &mut [StartingRun]) -> Vec<Result<Ready, NotUp>> {
         let launched = Instant::now();
         let mut outcomes = Vec::with_capacity(starting.len());
         for run in starting.iter_mut() {
@@ -280,9 +365,15 @@ impl Actor {
         outcomes
             .map(|(outcome, run)| match (outcome, ends.remove(&run.task)) {
                 (Ok(ready), None) => Ok(ready),
-                (Err(Some(reason)), _) => Err(reason),
+                (Err(Some(reason)), end) => Err(NotUp {
+                    reason,
+                    is_released: end.is_some(),
+                }),
                 // One that was up may have ended while the others were awaited.
-                (_, end) => Err(end.flatten().unwrap_or_else(ended_by_itself)),
+                (_, end) => Err(NotUp {
+                    is_released: end.is_some(),
+                    reason: end.flatten().unwrap_or_else(ended_by_itself),
+                }),
             })
             .collect()
     }
@@ -320,10 +411,17 @@ impl Actor {
     }
 
     /// Adds `runs` to the session: one store of the table, one published view.
-    fn commit(&mut self, report: &StartReport, runs: Vec<LiveRun>, began: Timestamp, terms: Terms) {
+    fn commit(
+        &mut self,
+        report: &StartReport,
+        runs: Vec<LiveRun>,
+        (anchor, started_at): (Moment, Timestamp),
+        terms: Terms,
+    ) {
         let session = self.session.get_or_insert_with(|| LiveSession {
             id: report.session_id.clone(),
-            started_at: began,
+            anchor,
+            started_at,
             ..LiveSession::default()
         });
         session.join(terms, &self.services);

@@ -98,8 +98,15 @@ impl<const LETTER: char> Scenario for Fake<LETTER> {
                     panic!("in the middle");
                 }
                 Act::IgnoresItsStop => std::future::pending().await,
-                Act::ExitsAtOnce => cx.terminate(Termination::Exit(3), Duration::ZERO).await,
-                Act::ExitsAfterASecond => cx.terminate(Termination::Kill, SECOND).await,
+                Act::ExitsAtOnce => {
+                    let reading = Reading::default();
+                    cx.terminate(Termination::Exit(3), Duration::ZERO, &reading)
+                        .await;
+                }
+                Act::ExitsAfterASecond => {
+                    let reading = Reading::default();
+                    cx.terminate(Termination::Kill, SECOND, &reading).await;
+                }
                 _ => cx.stop.cancelled().await,
             }
             if act == Act::TakesASecondToStop {

@@ -28,6 +28,13 @@ async fn a_halt_calls_off_a_start_and_refuses_later_ones() {
         .start(vec![run('a', Act::Well, 0)])
         .await
         .expect("a starts");
-    let order = ["accepted a", "failed a", "halted", "rearmed", "accepted a"];
-    assert_eq!(bench.events()[..5], order);
+    let order = [
+        "accepted a",
+        "failed a",
+        "cleared a",
+        "halted",
+        "rearmed",
+        "accepted a",
+    ];
+    assert_eq!(bench.events()[..6], order);
 }
