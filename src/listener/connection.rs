@@ -35,6 +35,8 @@ impl Server {
         let mut http = http1::Builder::new();
         // `ConnState` times the heads: hyper's timer would cost every request.
         http.header_read_timeout(None).max_buf_size(LARGEST_HEAD);
+        // A client may end its side and wait for the answer; `MonitoredStream` finds those that are gone.
+        http.half_close(true);
         Self {
             router,
             http,

@@ -10,7 +10,6 @@
 pub(crate) mod bind;
 pub(crate) mod budget;
 mod connection;
-mod deferred_eof;
 mod registry;
 mod rejection;
 mod service;

@@ -96,9 +96,11 @@ pub(super) struct ConnState {
     phase_since: AtomicU64,
     /// When the client stopped reading the response, in milliseconds plus one; 0 while it reads.
     stalled_since: AtomicU64,
-    /// Whether hyper has not read since the request began: if the client has sent more than the request, hyper reads no
-    /// further while it answers and does not see a hang-up.
-    is_not_reading: AtomicBool,
+    /// Whether the client has sent more than hyper has read since the request began, if only the end of its side: hyper
+    /// reads no further while it answers, and does not see a hang-up.
+    has_unread: AtomicBool,
+    /// Whether hyper has written something since the request began.
+    answer_begun: AtomicBool,
     /// Whether the connection shall check its socket for a hang-up.
     peer_check: AtomicBool,
     command: AtomicU8,
@@ -111,7 +113,8 @@ impl ConnState {
             clock,
             phase_since: AtomicU64::new(0),
             stalled_since: AtomicU64::new(0),
-            is_not_reading: AtomicBool::new(false),
+            has_unread: AtomicBool::new(false),
+            answer_begun: AtomicBool::new(false),
             peer_check: AtomicBool::new(false),
             command: AtomicU8::new(ConnCommand::Continue as u8),
             task: AtomicWaker::new(),
@@ -135,12 +138,22 @@ impl ConnState {
 
     pub(super) fn begin_answer(&self) {
         self.enter(ConnPhase::Answer);
-        self.is_not_reading.store(true, Ordering::Relaxed);
+        self.has_unread.store(false, Ordering::Relaxed);
+        self.answer_begun.store(false, Ordering::Relaxed);
     }
 
-    /// Records that hyper reads.
-    pub(super) fn note_read(&self) {
-        self.is_not_reading.store(false, Ordering::Relaxed);
+    pub(super) fn is_answering(&self) -> bool {
+        self.phase().0 == ConnPhase::Answer
+    }
+
+    /// Whether something was written since the request began.
+    pub(super) fn is_answer_begun(&self) -> bool {
+        self.answer_begun.load(Ordering::Relaxed)
+    }
+
+    /// Records that the socket has something that hyper does not read.
+    pub(super) fn note_unread(&self) {
+        self.has_unread.store(true, Ordering::Relaxed);
     }
 
     /// Records that bytes have come.
@@ -152,6 +165,7 @@ impl ConnState {
 
     /// Records whether the socket took bytes of a response.
     pub(super) fn note_write(&self, progress: bool) {
+        self.answer_begun.store(true, Ordering::Relaxed);
         let stalled = self.stalled_since.load(Ordering::Relaxed) != 0;
         if stalled == progress {
             let since = if progress {
@@ -172,7 +186,7 @@ impl ConnState {
     pub(super) fn request_peer_check(&self, now_ms: u64) {
         let (phase, since) = self.phase();
         let is_due = now_ms.saturating_sub(since) >= PEER_CHECK_AFTER_MS;
-        if phase == ConnPhase::Answer && is_due && self.is_not_reading.load(Ordering::Relaxed) {
+        if phase == ConnPhase::Answer && is_due && self.has_unread.load(Ordering::Relaxed) {
             self.peer_check.store(true, Ordering::Relaxed);
             self.task.wake();
         }
@@ -270,9 +284,11 @@ mod tests {
         };
         assert!(!is_checked(2000));
         state.begin_answer();
+        assert!(!is_checked(2000), "hyper has read all there is");
+        state.note_unread();
         assert_eq!((is_checked(999), is_checked(1000)), (false, true));
         assert!(!state.take_peer_check(), "one check for each request");
-        state.note_read();
+        state.begin_answer();
         assert!(!is_checked(2000));
     }
 

@@ -1,25 +1,32 @@
-//! The socket of a connection, as hyper sees it: it records progress in the [`ConnState`], and corrects what hyper does
-//! with an early EOF and an unreadable request.
+//! The socket of a connection, as hyper sees it: it records progress in the [`ConnState`], finds out whether a client
+//! that has ended its side is still there, and corrects what hyper answers to an unreadable request.
+//!
+//! A client may end its side as soon as it has sent its request (`nc -N`) and still wait for the answer; one that has
+//! given up looks the same. The difference shows only when something is sent: a client that is gone resets the
+//! connection. Every answer begins with the same bytes, so while an answer waits they are sent ahead, one a second.
 
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
+use std::{io, mem};
 
 use axum::body::Bytes;
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::deferred_eof::DeferredEof;
 use super::rejection;
 use super::state::ConnState;
+
+/// How every answer begins.
+const BEGIN: &[u8] = b"HTTP/1.";
 
 #[derive(Debug)]
 pub(super) struct MonitoredStream {
     stream: TcpStream,
-    eof: DeferredEof,
     state: Arc<ConnState>,
+    /// How many bytes of [`BEGIN`] were sent ahead of the answer.
+    sent_ahead: usize,
     /// The unsent rest of a response that replaces hyper's own.
     replacement: Option<Bytes>,
 }
@@ -28,16 +35,44 @@ impl MonitoredStream {
     pub(super) fn new(stream: TcpStream, state: &Arc<ConnState>) -> Self {
         Self {
             stream,
-            eof: DeferredEof::default(),
             state: Arc::clone(state),
+            sent_ahead: 0,
             replacement: None,
         }
     }
 
-    /// Whether the client has closed the connection, even if bytes from it are still unread.
-    fn is_peer_gone(&self) -> bool {
-        let ready = self.stream.ready(Interest::READABLE).now_or_never();
-        matches!(ready, Some(Ok(ready)) if ready.is_read_closed())
+    /// Watches the socket while a request is answered: hyper does not read it meanwhile.
+    fn watch(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.stream.poll_read_ready(cx).is_pending() {
+            // The task is woken when something comes.
+            return Ok(());
+        }
+        self.state.note_unread();
+        if !self.state.take_peer_check() {
+            return Ok(());
+        }
+        let both = self.stream.ready(Interest::READABLE | Interest::WRITABLE);
+        match both.now_or_never() {
+            Some(Ok(ready)) if ready.is_write_closed() => {
+                Err(io::ErrorKind::ConnectionReset.into())
+            }
+            Some(Ok(ready)) if ready.is_read_closed() => self.send_ahead(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends one more byte of the beginning of the answer.
+    fn send_ahead(&mut self) -> io::Result<()> {
+        let next = BEGIN.get(self.sent_ahead..=self.sent_ahead);
+        let Some(byte) = next.filter(|_| !self.state.is_answer_begun()) else {
+            return Ok(());
+        };
+        match self.stream.try_write(byte) {
+            Ok(sent) => self.sent_ahead += sent,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     /// Writes what replaces `bytes`; none if nothing does.
@@ -68,14 +103,12 @@ impl AsyncRead for MonitoredStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.state.note_read();
         let room = buffer.remaining();
-        let this = &mut *self;
-        let read = ready!(this.eof.poll_read(&mut this.stream, cx, buffer));
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if buffer.remaining() < room {
             self.state.note_bytes();
         }
-        Poll::Ready(read)
+        read
     }
 }
 
@@ -90,8 +123,8 @@ impl AsyncWrite for MonitoredStream {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // hyper flushes whenever its task is woken, so this is where it learns of a hang-up.
-        if self.state.take_peer_check() && self.is_peer_gone() {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        if self.state.is_answering() {
+            self.watch(cx)?;
         }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
@@ -106,6 +139,11 @@ impl AsyncWrite for MonitoredStream {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let first = slices.first().map_or(&[][..], |slice| slice);
+        if self.sent_ahead > 0 {
+            // These bytes are with the client already.
+            self.state.note_write(true);
+            return Poll::Ready(Ok(mem::take(&mut self.sent_ahead).min(first.len())));
+        }
         let replaced = self.poll_replacement(cx, first);
         let sent =
             replaced.unwrap_or_else(|| Pin::new(&mut self.stream).poll_write_vectored(cx, slices));

@@ -1,7 +1,7 @@
 //! Clients that hold connections and send nothing, and what they cost all others.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -254,27 +254,86 @@ fn pipelined_garbage_is_refused_and_disturbs_no_other_client() {
     }
 }
 
+// === Clients that end their side ===
+
+/// Sends `bytes`, ends this side of the connection, and returns all that comes back.
+fn half_closed(to: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = held(to, 1, bytes).remove(0);
+    stream.shutdown(Shutdown::Write).unwrap();
+    rest(&mut stream)
+}
+
 #[test]
-fn a_delayed_connection_with_two_requests_is_closed_once_its_client_hangs_up() {
+fn a_request_is_answered_after_its_client_has_ended_its_side() {
+    let daemon = Daemon::start();
+    for to in [daemon.service, daemon.admin] {
+        let slow = b"GET /api/v1/test/sleep30ms HTTP/1.1\r\nHost: x\r\n\r\n";
+        let answer = half_closed(to, slow);
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(answer.contains("slept for 30 ms"), "{answer}");
+        let old = b"GET /api/v1/test/sleep30ms HTTP/1.0\r\n\r\n";
+        let answer = half_closed(to, old);
+        assert!(answer.starts_with("HTTP/1.0 200 "), "{answer}");
+        let answers = half_closed(to, &[slow.as_slice(), GET, slow].concat());
+        assert_eq!(answers.matches("HTTP/1.1 200 ").count(), 3, "{answers}");
+        for path in ["scenarios/dependency/start", "composite/stop"] {
+            let request =
+                format!("POST /api/v1/{path} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{{}}");
+            let answer = half_closed(to, request.as_bytes());
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+        }
+        assert_eq!(
+            daemon.events_of("cleared").len(),
+            1 + usize::from(to == daemon.admin)
+        );
+    }
+}
+
+#[test]
+fn a_stream_goes_on_after_its_client_has_ended_its_side() {
+    let daemon = Daemon::start();
+    let request = b"GET /api/v1/events/stream?since=0 HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut stream = held(daemon.admin, 1, request).remove(0);
+    stream.shutdown(Shutdown::Write).unwrap();
+    daemon.start_scenario("dependency", json!({}));
+    let mut text = String::new();
+    let mut lines = BufReader::new(stream);
+    while !text.contains("started") {
+        assert!(lines.read_line(&mut text).unwrap() > 0, "{text}");
+    }
+}
+
+#[test]
+fn a_delayed_request_is_dropped_once_its_client_is_gone_and_not_while_it_waits() {
     let daemon = Daemon::start();
     daemon.start_scenario("network_latency", json!({ "latency_ms": 600_000 }));
     // Opens the connection of the test itself.
     daemon.session();
     let files = daemon.process().open_files();
-    let mut all = held(daemon.service, 20, &GET.repeat(2));
-    // One whose client waits stays open.
-    all.append(&mut held(daemon.service, 1, &GET.repeat(2)));
-    daemon.wait_for_delayed_requests(21);
-    let mut waiting = all.pop().unwrap();
-    drop(all);
+    let mut gone = held(daemon.service, 20, &GET.repeat(2));
+    gone.append(&mut held(daemon.service, 20, GET));
+    let mut waiting = held(daemon.service, 2, &GET.repeat(2));
+    waiting.append(&mut held(daemon.service, 2, GET));
+    daemon.wait_for_delayed_requests(44);
+    for one_of_each in [1, 3] {
+        waiting[one_of_each].shutdown(Shutdown::Write).unwrap();
+    }
+    drop(gone);
     let process = daemon.process();
     eventually("the connections are closed", || {
-        (process.open_files() <= files + 1).then_some(())
+        (process.open_files() <= files + waiting.len()).then_some(())
     });
     daemon.stop_scenario("network_latency");
-    let mut first = [0; 12];
-    waiting.read_exact(&mut first).unwrap();
-    assert_eq!(&first, b"HTTP/1.1 200");
+    for stream in &mut waiting {
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).unwrap();
+        assert_eq!(&first, b"HTTP/1.1 200");
+    }
+    let rest_of_the_one_that_ended = rest(&mut waiting[3]);
+    assert!(
+        rest_of_the_one_that_ended.ends_with("healthy\"}"),
+        "{rest_of_the_one_that_ended}"
+    );
 }
 
 // === More connections than there are descriptors ===
