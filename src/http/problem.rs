@@ -5,7 +5,7 @@
 use std::any::Any;
 
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -28,8 +28,10 @@ pub(crate) enum ProblemKind {
     UnknownSession,
     UnknownRoute,
     MethodNotAllowed,
+    NotAcceptable,
     BodyTooSlow,
     BodyTooLarge,
+    UnsupportedMediaType,
     InvalidParams,
     TooManyScenarios,
     Halted,
@@ -38,6 +40,7 @@ pub(crate) enum ProblemKind {
     Internal,
     TooManyBodies,
     ShuttingDown,
+    UnsupportedVersion,
 }
 
 /// Each kind for the reference: status, the end of its type, title.
@@ -49,12 +52,12 @@ pub(crate) fn kinds() -> Vec<(u16, &'static str, &'static str)> {
 
 impl ProblemKind {
     #[rustfmt::skip]
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 24] = [
         Self::MalformedBody, Self::MalformedRequest, Self::HeadTooLarge, Self::MalformedPath, Self::NoToken,
         Self::RefusedOrigin, Self::ScenarioNotAllowed, Self::UnknownScenario, Self::UnknownSession, Self::UnknownRoute,
-        Self::MethodNotAllowed, Self::BodyTooSlow, Self::BodyTooLarge, Self::InvalidParams, Self::TooManyScenarios,
-        Self::Halted, Self::NoLease, Self::StartFailed, Self::Internal, Self::TooManyBodies,
-        Self::ShuttingDown,
+        Self::MethodNotAllowed, Self::NotAcceptable, Self::BodyTooSlow, Self::BodyTooLarge, Self::UnsupportedMediaType,
+        Self::InvalidParams, Self::TooManyScenarios, Self::Halted, Self::NoLease, Self::StartFailed,
+        Self::Internal, Self::TooManyBodies, Self::ShuttingDown, Self::UnsupportedVersion,
     ];
 
     /// Its HTTP status, the end of its type, and its title.
@@ -72,8 +75,10 @@ impl ProblemKind {
             Self::UnknownSession => (404, "unknown-session", "No such session."),
             Self::UnknownRoute => (404, "unknown-route", "No such route."),
             Self::MethodNotAllowed => (405, "method-not-allowed", "The route does not support this method."),
+            Self::NotAcceptable => (406, "not-acceptable", "Every coding of the answer is refused."),
             Self::BodyTooSlow => (408, "body-too-slow", "The body took too long to arrive."),
             Self::BodyTooLarge => (413, "body-too-large", "The body is too large."),
+            Self::UnsupportedMediaType => (415, "unsupported-media-type", "The body is not plain UTF-8."),
             Self::InvalidParams => (422, "invalid-params", "One or more values are invalid."),
             Self::TooManyScenarios => (409, "too-many-scenarios", "Too many scenarios at once."),
             Self::Halted => (409, "halted", "Starts are refused while halted."),
@@ -82,6 +87,7 @@ impl ProblemKind {
             Self::Internal => (500, "internal", "Internal error."),
             Self::TooManyBodies => (503, "too-many-bodies", "Too many large bodies at once."),
             Self::ShuttingDown => (503, "shutting-down", "The daemon is shutting down."),
+            Self::UnsupportedVersion => (505, "unsupported-version", "HTTP/1.1 only."),
         }
     }
 
@@ -119,6 +125,9 @@ pub(crate) struct Problem {
     /// The outcome of each scenario, where none could start.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<Detail>,
+    /// A header of the answer.
+    #[serde(skip)]
+    header: Option<(HeaderName, HeaderValue)>,
 }
 
 fn as_number<S: serde::Serializer>(status: &StatusCode, to: S) -> Result<S::Ok, S::Error> {
@@ -144,7 +153,14 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             details: Vec::new(),
+            header: None,
         }
+    }
+
+    /// The same with a header of the answer.
+    pub(crate) fn with_header(self, name: HeaderName, value: HeaderValue) -> Self {
+        let header = Some((name, value));
+        Self { header, ..self }
     }
 
     /// Some values of the request are bad; all of them are listed, up to a number that no honest
@@ -168,11 +184,6 @@ impl Problem {
             errors,
             ..Self::new(ProblemKind::InvalidParams, detail)
         }
-    }
-
-    /// The body is not JSON.
-    pub(crate) fn malformed(error: &serde_json::Error) -> Self {
-        Self::new(ProblemKind::MalformedBody, error.to_string())
     }
 }
 
@@ -213,28 +224,21 @@ impl IntoResponse for Problem {
         let mut response = (self.status, self.to_json()).into_response();
         let json = HeaderValue::from_static(Self::MEDIA_TYPE);
         response.headers_mut().insert(header::CONTENT_TYPE, json);
+        response.headers_mut().extend(self.header);
         response
     }
 }
 
-/// The answer on a path that is no route.
-pub(crate) async fn not_found(uri: Uri) -> Problem {
-    // CONNECT names a host and no path.
-    let at = match uri.path() {
-        "" => uri.to_string(),
-        path => path.to_owned(),
-    };
-    let detail = format!("Nothing is served at {at}.");
-    Problem::new(ProblemKind::UnknownRoute, detail)
-}
-
-/// The answer to a method that a route does not take. The router adds what it does take.
-pub(crate) async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
-    let detail = format!(
-        "{} does not take {method}; see the Allow header.",
-        uri.path()
-    );
-    Problem::new(ProblemKind::MethodNotAllowed, detail)
+/// What is said to a client that accepts no form of an answer, not even the one without compression.
+pub(super) fn instead_of_406(answer: impl IntoResponse) -> Response {
+    let answer = answer.into_response();
+    match answer.status() {
+        StatusCode::NOT_ACCEPTABLE => {
+            let detail = "Accept-Encoding refuses all that is offered: gzip, and identity.";
+            Problem::new(ProblemKind::NotAcceptable, detail).into_response()
+        }
+        _ => answer,
+    }
 }
 
 /// The answer where a handler panicked. The panic's text is in the log and not for the client.
@@ -254,14 +258,6 @@ mod tests {
         assert_eq!(whole.detail, "must be an object");
         let member = Problem::invalid(vec![FieldError::new("/a", "bad")]);
         assert_eq!(member.detail, "/a: bad");
-    }
-
-    #[tokio::test]
-    async fn a_target_without_a_path_is_named_whole() {
-        for (target, shown) in [("example.com:443", "example.com:443"), ("/a?b=c", "/a")] {
-            let problem = not_found(target.parse().expect("a target")).await;
-            assert_eq!(problem.detail, format!("Nothing is served at {shown}."));
-        }
     }
 
     #[test]

@@ -172,6 +172,7 @@ impl Describe for JsonObject {
             ProblemKind::MalformedBody,
             ProblemKind::BodyTooSlow,
             ProblemKind::BodyTooLarge,
+            ProblemKind::UnsupportedMediaType,
             ProblemKind::TooManyBodies,
             ProblemKind::InvalidParams,
         ]);

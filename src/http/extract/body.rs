@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::{lookalike, media};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::input::json::StrictValue;
 use crate::input::{FieldError, Fields};
@@ -44,7 +45,7 @@ impl Default for LargeBodies {
 #[derive(Debug)]
 pub(in crate::http) struct JsonObject(pub(in crate::http) Map<String, Value>);
 
-/// A body that says nothing: none, or an empty object.
+/// No parameters: the body is empty, or an empty object.
 #[derive(Debug)]
 pub(in crate::http) struct NoParameters;
 
@@ -78,7 +79,7 @@ where
             let detail = "parameters belong in the body; a query is not read";
             Some(Problem::invalid(vec![FieldError::new("", detail)]))
         } else {
-            (request.body().size_hint().lower() > LARGEST as u64).then(too_large)
+            refusal_unread(&request)
         };
         if let Some(refusal) = refusal {
             // A client that expects a go-ahead has not sent the body yet.
@@ -94,16 +95,38 @@ where
             let detail = format!("The body did not come whole within {} s.", WITHIN.as_secs());
             Err(Problem::new(ProblemKind::BodyTooSlow, detail))
         })?;
-        if bytes.iter().all(u8::is_ascii_whitespace) {
-            return Ok(Self(Map::new()));
-        }
-        match serde_json::from_slice(&bytes) {
-            Ok(StrictValue(Value::Object(object))) => Ok(Self(object)),
-            Ok(_) => Err(Problem::invalid(vec![FieldError::new(
-                "",
-                "the body must be a JSON object",
-            )])),
-            Err(error) => Err(Problem::malformed(&error)),
+        object_of(media::text_of(&bytes)?).map(Self)
+    }
+}
+
+/// Why a body is refused whatever its bytes are.
+fn refusal_unread(request: &Request) -> Option<Problem> {
+    let body = request.body();
+    if body.size_hint().lower() > LARGEST as u64 {
+        return Some(too_large());
+    }
+    // Without a body, nothing is compressed and there is no charset.
+    let headers = (!body.is_end_stream()).then(|| request.headers())?;
+    media::check_headers(headers).err()
+}
+
+fn object_of(text: &[u8]) -> Result<Map<String, Value>, Problem> {
+    if text.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Map::new());
+    }
+    let not_an_object = |what| {
+        let detail = format!("the body must be a JSON object, not {what}");
+        Err(Problem::invalid(vec![FieldError::new("", detail)]))
+    };
+    match serde_json::from_slice(text) {
+        Ok(StrictValue(Value::Object(object))) => Ok(object),
+        Ok(StrictValue(Value::Array(_))) => not_an_object("a list"),
+        Ok(StrictValue(Value::String(_))) => not_an_object("a text"),
+        Ok(_) => not_an_object("a single value"),
+        Err(error) => {
+            let hint = lookalike::hint(text).map_or(String::new(), |hint| format!(". {hint}"));
+            let detail = format!("{error}{hint}");
+            Err(Problem::new(ProblemKind::MalformedBody, detail))
         }
     }
 }

@@ -2,6 +2,8 @@
 
 mod body;
 mod caller;
+mod lookalike;
+mod media;
 mod query;
 
 pub(super) use body::{JsonObject, LargeBodies, Name, NoParameters};

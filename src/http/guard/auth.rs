@@ -59,12 +59,10 @@ pub(in crate::http) async fn require_token(
         return next.run(request).await;
     }
     let detail = "Send the token as \"Authorization: Bearer <token>\".";
-    let mut response = Problem::new(ProblemKind::NoToken, detail).into_response();
     let scheme = HeaderValue::from_static("Bearer");
-    response
-        .headers_mut()
-        .insert(header::WWW_AUTHENTICATE, scheme);
-    response
+    Problem::new(ProblemKind::NoToken, detail)
+        .with_header(header::WWW_AUTHENTICATE, scheme)
+        .into_response()
 }
 
 /// The token that a request carries; none where it carries two: a proxy may have checked the other one.
