@@ -1,5 +1,6 @@
 //! Refuses requests from pages of other sites. Bodies need no Content-Type, so any page open in a browser on this
-//! machine could otherwise post a crash to localhost.
+//! machine could otherwise post a crash to localhost. And the owner of a name can point it at this machine (DNS
+//! rebinding): then its pages are of the same site, and could read everything.
 //!
 //! Only browsers send what is looked at here; a client that sends none of it passes.
 
@@ -33,23 +34,38 @@ fn foreign(headers: &HeaderMap, allowed_hosts: &[String]) -> Option<&'static str
     if !sites.iter().all(is_own) {
         return Some("The page that sent this is of another site.");
     }
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = hosts.next().and_then(|host| authority(host.to_str().ok()?));
+    let is_known = host
+        .as_ref()
+        .is_some_and(|host| is_known(host.host(), allowed_hosts));
+    if !is_known && may_be_of_a_page(headers) {
+        return Some("A browser asks for a host that is not one of Auth.AllowedHosts.");
+    }
     let mut origins = headers.get_all(header::ORIGIN).iter();
     let origin = origins.next()?;
     let page = Some(origin).filter(|_| origins.next().is_none());
     let Some((page, default_port)) = page.and_then(origin_of) else {
         return Some("The page that sent this has no origin that can be trusted.");
     };
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let host = hosts.next().and_then(|host| authority(host.to_str().ok()?));
     let port = |at: &Authority| at.port_u16().or(default_port);
     if !host.is_some_and(|host| {
         host.host().eq_ignore_ascii_case(page.host()) && port(&host) == port(&page)
     }) {
         return Some("The page that sent this is of another host.");
     }
-    // The owner of a name can point it at this machine, and then its pages are of the same host.
-    (!is_known(page.host(), allowed_hosts))
-        .then_some("The host of the page that sent this is not one of Auth.AllowedHosts.")
+    (!is_known).then_some("The host of the page that sent this is not one of Auth.AllowedHosts.")
+}
+
+/// Whether a page can have sent it, and no person typed the address. Browsers leave `Sec-Fetch-Site` out where the
+/// connection is not encrypted and the host is not this machine by name; then they are known by what else they send.
+fn may_be_of_a_page(headers: &HeaderMap) -> bool {
+    if let Some(site) = headers.get(SEC_FETCH_SITE) {
+        return site == "same-origin";
+    }
+    let agent = headers.get(header::USER_AGENT).map(HeaderValue::as_bytes);
+    agent.is_some_and(|agent| agent.starts_with(b"Mozilla/"))
+        && headers.contains_key(header::ACCEPT_LANGUAGE)
 }
 
 /// Whether one of our own pages sent it, or a person typed the address.
@@ -106,11 +122,54 @@ mod tests {
 
     #[test]
     fn only_own_pages_and_people_pass_by_sec_fetch_site() {
-        assert!(passes(&[("sec-fetch-site", "same-origin")]));
+        assert!(passes(&[
+            ("sec-fetch-site", "same-origin"),
+            ("host", "localhost:8888")
+        ]));
         assert!(passes(&[("sec-fetch-site", "none")]));
         for foreign in ["cross-site", "same-site", "Same-Origin", "", "else"] {
             assert!(!passes(&[("sec-fetch-site", foreign)]), "{foreign}");
         }
+    }
+
+    #[test]
+    fn a_page_of_a_name_that_a_stranger_can_own_is_refused_and_a_person_is_not() {
+        const BROWSER: [(&str, &str); 2] = [
+            ("user-agent", "Mozilla/5.0 (X11) Firefox/140.0"),
+            ("accept-language", "en"),
+        ];
+        for (host, is_known) in [
+            ("localhost:8888", true),
+            ("127.0.0.1", true),
+            ("[::1]:8888", true),
+            ("Mock.example:8888", true),
+            ("evil.example:8888", false),
+            ("localhost.evil.example", false),
+            ("", false),
+        ] {
+            assert_eq!(
+                passes(&[("host", host), ("sec-fetch-site", "same-origin")]),
+                is_known,
+                "{host}"
+            );
+            assert_eq!(
+                passes(&[&[("host", host)], &BROWSER[..]].concat()),
+                is_known,
+                "{host}"
+            );
+            let typed = [&[("host", host), ("sec-fetch-site", "none")], &BROWSER[..]].concat();
+            assert!(passes(&typed), "{host}");
+        }
+        // PowerShell calls itself so, and is none.
+        assert!(passes(&[
+            ("host", "mock.svc"),
+            ("user-agent", "Mozilla/5.0 (Windows NT) PowerShell/7.4")
+        ]));
+        assert!(passes(&[
+            ("host", "mock.svc"),
+            ("user-agent", "node"),
+            ("accept-language", "*")
+        ]));
     }
 
     #[test]
