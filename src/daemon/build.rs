@@ -115,7 +115,7 @@ fn parts(
         allowed_hosts: config.auth.allowed_hosts.clone(),
         traced: config.otel.endpoint.is_some(),
         own_probe,
-        openapi: OnceLock::new(),
+        description: OnceLock::new(),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Both listeners serve the same routes; the service listener's have the faults before them.
 
 mod describe;
+pub(crate) mod edge;
 mod extract;
 mod guard;
 mod handlers;
@@ -11,6 +12,8 @@ pub(crate) mod problem;
 mod request_log;
 mod route;
 mod routes;
+mod unrouted;
+mod validators;
 
 use std::sync::{Arc, OnceLock};
 
@@ -19,10 +22,11 @@ use axum::body::Bytes;
 use axum::extract::FromRef;
 use axum::middleware::from_fn_with_state;
 use axum::routing::MethodRouter;
-use http::Method;
+use http::{HeaderValue, Method};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
 
 use self::extract::LargeBodies;
 use self::guard::{auth, browser};
@@ -83,7 +87,26 @@ pub(crate) struct Parts {
     /// Where the daemon asks for its own health.
     pub(crate) own_probe: OwnProbe,
     /// The API description, made at the first request for it.
-    pub(crate) openapi: OnceLock<Bytes>,
+    pub(crate) description: OnceLock<Description>,
+}
+
+/// The API description, as JSON text, with the validator of both of its forms.
+#[derive(Debug)]
+pub(crate) struct Description {
+    json: Bytes,
+    etag: HeaderValue,
+}
+
+impl Parts {
+    fn description(&self) -> &Description {
+        self.description.get_or_init(|| {
+            let json = openapi(self.manager.registry()).to_string();
+            // The page for people is made of both.
+            let etag = validators::etag_of((&json, describe::page::PAGE));
+            let json = json.into();
+            Description { json, etag }
+        })
+    }
 }
 
 /// The state of one listener's router.
@@ -162,14 +185,17 @@ fn router(api: Api, front: Option<&Front>) -> Router {
         api: Arc::clone(&api),
         large_bodies: LargeBodies::default(),
     };
-    let no_route = Router::new().fallback(problem::not_found);
+    let no_route = Router::new().fallback(unrouted::not_found);
     let mut router = with_layers(no_route, front, Some(Surface::Traffic), ("", "other"));
     if let Some(front) = front {
         router = router.merge(own_probe::route(&api, &front.table));
     }
     for route in routes::sections().into_iter().flat_map(|s| s.routes) {
         let (surface, names) = (route.surface, (route.path, route.counts_as));
-        let alone = Router::new().route(route.path, handler_of(route, &api, front));
+        let wrong_method = unrouted::wrong_method(route.method.clone());
+        let alone = Router::new()
+            .route(route.path, handler_of(route, &api, front))
+            .method_not_allowed_fallback(wrong_method);
         router = router.merge(with_layers(alone, front, surface, names));
     }
     router.with_state(served)
@@ -196,6 +222,16 @@ fn handler_of(route: Route, api: &Api, front: Option<&Front>) -> MethodRouter<Se
         let no_page = from_fn_with_state(Arc::clone(api), browser::refuse_foreign_pages);
         handler = handler.route_layer(no_page);
     }
+    if route.surface == Some(Surface::ControlRead) {
+        let compression = ServiceBuilder::new()
+            .map_response(problem::instead_of_406)
+            .layer(CompressionLayer::new());
+        handler = handler.route_layer(compression);
+    }
+    if route.is_fixed {
+        let validate = from_fn_with_state(Arc::clone(api), validators::validate);
+        handler = handler.route_layer(validate);
+    }
     if route.calls_dependency {
         // A `route_layer`: nothing is called where the method is refused.
         let call = ServiceBuilder::new()
@@ -220,7 +256,5 @@ fn with_layers(
         .option_layer(front.map(|front| front.measured(counts_as)))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .option_layer(front.and_then(|front| Some(front.faults(surface?))));
-    routes
-        .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(layers)
+    routes.layer(layers)
 }

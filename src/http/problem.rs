@@ -110,7 +110,7 @@ impl ProblemKind {
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct Problem {
     /// Names the kind of problem for machines.
-    pub r#type: String,
+    pub r#type: Box<str>,
     /// The kind in words.
     pub title: &'static str,
     /// The HTTP status.
@@ -127,7 +127,7 @@ pub(crate) struct Problem {
     pub details: Vec<Detail>,
     /// A header of the answer.
     #[serde(skip)]
-    header: Option<(HeaderName, HeaderValue)>,
+    header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 fn as_number<S: serde::Serializer>(status: &StatusCode, to: S) -> Result<S::Ok, S::Error> {
@@ -147,7 +147,7 @@ impl Problem {
     /// A problem of the given kind.
     pub(crate) fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
         Self {
-            r#type: kind.uri(),
+            r#type: kind.uri().into(),
             title: kind.title(),
             status: kind.status(),
             detail: detail.into(),
@@ -159,7 +159,7 @@ impl Problem {
 
     /// The same with a header of the answer.
     pub(crate) fn with_header(self, name: HeaderName, value: HeaderValue) -> Self {
-        let header = Some((name, value));
+        let header = Some(Box::new((name, value)));
         Self { header, ..self }
     }
 
@@ -224,7 +224,9 @@ impl IntoResponse for Problem {
         let mut response = (self.status, self.to_json()).into_response();
         let json = HeaderValue::from_static(Self::MEDIA_TYPE);
         response.headers_mut().insert(header::CONTENT_TYPE, json);
-        response.headers_mut().extend(self.header);
+        response
+            .headers_mut()
+            .extend(self.header.map(|header| *header));
         response
     }
 }
@@ -311,7 +313,7 @@ mod tests {
         for (error, status, kind) in table {
             let problem = Problem::from(error);
             assert_eq!(problem.status.as_u16(), status);
-            assert_eq!(problem.r#type, format!("urn:mockserver:problem:{kind}"));
+            assert_eq!(*problem.r#type, format!("urn:mockserver:problem:{kind}"));
             assert_eq!(problem.errors.is_empty(), status != 422);
         }
     }

@@ -24,6 +24,8 @@ pub(super) struct Route {
     pub(super) surface: Option<Surface>,
     /// Whether it calls the pretended dependency.
     pub(super) calls_dependency: bool,
+    /// Whether its answer stays the same as long as the process lives.
+    pub(super) is_fixed: bool,
     /// The route that the metrics count its requests for.
     pub(super) counts_as: &'static str,
     /// Its name for programs.
@@ -49,6 +51,7 @@ impl Route {
             on_admin: None,
             access: Access::Open,
             calls_dependency: false,
+            is_fixed: false,
             counts_as: path,
             surface: Some(Surface::Traffic),
             id,
@@ -94,6 +97,14 @@ impl Route {
     pub(super) fn calls_dependency(self) -> Self {
         Self {
             calls_dependency: true,
+            ..self
+        }
+    }
+
+    /// Gives the answer a validator: it stays the same as long as the process lives.
+    pub(super) fn fixed(self) -> Self {
+        Self {
+            is_fixed: true,
             ..self
         }
     }

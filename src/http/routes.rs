@@ -119,8 +119,10 @@ fn of_metrics() -> Vec<Route> {
 #[rustfmt::skip]
 fn of_description() -> Vec<Route> {
     vec![
-        get("/openapi.json", "openapi", "This description, for programs", openapi::document).on(Surface::ControlRead),
-        get("/docs", "docs", "This description, for people", page::page).on(Surface::ControlRead),
+        get("/openapi.json", "openapi", "This description, for programs", openapi::document)
+            .on(Surface::ControlRead).fixed(),
+        get("/docs", "docs", "This description, for people", page::page)
+            .on(Surface::ControlRead).fixed(),
         get("/version", "version", "Name and version of the service", traffic::version),
     ]
 }

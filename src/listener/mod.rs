@@ -10,6 +10,7 @@
 pub(crate) mod bind;
 pub(crate) mod budget;
 mod connection;
+mod opening;
 mod registry;
 mod rejection;
 mod service;

@@ -36,7 +36,7 @@ pub(super) fn with_problem(written: &[u8]) -> Option<Vec<u8>> {
     let body = Problem::new(kind, detail).to_json();
     let length = body.len();
     let head = format!(
-        "{before}\r\ncontent-type: {}\r\ncontent-length: {length}\r\n{after}",
+        "{before}\r\ncontent-type: {}\r\ncontent-length: {length}\r\ncache-control: no-store\r\n{after}",
         Problem::MEDIA_TYPE
     );
     Some([head.into_bytes(), body].concat())

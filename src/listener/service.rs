@@ -6,14 +6,16 @@
 //! that does not expect that sends its next request into a closing connection.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, Ready, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{self, Context, Poll};
 
 use axum::Router;
 use axum::body::{Body, HttpBody};
+use axum::response::IntoResponse;
+use futures_util::future::Either;
 use http::{HeaderValue, Request, Response, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
@@ -21,7 +23,7 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::state::{ConnPhase, ConnState};
-use crate::http::Client;
+use crate::http::{Client, edge};
 
 #[derive(Debug)]
 pub(super) struct RouterService {
@@ -52,9 +54,13 @@ impl hyper::service::Service<Request<Incoming>> for RouterService {
         let (body, progress) = BodyProgress::of(body);
         let mut request = Request::from_parts(head, body);
         request.extensions_mut().insert(self.client);
-        ResponseFuture {
+        let response = match edge::admit(&mut request) {
             // A router is always ready.
-            response: self.router.clone().call(request),
+            Ok(()) => Either::Left(self.router.clone().call(request)),
+            Err(problem) => Either::Right(ready(Ok(problem.into_response()))),
+        };
+        ResponseFuture {
+            response,
             in_progress: Some(in_progress),
             progress,
         }
@@ -71,10 +77,12 @@ impl Drop for InProgress {
     }
 }
 
+type Routed = <Router as Service<Request<Body>>>::Future;
+
 pin_project! {
     pub(super) struct ResponseFuture {
         #[pin]
-        response: <Router as Service<Request<Body>>>::Future,
+        response: Either<Routed, Ready<Result<Response<Body>, Infallible>>>,
         in_progress: Option<InProgress>,
         progress: Option<BodyProgress>,
     }
@@ -85,7 +93,8 @@ impl Future for ResponseFuture {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Ok(mut response) = ready!(this.response.poll(cx));
+        let Ok(mut response) = task::ready!(this.response.poll(cx));
+        edge::complete(&mut response);
         let observer = this.in_progress.take();
         if this.progress.as_ref().is_some_and(|body| !body.is_read()) {
             let close = HeaderValue::from_static("close");
@@ -144,7 +153,7 @@ impl<B: HttpBody + Unpin, O: BodyObserver> HttpBody for ObservedBody<B, O> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let frame = task::ready!(Pin::new(&mut self.body).poll_frame(cx));
         if frame.is_none()
             && let Some(observer) = self.observer.take()
         {

@@ -15,8 +15,8 @@ use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::rejection;
 use super::state::ConnState;
+use super::{opening, rejection};
 
 /// How every answer begins.
 const BEGIN: &[u8] = b"HTTP/1.";
@@ -103,10 +103,17 @@ impl AsyncRead for MonitoredStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let room = buffer.remaining();
+        let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if buffer.remaining() < room {
-            self.state.note_bytes();
+        let come = &buffer.filled()[before..];
+        if come.is_empty() || self.state.is_answering() {
+            return read;
+        }
+        self.state.note_bytes();
+        if let Some(refusal) = opening::refusal(come) {
+            // It fits into the buffer of a socket with nothing else to send. Then hyper sees the end.
+            self.stream.try_write(&refusal).ok();
+            buffer.set_filled(before);
         }
         read
     }

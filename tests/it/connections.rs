@@ -220,21 +220,12 @@ fn a_head_that_cannot_be_read_is_refused_with_a_problem() {
         "head-too-large",
     );
     for request in [
-        "GET /health HTTP/9.9\r\n\r\n",
         "no request\r\n\r\n",
         "GET /health HTTP/1.1\r\nno header\r\n\r\n",
         "GET /health HTTP/1.1\r\nContent-Length: x\r\n\r\n",
     ] {
         refused(request, 400, "malformed-request");
     }
-    assert_others_are_served(&daemon);
-}
-
-#[test]
-fn http_2_is_not_supported() {
-    let daemon = Daemon::start();
-    let mut stream = held(daemon.service, 1, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-    assert_eq!(rest(&mut stream[0]), "");
     assert_others_are_served(&daemon);
 }
 
@@ -293,7 +284,7 @@ fn a_request_is_answered_after_its_client_has_ended_its_side() {
 fn a_stream_goes_on_after_its_client_has_ended_its_side() {
     let daemon = Daemon::start();
     let request = b"GET /api/v1/events/stream?since=0 HTTP/1.1\r\nHost: x\r\n\r\n";
-    let mut stream = held(daemon.admin, 1, request).remove(0);
+    let stream = held(daemon.admin, 1, request).remove(0);
     stream.shutdown(Shutdown::Write).unwrap();
     daemon.start_scenario("dependency", json!({}));
     let mut text = String::new();

@@ -16,6 +16,7 @@ mod faults;
 mod fidelity;
 mod floors;
 mod guard_rails;
+mod http_rules;
 mod input;
 mod ledger;
 mod logs;

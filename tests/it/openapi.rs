@@ -227,6 +227,8 @@ fn refused_bodies(described: &mut Described, path: &str) {
     let large = format!("{{\"a\": \"{}\"}}", "x".repeat(70_000));
     assert_eq!(described.ask("POST", path, "{", &[]).status, 400);
     assert_eq!(described.ask("POST", path, &large, &[]).status, 413);
+    let coded = [("content-encoding", "gzip")];
+    assert_eq!(described.ask("POST", path, "{}", &coded).status, 415);
     assert_eq!(described.post(path, json!({ "unknown": 1 })).status, 422);
     assert_eq!(described.post(path, json!([])).status, 422);
 }

@@ -28,8 +28,8 @@ const ABOUT: &str = "An HTTP service that goes wrong on command, and stops on co
 - Bodies are JSON whatever the Content-Type says, and an absent body is `{}`. `80.0` equals `80`.
 - Errors are RFC 9457 problems on every path. All bad values are listed, and a request that is refused \
   has changed nothing.
-- A request that is not HTTP/1.1 is 400 (`malformed-request`) on every path, and one whose head is too large \
-  431 (`head-too-large`).
+- On every path, a request that is not valid HTTP/1.1 is 400 (`malformed-request`, `malformed-path`), one whose head \
+  is too large 431 (`head-too-large`), and one of another version of HTTP 505 (`unsupported-version`).
 - Where a token is configured, every POST must carry it, and with `Auth.ProtectReads` every read of the \
   control API and the admin listener's metrics too. Probes, traffic, the service listener's metrics, which name no \
   fault, and this description never need it.
@@ -50,8 +50,7 @@ pub(in crate::http) struct Document(Bytes);
 
 /// `GET /openapi.json`
 pub(in crate::http) async fn document(State(api): State<Api>) -> Document {
-    let written = || describe(api.manager.registry()).to_string().into();
-    Document(api.openapi.get_or_init(written).clone())
+    Document(api.description().json.clone())
 }
 
 impl IntoResponse for Document {

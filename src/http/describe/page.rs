@@ -9,7 +9,7 @@ use http::{HeaderName, header};
 use super::{Answer, Describe, Operation};
 
 const HTML: &str = "text/html; charset=utf-8";
-const PAGE: &str = include_str!("page.html");
+pub(in crate::http) const PAGE: &str = include_str!("page.html");
 /// The placeholder for the nonce of each answer.
 const NONCE: &str = "{nonce}";
 
