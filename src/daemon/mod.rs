@@ -84,7 +84,12 @@ impl App {
         }
         allocator::start()?;
         code::keep_in_memory();
-        let memory = memory_limit_bytes(&Cgroup::system());
+        let cgroup = Cgroup::system();
+        // Connections that bring the container to its memory.high would slow all of it down.
+        let memory = cgroup
+            .memory_high()
+            .unwrap_or(u64::MAX)
+            .min(memory_limit_bytes(&cgroup));
         let connections = ConnectionBudget::of(raise_limit(), memory);
         let control = Control {
             root: CancellationToken::new(),

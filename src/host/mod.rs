@@ -8,6 +8,7 @@ pub(crate) mod allocator;
 pub(crate) mod cgroup;
 pub(crate) mod clock;
 pub(crate) mod code;
+pub(crate) mod disks;
 pub(crate) mod lived;
 pub(crate) mod process;
 pub(crate) mod runtimes;

@@ -57,6 +57,12 @@ impl Fields {
         self.ceilings.of(resource).is_some()
     }
 
+    /// The most of `resource` that may be held at any time, also by a share of a limit that grows meanwhile.
+    #[must_use]
+    pub fn lasting_ceiling(&self, resource: Resource) -> Option<f64> {
+        self.ceilings.lasting(resource).map(|ceiling| ceiling.most)
+    }
+
     /// The next member to read: its name and one sentence on what it does.
     pub fn field(&mut self, name: &'static str, about: &'static str) -> Field<'_> {
         Field::new(self, name, about)

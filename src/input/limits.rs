@@ -138,9 +138,9 @@ impl Limits {
     /// What a request may ask for now, under the container's own limits as they are now.
     pub(crate) fn ceilings(&self, cgroup: &Cgroup) -> Ceilings {
         use Resource as R;
-        let mut ceilings = Vec::new();
+        let (mut own, mut converted) = (Vec::new(), Vec::new());
         for (of, most) in &self.most {
-            ceilings.push((*of, *most, name_of(*of)));
+            own.push((*of, *most, name_of(*of)));
             // What may be asked for in two units is limited in both.
             let (other, factor) = match of {
                 R::CpuPercent => (R::CpuCores, cgroup.cpu_limit().cores / 100.0),
@@ -151,9 +151,9 @@ impl Limits {
                     continue;
                 }
             };
-            ceilings.push((other, most * factor, name_of(*of)));
+            converted.push((other, most * factor, name_of(*of)));
         }
-        Ceilings::new(ceilings)
+        Ceilings::new(own).with_converted(converted)
     }
 }
 

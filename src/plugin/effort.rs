@@ -81,7 +81,8 @@ impl Effort {
     }
 }
 
-fn throttled_periods(cgroup: &Cgroup) -> Option<u64> {
+/// How often the CPU quota has held the process back; none where that is not counted.
+pub(crate) fn throttled_periods(cgroup: &Cgroup) -> Option<u64> {
     cgroup
         .throttled()
         .map(|throttled| throttled.throttled_periods)

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::metrics;
+use super::{MIB, metrics};
 use crate::host::cgroup::Cgroup;
 use crate::host::memory_limit_bytes;
 use crate::input::{FieldError, Fields, Resource};
@@ -109,8 +109,8 @@ impl Scenario for Crash {
     }
 
     fn preflight(&self, context: PreflightContext<'_>) -> Result<Option<String>, FieldError> {
-        if self.mode == CrashMode::Oom && limit_to_exceed(context.cgroup).is_none() {
-            return Err(FieldError::new("/mode", NO_LIMIT));
+        if self.mode == CrashMode::Oom {
+            out_of_reach(context.cgroup).map_err(|why| FieldError::new("/mode", why))?;
         }
         let earliest = self.earliest();
         let ends_before = context.duration.filter(|duration| *duration < earliest);
@@ -157,6 +157,8 @@ impl Scenario for Crash {
                 () = requests => {}
             }
             coming.crashes.store(true, Ordering::Relaxed);
+            // The limit may have changed since the start.
+            let termination = self.termination(cx.cgroup()).unwrap_or(termination);
             let exit_code = termination.exit_status();
             warn!(mode, exit_code, "The crash scenario ends the process.");
             let reading = coming.read();
@@ -229,6 +231,20 @@ impl Crash {
     }
 }
 
+/// Why the kernel will not kill the process for its memory, if so: there is no limit to exceed, or the kernel slows the
+/// process down on the way there, until nothing moves.
+fn out_of_reach(cgroup: &Cgroup) -> Result<(), String> {
+    let limit = limit_to_exceed(cgroup).ok_or(NO_LIMIT)?;
+    match cgroup.memory_high().filter(|high| *high < limit) {
+        Some(high) => Err(format!(
+            "the mode oom needs a memory limit that can be reached: above the memory.high of {} MiB the kernel slows \
+             the process down and does not kill it; the mode kill has the same exit status",
+            high / MIB
+        )),
+        None => Ok(()),
+    }
+}
+
 /// The container's memory limit in bytes; none where it exceeds the machine's memory, for such a limit protects
 /// nothing.
 fn limit_to_exceed(cgroup: &Cgroup) -> Option<u64> {
@@ -242,6 +258,26 @@ mod tests {
 
     use super::*;
     use crate::scenarios::tests::assert_defaults;
+
+    #[test]
+    fn the_kernel_kills_above_a_limit_that_no_memory_high_precedes() {
+        let group = tempfile::tempdir().expect("a folder");
+        let file = |name: &str, text: &str| {
+            std::fs::write(group.path().join(name), text).expect("written")
+        };
+        let cgroup = Cgroup::at(group.path(), group.path());
+        file("memory.max", "max");
+        file("memory.high", "1000000");
+        assert_eq!(out_of_reach(&cgroup), Err(NO_LIMIT.to_owned()));
+        file("memory.max", "8388608");
+        file("memory.high", "max");
+        assert_eq!(out_of_reach(&cgroup), Ok(()));
+        file("memory.high", "8388608");
+        assert_eq!(out_of_reach(&cgroup), Ok(()));
+        file("memory.high", "4194304");
+        let why = out_of_reach(&cgroup).expect_err("out of reach");
+        assert!(why.contains("memory.high of 4 MiB"), "{why}");
+    }
 
     #[test]
     fn defaults() {

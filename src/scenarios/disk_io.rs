@@ -12,15 +12,20 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use rustix::fs::{FsWord, fstatfs};
 use tokio::sync::oneshot;
 
 use super::{MIB, metrics};
+use crate::host::cgroup::Cgroup;
+use crate::host::disks::DiskTraffic;
 use crate::host::lived::LivedClock;
 use crate::input::{Fields, Resource, above};
+use crate::plugin::effort::throttled_periods;
 use crate::plugin::gauge::Gauge;
 use crate::plugin::guard::StopFlag;
 use crate::plugin::pace::Pace;
 use crate::plugin::{Active, Probe, Reading, RunContext, Scenario, Shortfall, StartError};
+use crate::sync::Lock;
 
 /// How often the bytes due are written and synced.
 const STEP: Duration = Duration::from_millis(50);
@@ -29,6 +34,10 @@ const STEP: Duration = Duration::from_millis(50);
 const LONGEST_BACKLOG: Duration = Duration::from_millis(100);
 /// The largest size of the file.
 const FILE_BYTES: u64 = 256 * MIB;
+/// The same on a file system in memory, where the bytes count as memory of the container and reach no disk at any size.
+const FILE_BYTES_IN_MEMORY: u64 = 2 * MIB;
+/// The type of a file system in memory (`statfs(2)`).
+const TMPFS_MAGIC: FsWord = 0x0102_1994;
 /// The most bytes between two syncs: far fewer than in the file, so that no byte is overwritten before it has reached
 /// the disk, and few enough for a quick stop.
 const PIECE: u64 = 8 * MIB;
@@ -69,12 +78,13 @@ impl Scenario for DiskIo {
             rate: self.write_rate_mb * MIB as f64,
             recent_rate: Gauge::default(),
             measured: AtomicBool::new(false),
+            shortfall: Lock::new(Shortfall::Saturated),
             total: AtomicU64::new(0),
         });
         // The thread makes the file: even that takes long on a disk that is busy or hangs.
         let (send_file_made, file_made) = oneshot::channel();
         let (work, data_dir) = (Arc::clone(&stream), cx.data_dir().to_owned());
-        let lived = cx.lived().clone();
+        let (lived, cgroup) = (cx.lived().clone(), cx.cgroup().clone());
         let mut threads = cx.threads();
         threads.spawn("flush", move |stop| {
             let file = unnamed_file(&data_dir).map_err(|error| {
@@ -83,7 +93,7 @@ impl Scenario for DiskIo {
             });
             let made = file.as_ref().map(drop).map_err(Clone::clone);
             send_file_made.send(made).ok();
-            let outcome = work.run(&file?, &lived, stop);
+            let outcome = work.run(&file?, &lived, &cgroup, stop);
             work.recent_rate.set(0.0);
             outcome.map_err(|error| format!("the disk refused a write: {error}"))
         })?;
@@ -107,22 +117,28 @@ struct WriteStream {
     rate: f64,
     recent_rate: Gauge,
     measured: AtomicBool,
+    /// Why the rate is too low, in case it is.
+    shortfall: Lock<Shortfall>,
     total: AtomicU64,
 }
 
 impl WriteStream {
     /// The work of the thread: writes the bytes due, syncs them, sleeps.
-    fn run(&self, file: &File, lived: &LivedClock, stop: &StopFlag) -> std::io::Result<()> {
+    fn run(
+        &self,
+        file: &File,
+        lived: &LivedClock,
+        cgroup: &Cgroup,
+        stop: &StopFlag,
+    ) -> std::io::Result<()> {
         // Random bytes, so that a disk that compresses or deduplicates must write them all.
         let mut block = vec![0_u8; BLOCK];
         SmallRng::seed_from_u64(rand::random()).fill_bytes(&mut block);
         let mut pace = Pace::new(lived, self.rate, f64::INFINITY);
         // One page more than the backlog, since a slow stream saves up for its next page.
         let most_owed = (self.rate * LONGEST_BACKLOG.as_secs_f64()) as u64 + PAGE;
-        let report_over = REPORT_OVER.max(Duration::from_secs_f64(
-            (PAGES_TO_REPORT / self.rate).min(LONGEST_REPORT_S),
-        ));
-        let (mut window_start, mut window_bytes) = (Instant::now(), 0_u64);
+        let mut report = ReportWindow::new(self.rate, cgroup);
+        let file_bytes = most_file_bytes(file);
         let (mut written, mut step_at) = (0_u64, Instant::now());
         while !stop.is_set() {
             let owed = pace.due().saturating_sub(written);
@@ -132,21 +148,20 @@ impl WriteStream {
             }
             // Whole pages only: two halves of a page would each write the whole page to disk.
             let mut left = owed.min(most_owed) / PAGE * PAGE;
-            while left > 0 && !stop.is_set() {
-                let done = write_wrapping(file, &block, written, left.min(PIECE), stop)?;
+            while left > 0 && !stop.is_set() && !report.is_due() {
+                let piece = left.min(PIECE);
+                let done = write_wrapping(file, &block, written, piece, file_bytes, stop)?;
                 file.sync_data()?;
                 written += done;
-                window_bytes += done;
+                report.bytes += done;
                 left -= done;
                 self.total.store(written, Ordering::Relaxed);
             }
-
-            let elapsed = window_start.elapsed();
-            if elapsed >= report_over {
-                self.recent_rate
-                    .set(window_bytes as f64 / elapsed.as_secs_f64());
+            if report.is_due() {
+                let (rate, cause) = report.next();
+                self.recent_rate.set(rate);
+                *self.shortfall.lock() = cause;
                 self.measured.store(true, Ordering::Relaxed);
-                (window_start, window_bytes) = (Instant::now(), 0);
             }
             step_at = (step_at + STEP).max(Instant::now());
             if stop.sleep_until(step_at) {
@@ -157,6 +172,62 @@ impl WriteStream {
     }
 }
 
+/// The time over which a rate is measured, and what else went on in it.
+struct ReportWindow<'c> {
+    cgroup: &'c Cgroup,
+    length: Duration,
+    start: Instant,
+    /// Written so far.
+    bytes: u64,
+    disks: DiskTraffic,
+    throttled_periods: Option<u64>,
+}
+
+impl<'c> ReportWindow<'c> {
+    fn new(rate: f64, cgroup: &'c Cgroup) -> Self {
+        let pages = Duration::from_secs_f64((PAGES_TO_REPORT / rate).min(LONGEST_REPORT_S));
+        Self {
+            cgroup,
+            length: REPORT_OVER.max(pages),
+            start: Instant::now(),
+            bytes: 0,
+            disks: DiskTraffic::now(),
+            throttled_periods: throttled_periods(cgroup),
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        self.start.elapsed() >= self.length
+    }
+
+    /// The rate of this window, and why it is not higher, in case it is too low; begins the next.
+    fn next(&mut self) -> (f64, Shortfall) {
+        let rate = self.bytes as f64 / self.start.elapsed().as_secs_f64();
+        let (disks, periods) = (DiskTraffic::now(), throttled_periods(self.cgroup));
+        let of_others = disks.busiest_since(&self.disks).saturating_sub(self.bytes);
+        let cause = if periods > self.throttled_periods {
+            Shortfall::Throttled
+        } else if of_others > self.bytes {
+            Shortfall::Contended
+        } else {
+            Shortfall::Saturated
+        };
+        (self.start, self.bytes) = (Instant::now(), 0);
+        (self.disks, self.throttled_periods) = (disks, periods);
+        (rate, cause)
+    }
+}
+
+/// How large `file` may become.
+fn most_file_bytes(file: &File) -> u64 {
+    let is_in_memory = fstatfs(file).is_ok_and(|system| system.f_type == TMPFS_MAGIC);
+    if is_in_memory {
+        FILE_BYTES_IN_MEMORY
+    } else {
+        FILE_BYTES
+    }
+}
+
 /// Writes `piece` bytes after the first `written` ones, wrapping around at the end of the file. Ends early at a stop;
 /// returns how many bytes it wrote.
 fn write_wrapping(
@@ -164,13 +235,14 @@ fn write_wrapping(
     block: &[u8],
     written: u64,
     piece: u64,
+    file_bytes: u64,
     stop: &StopFlag,
 ) -> std::io::Result<u64> {
     let mut done = 0;
     while done < piece && !stop.is_set() {
-        let place = (written + done) % FILE_BYTES;
+        let place = (written + done) % file_bytes;
         let most = (piece - done)
-            .min(FILE_BYTES - place)
+            .min(file_bytes - place)
             .min(block.len() as u64);
         file.write_all_at(&block[..most as usize], place)?;
         done += most;
@@ -187,7 +259,7 @@ impl Probe for WriteStream {
             asked,
             achieved: measured.then_some(recent),
             unit: "MiB/s",
-            shortfall: (measured && recent < asked * TOLERANCE).then_some(Shortfall::Contended),
+            shortfall: (measured && recent < asked * TOLERANCE).then(|| *self.shortfall.lock()),
             metrics: metrics([
                 (
                     "current_write_rate_mb",
@@ -235,12 +307,13 @@ mod tests {
         let block = vec![7_u8; BLOCK];
         // Three blocks that begin half a block before the file's end.
         let start = FILE_BYTES - BLOCK as u64 / 2;
-        let done = write_wrapping(&file, &block, start, 3 * BLOCK as u64, &stop).expect("writes");
+        let done = write_wrapping(&file, &block, start, 3 * BLOCK as u64, FILE_BYTES, &stop)
+            .expect("writes");
         assert_eq!(done, 3 * BLOCK as u64);
         assert_eq!(file.metadata().expect("its size").len(), FILE_BYTES);
         stop.set();
         assert_eq!(
-            write_wrapping(&file, &block, 0, 10, &stop).expect("no write"),
+            write_wrapping(&file, &block, 0, 10, FILE_BYTES, &stop).expect("no write"),
             0
         );
     }

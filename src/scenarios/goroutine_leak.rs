@@ -84,7 +84,7 @@ impl Scenario for GoroutineLeak {
             most,
             pace: Pace::new(cx.lived(), self.per_second, total),
             alive: AtomicU64::new(0),
-            shortfall: Lock::new(Shortfall::Contended),
+            shortfall: Lock::new(Shortfall::Saturated),
         });
         let cgroup = cx.cgroup().clone();
         let runtimes = cx.runtimes().clone();

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::{Daemon, exclusive};
@@ -108,4 +109,61 @@ fn disk_writes_exceed_their_rate_by_a_tenth_at_most() {
         rate >= 3.6 || effect["shortfall"] == "contended",
         "{rate} MiB/s of 4: {effect}"
     );
+}
+
+/// A freeze, as by `docker pause`: what would have grown meanwhile does not come in a burst.
+#[test]
+fn after_a_freeze_leaks_go_on_at_their_rate_from_where_they_stood() {
+    let _turn = exclusive();
+    let daemon = Daemon::start();
+    let leaks = json!([
+        {"name": "memory_leaker", "params": {"target_mb": 2000, "leak_rate_mb": 50}},
+        {"name": "goroutine_leak", "params": {"goroutines_per_second": 10_000}},
+    ]);
+    daemon.start_set(leaks);
+    daemon.wait_for_metric("memory_leaker", "current_mb", |mb| mb >= 20.0);
+    let leaked = || {
+        let of = |name: &str, figure: &str| daemon.wait_for_metric(name, figure, |_| true);
+        (
+            of("memory_leaker", "current_mb"),
+            of("goroutine_leak", "current_goroutines"),
+        )
+    };
+    let from = Instant::now();
+    let (mb, tasks) = leaked();
+    daemon.signal(Signal::STOP);
+    let frozen = Instant::now();
+    sleep_until(frozen + Duration::from_secs(4));
+    let frozen = frozen.elapsed();
+    daemon.signal(Signal::CONT);
+    sleep_until(Instant::now() + Duration::from_millis(300));
+    let (mb_after, tasks_after) = leaked();
+    // Including what was behind before, which may be made up for.
+    let lived = (from.elapsed() - frozen).as_secs_f64() + 0.5;
+    let (mb, tasks) = (mb_after - mb, tasks_after - tasks);
+    assert!(mb > 0.0 && mb <= 50.0 * lived, "{mb} MiB in {lived} s");
+    assert!(
+        tasks > 0.0 && tasks <= 10_000.0 * lived,
+        "{tasks} tasks in {lived} s"
+    );
+}
+
+/// Faster than any machine can: nothing else holds it back, or others do, and never the fault itself.
+#[test]
+fn a_leak_beyond_what_the_machine_can_says_that_it_is_saturated() {
+    let _turn = exclusive();
+    let daemon = Daemon::start();
+    daemon.start_scenario(
+        "memory_leaker",
+        json!({ "target_mb": 1000, "leak_rate_mb": 60_000 }),
+    );
+    let effect = || daemon.status("memory_leaker")["effect"].clone();
+    let early = effect();
+    assert!(
+        ["saturated", "contended", "throttled"]
+            .contains(&early["shortfall"].as_str().unwrap_or("")),
+        "{early}"
+    );
+    daemon.wait_for_metric("memory_leaker", "current_mb", |mb| mb >= 1000.0);
+    assert_eq!(effect()["shortfall"], json!(null));
 }

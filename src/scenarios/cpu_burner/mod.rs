@@ -9,12 +9,16 @@ mod schedule;
 
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
 use self::regulator::regulate;
 use self::schedule::Burners;
 use super::metrics;
 use crate::host::online_cpus;
 use crate::input::{Fields, Resource, above};
-use crate::plugin::{Active, Probe, Reading, RunContext, Scenario, Shortfall, StartError};
+use crate::plugin::{
+    Active, PreflightContext, Probe, Reading, RunContext, Scenario, Shortfall, StartError,
+};
 use crate::sync::Lock;
 
 /// From this many percentage points below the target on, the reading has a shortfall.
@@ -77,6 +81,14 @@ impl Scenario for CpuBurner {
             None => Goal::Percent(percent.into()),
         };
         Self { goal }
+    }
+
+    fn forecast(&self, context: PreflightContext<'_>) -> Map<String, Value> {
+        let limit = context.cgroup.cpu_limit().cores;
+        metrics([
+            ("target_cores", self.goal.cores(limit).into()),
+            ("limit_cores", limit.into()),
+        ])
     }
 
     async fn start(self, cx: RunContext) -> Result<Active, StartError> {

@@ -51,7 +51,11 @@ pub(super) struct MemoryLeaker {
 #[derive(Debug, Clone, Copy)]
 enum Target {
     Mb(u32),
-    PercentOfLimit(f64),
+    /// Of the memory limit, and no more than so many MiB where the operator says so.
+    PercentOfLimit {
+        percent: f64,
+        most_mb: f64,
+    },
 }
 
 impl Target {
@@ -59,8 +63,14 @@ impl Target {
     fn bytes(self, limit: u64) -> u64 {
         match self {
             Self::Mb(mb) => u64::from(mb) * MIB,
-            Self::PercentOfLimit(percent) => (limit as f64 * percent / 100.0) as u64,
+            Self::PercentOfLimit { percent, most_mb } => {
+                (limit as f64 * percent / 100.0).min(most_mb * MIB as f64) as u64
+            }
         }
+    }
+
+    fn is_share(self) -> bool {
+        matches!(self, Self::PercentOfLimit { .. })
     }
 
     /// Under the limits as they are now.
@@ -68,7 +78,7 @@ impl Target {
         let limit = memory_limit(cgroup);
         CurrentTarget {
             bytes: self.bytes(limit.map_or(0, |limit| limit.bytes)),
-            share_of: limit.filter(|_| matches!(self, Self::PercentOfLimit(_))),
+            share_of: limit.filter(|_| self.is_share()),
         }
     }
 }
@@ -114,10 +124,13 @@ impl Scenario for MemoryLeaker {
             .asks_for(Resource::MemoryPercent)
             .optional()
             .number(above(0.0, 1000.0));
+        let most_mb = fields
+            .lasting_ceiling(Resource::MemoryMb)
+            .unwrap_or(f64::INFINITY);
         let target = match percent {
             Some(percent) => {
                 fields.withdraw("target_mb");
-                Target::PercentOfLimit(percent)
+                Target::PercentOfLimit { percent, most_mb }
             }
             None => Target::Mb(mb),
         };
@@ -142,7 +155,7 @@ impl Scenario for MemoryLeaker {
 
     async fn start(self, cx: RunContext) -> Result<Active, StartError> {
         let target = self.target.now(cx.cgroup());
-        if target.share_of.is_none() && matches!(self.target, Target::PercentOfLimit(_)) {
+        if target.share_of.is_none() && self.target.is_share() {
             return Err(StartError::new("the memory limit cannot be read now"));
         }
         let rate = self.leak_rate_mb * MIB as f64;
@@ -152,7 +165,7 @@ impl Scenario for MemoryLeaker {
             rate_mb: self.leak_rate_mb,
             target: Lock::new(target),
             schedule: Lock::new(Pace::new(cx.lived(), rate, target.bytes as f64)),
-            shortfall: Lock::new(Shortfall::Contended),
+            shortfall: Lock::new(Shortfall::Saturated),
             touched: AtomicU64::new(0),
             resident_before: AtomicU64::new(0),
             resident: AtomicU64::new(0),
@@ -263,8 +276,8 @@ impl MemoryLeak {
     /// A share of the limit changes with the limit, in place too.
     fn follow_limit(&self, growth: &mut Pace) {
         let target = self.asked.now(&self.cgroup);
-        // A limit that cannot be read now is still there.
-        if matches!(self.asked, Target::PercentOfLimit(_)) && target.share_of.is_some() {
+        // None: it is no share, or the limit cannot be read now, which is still there.
+        if target.share_of.is_some() {
             *self.target.lock() = target;
             self.schedule.lock().set_most(target.bytes as f64);
             growth.set_most(target.bytes as f64);
