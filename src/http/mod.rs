@@ -8,6 +8,7 @@ mod extract;
 mod guard;
 mod handlers;
 pub(crate) mod own_probe;
+mod page;
 pub(crate) mod problem;
 mod request_log;
 mod route;
@@ -28,9 +29,11 @@ use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
+use self::describe::docs;
 use self::extract::LargeBodies;
 use self::guard::{auth, browser};
 use self::own_probe::OwnProbe;
+use self::page::Page;
 use self::request_log::RequestLogLayer;
 use self::route::{Access, Route};
 use crate::fault::Surface;
@@ -90,21 +93,23 @@ pub(crate) struct Parts {
     pub(crate) description: OnceLock<Description>,
 }
 
-/// The API description, as JSON text, with the validator of both of its forms.
+/// The API description for programs and for people, with the validator of both.
 #[derive(Debug)]
 pub(crate) struct Description {
     json: Bytes,
+    page: Page,
     etag: HeaderValue,
 }
 
 impl Parts {
     fn description(&self) -> &Description {
         self.description.get_or_init(|| {
-            let json = openapi(self.manager.registry()).to_string();
-            // The page for people is made of both.
-            let etag = validators::etag_of((&json, describe::page::PAGE));
+            let document = openapi(self.manager.registry());
+            let page = docs::page_of(&document, self.token.is_required());
+            let json = document.to_string();
+            let etag = validators::etag_of((&json, &page));
             let json = json.into();
-            Description { json, etag }
+            Description { json, page, etag }
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The only list of routes. The router serves it, and the description of the API is made of it.
 
-use super::describe::{Body, openapi, page};
+use super::describe::{Body, docs, openapi};
 use super::handlers::{events, history, metrics, probes, scenarios, session, traffic};
 use super::problem::ProblemKind as Kind;
 use super::route::{Route, get, post};
@@ -121,7 +121,7 @@ fn of_description() -> Vec<Route> {
     vec![
         get("/openapi.json", "openapi", "This description, for programs", openapi::document)
             .on(Surface::ControlRead).fixed(),
-        get("/docs", "docs", "This description, for people", page::page)
+        get("/docs", "docs", "This description, for people", docs::docs)
             .on(Surface::ControlRead).fixed(),
         get("/version", "version", "Name and version of the service", traffic::version),
     ]

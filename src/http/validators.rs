@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::Api;
 
-/// The validator of `content`. A weak one: an answer may be compressed, and a page has a nonce of its own.
+/// The validator of `content`. A weak one: an answer may be compressed.
 pub(super) fn etag_of(content: impl Hash) -> HeaderValue {
     let mut hasher = DefaultHasher::new();
     content.hash(&mut hasher);

@@ -5,9 +5,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use mockserver::plugin::Plugin;
 use mockserver::scenarios;
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::support::{
     Answer, Daemon, PROBES, agent, assert_problem, harmless, header_of, send, start_path,
@@ -494,21 +497,83 @@ fn both_listeners_serve_the_same_description() {
     );
 }
 
+/// The text between `<tag>` and its end, which must be there once.
+fn only<'t>(html: &'t str, tag: &str) -> &'t str {
+    let (before, after) = (format!("<{tag}>"), format!("</{tag}>"));
+    let parts: Vec<&str> = html.split(&before).collect();
+    assert_eq!(parts.len(), 2, "{tag}");
+    parts[1].split(&after).next().unwrap()
+}
+
 #[test]
-fn the_documentation_page_allows_only_its_own_script() {
+fn the_documentation_page_allows_only_its_own_script_and_style() {
     let daemon = Daemon::start();
-    let nonce_of = || {
-        let mut page = send(&agent(), "GET", daemon.service, "/docs", b"", &[]);
-        let policy = header_of(&page, "content-security-policy");
-        assert!(policy.starts_with("default-src 'none'; "), "{policy}");
-        let nonce = policy.split("script-src 'nonce-").nth(1).unwrap();
-        let nonce = nonce.split('\'').next().unwrap().to_owned();
-        let text = page.body_mut().read_to_string().unwrap();
-        assert!(text.contains(&format!("<script nonce=\"{nonce}\">")));
-        assert_eq!(text.matches("<script").count(), 1);
-        nonce
+    let mut page = send(&agent(), "GET", daemon.service, "/docs", b"", &[]);
+    let policy = header_of(&page, "content-security-policy");
+    let html = page.body_mut().read_to_string().unwrap();
+    let hash = |text: &str| {
+        let hash = BASE64.encode(Sha256::digest(text));
+        format!("'sha256-{hash}'")
     };
-    assert_ne!(nonce_of(), nonce_of());
+    let (script, style) = (hash(only(&html, "script")), hash(only(&html, "style")));
+    assert_eq!(
+        policy,
+        format!(
+            "default-src 'none'; script-src {script}; style-src {style}; img-src data:; connect-src 'self'; \
+             base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        )
+    );
+    for forbidden in ["https://", " style=\"", " onclick", " src="] {
+        assert!(!html.contains(forbidden), "{forbidden}");
+    }
+    assert_eq!(Value::from(html), daemon.get("/docs").body);
+}
+
+/// The names of all members of an object, those of objects in it included.
+fn names_in(schema: &Value, names: &mut BTreeSet<String>) {
+    for (name, member) in schema["properties"].as_object().into_iter().flatten() {
+        names.insert(name.clone());
+        names_in(member, names);
+    }
+}
+
+#[test]
+fn the_documentation_page_is_complete_without_its_script() {
+    let described = Described::start("");
+    let page = described.daemon.get("/docs").body;
+    let html = page.as_str().unwrap().split("<script>").next().unwrap();
+    let shows = |text: &str| assert!(html.contains(text), "{text} is missing");
+    for (path, _, operation) in described.operations() {
+        shows(&format!("<code>{path}</code>"));
+        shows(operation["summary"].as_str().unwrap());
+    }
+    let mut names = BTreeSet::new();
+    for plugin in scenarios::ALL {
+        shows(&format!("/api/v1/scenarios/{}/start", plugin.name()));
+        names_in(&plugin.schema(), &mut names);
+    }
+    for name in &names {
+        shows(&format!("<code>{name}</code>"));
+    }
+    assert!(names.len() > 30, "only {} parameters", names.len());
+    let line = format!(
+        "curl -X POST http://{}/api/v1/halt",
+        described.daemon.service
+    );
+    shows(&line);
+    // The conditions of a start do not bury its parameters: one row for all scenarios.
+    shows("<code>&lt;name&gt;</code>");
+}
+
+#[test]
+fn the_documentation_page_asks_for_a_token_where_one_is_needed() {
+    let field = |daemon: &Daemon| {
+        let page = daemon.get("/docs").body;
+        page.as_str().unwrap().contains("type=\"password\"")
+    };
+    assert!(!field(&Daemon::start()));
+    let locked = Daemon::builder().file("Auth: {Token: secret}\n").start();
+    assert!(field(&locked));
 }
 
 #[test]

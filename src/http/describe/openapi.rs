@@ -38,11 +38,15 @@ const ABOUT: &str = "An HTTP service that goes wrong on command, and stops on co
 
 /// Where a member is absent, this value applies.
 pub(super) const DEFAULT: &str = "x-default";
+/// The scenario that an operation starts.
+pub(super) const SCENARIO: &str = "x-scenario";
+/// Whether that ends the process.
+pub(super) const ENDS_PROCESS: &str = "x-ends-process";
 /// The name of the schema of `abort_when` in a start.
 const ABORT_CONDITIONS: &str = "abort_conditions";
 
-const JSON: &str = "application/json";
-const PROBLEM: &str = "application/problem+json";
+pub(super) const JSON: &str = "application/json";
+pub(super) const PROBLEM: &str = "application/problem+json";
 
 /// The document, ready to be sent.
 #[derive(Debug)]
@@ -167,6 +171,10 @@ impl Writer<'_> {
             operation["operationId"] = format!("{}_{}", route.id, plugin.name()).into();
             operation["summary"] = plugin.summary().into();
             operation["description"] = format!("{}.", route.summary).into();
+            operation[SCENARIO] = plugin.name().into();
+            if plugin.ends_process() {
+                operation[ENDS_PROCESS] = true.into();
+            }
         }
         let mut parameters = Vec::new();
         if only.is_none() {
