@@ -206,7 +206,7 @@ impl From<SessionError> for Problem {
             SessionError::Halted(_) => ProblemKind::Halted,
             SessionError::NoLease => ProblemKind::NoLease,
             SessionError::NothingStarted(_) => ProblemKind::StartFailed,
-            SessionError::Closed => ProblemKind::ShuttingDown,
+            SessionError::SignalHeldBack(_) | SessionError::Closed => ProblemKind::ShuttingDown,
         };
         let problem = Self::new(kind, error.to_string());
         match error {

@@ -4,6 +4,8 @@
 //! NotYet => Ready (the daemon serves, or the time in the boot profile has come) | Ending
 //! Ready  => Ending (the daemon shuts down)
 //! ```
+//!
+//! A fault may withdraw it for a time, in any of these phases.
 
 use std::sync::Arc;
 
@@ -13,8 +15,20 @@ use tokio::sync::watch;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Readiness(Arc<watch::Sender<State>>);
 
+#[derive(Debug, Clone, Copy, Default)]
+struct State {
+    phase: Phase,
+    is_withdrawn: bool,
+}
+
+impl State {
+    fn is_ready(&self) -> bool {
+        self.phase == Phase::Ready && !self.is_withdrawn
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum State {
+enum Phase {
     #[default]
     NotYet,
     Ready,
@@ -23,15 +37,15 @@ enum State {
 
 impl Readiness {
     pub(crate) fn is_ready(&self) -> bool {
-        *self.0.borrow() == State::Ready
+        self.0.borrow().is_ready()
     }
 
     /// Turns ready, unless the daemon is shutting down.
     pub(crate) fn begin(&self) {
         self.0.send_if_modified(|state| {
-            let turns = *state == State::NotYet;
+            let turns = state.phase == Phase::NotYet;
             if turns {
-                *state = State::Ready;
+                state.phase = Phase::Ready;
             }
             turns
         });
@@ -39,7 +53,13 @@ impl Readiness {
 
     /// Turns unready for good.
     pub(crate) fn end(&self) {
-        self.0.send_replace(State::Ending);
+        self.0.send_modify(|state| state.phase = Phase::Ending);
+    }
+
+    /// Is unready until the guard is dropped; there is one guard at a time.
+    pub(crate) fn withdraw(&self) -> Withdrawn {
+        self.0.send_modify(|state| state.is_withdrawn = true);
+        Withdrawn(self.clone())
     }
 
     /// Waits until it is ready, which may be forever.
@@ -49,7 +69,17 @@ impl Readiness {
     pub(crate) async fn ready(&self) {
         let mut state = self.0.subscribe();
         // It cannot fail: this handle holds the sender.
-        drop(state.wait_for(|state| *state == State::Ready).await);
+        drop(state.wait_for(State::is_ready).await);
+    }
+}
+
+/// Keeps the service unready.
+#[derive(Debug)]
+pub(crate) struct Withdrawn(Readiness);
+
+impl Drop for Withdrawn {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|state| state.is_withdrawn = false);
     }
 }
 
@@ -66,6 +96,20 @@ mod tests {
         assert!(readiness.is_ready());
         readiness.end();
         readiness.begin();
+        assert!(!readiness.is_ready());
+    }
+
+    #[test]
+    fn it_is_withdrawn_for_as_long_as_the_guard_lives() {
+        let readiness = Readiness::default();
+        let withdrawn = readiness.withdraw();
+        readiness.begin();
+        assert!(!readiness.is_ready());
+        drop(withdrawn);
+        assert!(readiness.is_ready());
+        let withdrawn = readiness.withdraw();
+        readiness.end();
+        drop(withdrawn);
         assert!(!readiness.is_ready());
     }
 }

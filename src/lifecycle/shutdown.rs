@@ -40,6 +40,8 @@ pub(crate) trait ShutdownHook: fmt::Debug + Send + Sync {
 
 #[derive(Debug, Clone)]
 struct ActiveHook {
+    /// The scenario that set it.
+    scenario: &'static str,
     hook: Arc<dyn ShutdownHook>,
     /// Cancelled when the run of the hook ends.
     over: CancellationToken,
@@ -47,13 +49,21 @@ struct ActiveHook {
 
 /// A handle to the SIGTERM hook in effect, if there is one; cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Shutdown(Arc<Lock<Option<ActiveHook>>>);
+pub(crate) struct Shutdown(Arc<Lock<Held>>);
+
+#[derive(Debug, Default)]
+struct Held {
+    by: Option<ActiveHook>,
+    /// Whether a signal has come.
+    is_pending: bool,
+}
 
 impl Shutdown {
-    /// Puts `hook` into effect until the guard is dropped.
-    pub(crate) fn hook(&self, hook: Arc<dyn ShutdownHook>) -> HookGuard {
+    /// Puts the `hook` of `scenario` into effect until the guard is dropped.
+    pub(crate) fn hook(&self, scenario: &'static str, hook: Arc<dyn ShutdownHook>) -> HookGuard {
         let over = CancellationToken::new();
-        *self.0.lock() = Some(ActiveHook {
+        self.0.lock().by = Some(ActiveHook {
+            scenario,
             hook,
             over: over.clone(),
         });
@@ -61,6 +71,13 @@ impl Shutdown {
             shutdown: self.clone(),
             over,
         }
+    }
+
+    /// The scenario that holds back a signal that has come. Once its run ends, so does the daemon.
+    pub(crate) fn held_back_by(&self) -> Option<&'static str> {
+        let held = self.0.lock();
+        let by = held.by.as_ref().filter(|_| held.is_pending);
+        by.map(|hook| hook.scenario)
     }
 
     /// Waits for a signal and decides how the daemon ends. `settled` waits until a start under way is done: a run that
@@ -72,22 +89,28 @@ impl Shutdown {
         settled: impl AsyncFn(),
     ) -> ShutdownAction {
         let number = signals.next().await;
+        self.0.lock().is_pending = true;
         let mut held_by = self.current().filter(|_| is_sigterm(number));
-        while let Some(ActiveHook { hook, over }) = held_by {
+        while let Some(ActiveHook { hook, over, .. }) = held_by {
+            let mut decision = hook.on_sigterm(signals, readiness);
             tokio::select! {
                 biased;
-                action = hook.on_sigterm(signals, readiness) => return action,
+                action = &mut decision => return action,
                 () = over.cancelled() => {}
             }
             settled().await;
             held_by = self.current();
+            if held_by.is_none() {
+                // Before the decision is dropped, which may give readiness back.
+                readiness.end();
+            }
         }
         info!(number, "Signal received: shutting down.");
         ShutdownAction::Drain
     }
 
     fn current(&self) -> Option<ActiveHook> {
-        self.0.lock().clone()
+        self.0.lock().by.clone()
     }
 }
 
@@ -100,7 +123,7 @@ pub(crate) struct HookGuard {
 
 impl Drop for HookGuard {
     fn drop(&mut self) {
-        *self.shutdown.0.lock() = None;
+        self.shutdown.0.lock().by = None;
         self.over.cancel();
     }
 }

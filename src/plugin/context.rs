@@ -196,7 +196,7 @@ impl RunContext {
 
     /// Changes what SIGTERM does until the guard is dropped.
     pub(crate) fn on_sigterm(&self, hook: Arc<dyn ShutdownHook>) -> HookGuard {
-        self.services.shutdown.hook(hook)
+        self.services.shutdown.hook(self.tag.scenario, hook)
     }
 
     /// Records in the ledger that the end is intended, with the effect that it will have had, waits for `window`, and ends the process by `termination`.

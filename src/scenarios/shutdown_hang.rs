@@ -130,13 +130,16 @@ impl Hang {
             after_s,
             stays_ready, "SIGTERM received: shutting down late."
         );
-        if !stays_ready {
-            readiness.end();
-        }
-        tokio::select! {
+        // Given back if the run ends before: a later one may take the signal over and stay ready.
+        let withdrawn = (!stays_ready).then(|| readiness.withdraw());
+        let action = tokio::select! {
             () = sleep(self.params.drain) => ShutdownAction::Drain,
             number = signals.next() => ShutdownAction::ExitNow(number),
-        }
+        };
+        // The daemon ends now: no probe may see it ready in between.
+        readiness.end();
+        drop(withdrawn);
+        action
     }
 }
 

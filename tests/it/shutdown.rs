@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, connect_and_write, eventually};
+use crate::support::{Daemon, assert_problem, connect_and_write, eventually};
 
 fn hanging(params: Value) -> Daemon {
     let daemon = Daemon::start();
@@ -78,9 +78,22 @@ fn a_run_that_replaces_another_keeps_its_signal_pending() {
             eventually("the new run decides", || {
                 (daemon.get("/ready").status == 503).then_some(())
             });
-            // Without a replacement the signal takes effect.
-            let dependency = json!([{ "name": "dependency" }]);
-            assert_eq!(daemon.start_set(dependency)["status"], "success");
+            // A set without a replacement would start and end at once.
+            let set = json!({ "scenarios": [{ "name": "dependency" }] });
+            let refused = daemon.try_start_set(set);
+            let problem = assert_problem(refused, 503, "shutting-down", first);
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(detail.contains("shutdown_hang holds it back"), "{detail}");
+            assert_eq!(daemon.status("shutdown_hang")["running"], true);
+            // The run that has the signal decides on readiness, and not the one before it.
+            daemon.start_scenario("shutdown_hang", json!({ "mode": "stay_ready" }));
+            wait_for_signals(&daemon, 1);
+            eventually("the new run decides", || {
+                (daemon.get("/ready").status == 200).then_some(())
+            });
+            // Without one the signal takes effect; the answer may come after the end.
+            let client = daemon.client();
+            assert_eq!(client.post("/api/v1/composite/stop", "").status, 200);
             assert_eq!(daemon.ended().code(), Some(0));
         }
     }

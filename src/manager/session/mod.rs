@@ -64,6 +64,10 @@ pub(crate) enum SessionError {
     NoRoom(usize),
     #[error("Halted since {0}; POST /api/v1/rearm accepts starts again.")]
     Halted(Timestamp),
+    #[error(
+        "SIGTERM has come and {0} holds it back: a set without it would end the daemon. Add {0} to the set, or stop it."
+    )]
+    SignalHeldBack(&'static str),
     #[error("No session lives that was started with a lease, or its lease is over.")]
     NoLease,
     /// The daemon is shutting down.

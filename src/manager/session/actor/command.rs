@@ -107,6 +107,10 @@ impl Actor {
         if let Some(since) = self.view.halted_since {
             return Err(SessionError::Halted(since));
         }
+        let held_back_by = self.services.shutdown.held_back_by();
+        if let Some(name) = held_back_by.filter(|name| !start.joins && !start.starts(name)) {
+            return Err(SessionError::SignalHeldBack(name));
+        }
         start.check_room(self.live_runs().map(LiveRun::name))
     }
 
