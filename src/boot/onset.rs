@@ -25,7 +25,7 @@ impl Onset {
     pub(crate) fn read(fields: &mut Fields) -> Self {
         let about = "Starts this long after the process started, or after the service turned ready \
                      with when_ready.";
-        let after = fields.field("after", about).unit("s");
+        let after = fields.field("after", about);
         let after = super::profile::seconds(after, 0.0);
         let about = "Starts at this request on the service listener.";
         let after_requests = fields.field("after_requests", about);

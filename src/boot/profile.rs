@@ -200,7 +200,7 @@ fn read_run(
     let mut given = Map::new();
     if let Value::Object(entry) = &mut entry {
         for key in Onset::KEYS {
-            given.extend(entry.remove_entry(key));
+            given.extend(entry.shift_remove_entry(key));
         }
     }
     let params = entry.get("params").and_then(Value::as_object).cloned();
@@ -227,7 +227,7 @@ fn read_run(
 }
 
 pub(super) fn seconds(field: Field<'_>, default: f64) -> Duration {
-    Duration::from_secs_f64(field.unit("s").number(0.0..=LONGEST_S, default))
+    field.seconds(0.0..=LONGEST_S, default)
 }
 
 fn exit_code(fields: &mut Fields) -> u8 {

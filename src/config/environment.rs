@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use serde_json::Value;
 
-use crate::input::json::StrictValue;
+use crate::input::json;
 use crate::input::suggest::did_you_mean;
 
 /// The environment, as a parameter, so that tests need not change the process's own.
@@ -44,18 +44,69 @@ impl Setting {
     /// The value as a file would hold it, since the environment and the flags know only text. What does not
     /// parse stays a text, and is refused where it is read.
     pub(super) fn typed(&self, text: String) -> Value {
-        let parsed = match self.schema["type"].as_str() {
+        let kinds = &self.schema["type"];
+        // Of a time, which may be a text, the first.
+        let parsed = match kinds.get(0).unwrap_or(kinds).as_str() {
             Some("array") => return text.split(',').map(str::trim).collect(),
-            Some("boolean") => text.parse::<bool>().ok().map(Value::from),
+            Some("boolean") => boolean(&text).map(Value::from),
             Some("integer") => text.parse::<u64>().ok().map(Value::from),
             Some("number") => {
                 let number = text.parse::<f64>().ok();
                 // JSON has no infinities.
-                number.filter(|n| n.is_finite()).map(Value::from)
+                let number = number.filter(|n| n.is_finite());
+                json::tiny(&text).or(number).map(Value::from)
             }
             _ => None,
         };
         parsed.unwrap_or(Value::String(text))
+    }
+
+    /// Writes each word of `value` as the schema does: the case of letters does not count.
+    pub(super) fn normalise(&self, value: &mut Value) {
+        normalise(&self.schema, value);
+    }
+
+    /// Whether an empty variable is a value, and not an unset one.
+    pub(super) fn may_be_empty(&self) -> bool {
+        let path = self.path.iter().map(String::as_str);
+        // A token that was forgotten in a template must not open the API.
+        let empty_values = [
+            ["Auth", "Token"],
+            ["Auth", "TokenFile"],
+            ["Otel", "Endpoint"],
+        ];
+        empty_values
+            .iter()
+            .any(|key| path.clone().eq(key.iter().copied()))
+    }
+}
+
+fn normalise(schema: &Value, value: &mut Value) {
+    match value {
+        Value::Array(items) => {
+            for item in items {
+                normalise(&schema["items"], item);
+            }
+        }
+        Value::String(text) => {
+            let mut words = schema["enum"].as_array().into_iter().flatten();
+            let is_it = |word: &&Value| {
+                word.as_str()
+                    .is_some_and(|word| word.eq_ignore_ascii_case(text))
+            };
+            if let Some(word) = words.find(is_it) {
+                *value = word.clone();
+            }
+        }
+        _ => {}
+    }
+}
+
+fn boolean(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => None,
     }
 }
 
@@ -110,23 +161,13 @@ pub(super) const BOOT: &str = "MOCKSERVER_BOOT";
 /// Ignores `Boot` from wherever it comes.
 pub(super) const SAFE_BOOT: &str = "MOCKSERVER_SAFE_BOOT";
 
-/// An empty text is no profile, so that a template may leave it out.
 pub(super) fn read_boot(text: &str) -> Result<Value, String> {
-    if text.trim().is_empty() {
-        return Ok(Value::Null);
-    }
-    match serde_json::from_str::<StrictValue>(text) {
-        Ok(StrictValue(value)) => Ok(value),
-        Err(error) => Err(format!("must be the members of Boot as JSON: {error}")),
-    }
+    json::parse(text.as_bytes())
+        .map_err(|error| format!("must be the members of Boot as JSON: {error}"))
 }
 
-pub(super) fn read_safe_boot(text: Option<&str>) -> Result<bool, String> {
-    match text {
-        Some("1" | "true") => Ok(true),
-        None | Some("" | "0" | "false") => Ok(false),
-        Some(other) => Err(format!("must be 1 or 0, not {other:?}")),
-    }
+pub(super) fn read_safe_boot(text: &str) -> Result<bool, String> {
+    boolean(text).ok_or_else(|| format!("must be 1 or 0, not {text:?}"))
 }
 
 /// A variable of the environment that sets nothing, though its name says that it might.

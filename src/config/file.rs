@@ -1,53 +1,78 @@
 //! The configuration file, as far as it is a mapping in YAML.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::io::{self, Read};
+use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use super::ConfigError;
-use crate::input::json::StrictValue;
+use super::yaml::{self, Yaml};
 
 /// The file that is read when none is named; it may be missing.
 pub(crate) const DEFAULT_FILE: &str = "etc/mockserver.yaml";
-
+/// The name that stands for standard input.
+pub(crate) const STDIN: &str = "-";
 /// The largest configuration file that is read, in bytes.
 const LARGEST_FILE: u64 = 1024 * 1024;
 
-/// The values of the configuration file; none of the default file when that is missing.
-pub(super) fn read_file(
-    named: Option<&Path>,
-) -> Result<(Option<PathBuf>, Map<String, Value>), ConfigError> {
+/// What a configuration file holds.
+#[derive(Debug, Default)]
+pub(super) struct ConfigFile {
+    /// Where it was read; none where there is no file.
+    pub(super) source: Option<String>,
+    pub(super) values: Map<String, Value>,
+    /// The same, each number and boolean as it is written.
+    pub(super) written: Value,
+}
+
+/// The configuration file; an empty one where the default file is missing.
+pub(super) fn read_file(named: Option<&Path>) -> Result<ConfigFile, ConfigError> {
     let file = named.unwrap_or(Path::new(DEFAULT_FILE));
-    let shown = file.display();
-    let text = match read_bounded(file) {
-        Ok(text) => text,
-        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok((None, Map::new()));
+    let (source, text) = if file == Path::new(STDIN) {
+        ("standard input".to_owned(), read_text(io::stdin().lock()))
+    } else {
+        let text = read_bounded(file);
+        let is_missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+        if named.is_none() && text.as_ref().is_err_and(is_missing) {
+            return Ok(ConfigFile::default());
         }
-        Err(error) => return Err(ConfigError(format!("{shown}: cannot be read: {error}"))),
+        (file.display().to_string(), text)
     };
-    let value = serde_yaml::from_str::<StrictValue>(&text)
-        .map_err(|error| ConfigError(format!("{shown}: not valid YAML: {error}")))?;
-    match value.0 {
-        Value::Object(values) => Ok((Some(file.to_owned()), values)),
-        Value::Null => Ok((Some(file.to_owned()), Map::new())),
+    let text = text.map_err(|error| ConfigError(format!("{source}: cannot be read: {error}")))?;
+    let Yaml { values, written } =
+        yaml::read(&text).map_err(|error| ConfigError(format!("{source}: {error}")))?;
+    match values {
+        Value::Object(mut values) => {
+            // As in compose files: a place for anchors.
+            values.retain(|key, _| !key.starts_with("x-"));
+            Ok(ConfigFile {
+                source: Some(source),
+                values,
+                written,
+            })
+        }
+        Value::Null => Ok(ConfigFile {
+            source: Some(source),
+            ..ConfigFile::default()
+        }),
         _ => Err(ConfigError(format!(
-            "{shown}: must be a mapping of keys to values"
+            "{source}: must be a mapping of keys to values"
         ))),
     }
 }
 
 /// The text of a file that is no larger than a configuration can be.
-pub(super) fn read_bounded(file: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    std::fs::File::open(file)?
-        .take(LARGEST_FILE + 1)
-        .read_to_string(&mut text)?;
-    if text.len() as u64 > LARGEST_FILE {
-        return Err(std::io::Error::other(
-            "it is larger than a configuration can be",
-        ));
+pub(super) fn read_bounded(file: &Path) -> io::Result<String> {
+    read_text(std::fs::File::open(file)?)
+}
+
+/// The text of `source` without a byte order mark, which some editors write.
+fn read_text(source: impl Read) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    source.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST_FILE {
+        return Err(io::Error::other("it is larger than a configuration can be"));
     }
-    Ok(text)
+    let text = String::from_utf8(bytes).map_err(|_| io::Error::other("it is not text in UTF-8"))?;
+    Ok(text.trim_start_matches('\u{feff}').to_owned())
 }

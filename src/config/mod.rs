@@ -9,6 +9,7 @@ mod schema;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod yaml;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -21,6 +22,7 @@ use crate::boot::profile::BootProfile;
 use crate::input::limits::Limits;
 
 pub(crate) use environment::{Env, IgnoredVariable, ProcessEnv, settings_of};
+pub(crate) use file::STDIN;
 
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq)]
@@ -132,6 +134,12 @@ pub(crate) struct Flags {
     pub port: Option<String>,
     /// `Log.Level`.
     pub log_level: Option<String>,
+    /// `Admin.Host`.
+    pub admin_host: Option<String>,
+    /// `Admin.Port`.
+    pub admin_port: Option<String>,
+    /// `DataDir`.
+    pub data_dir: Option<String>,
 }
 
 /// Everything that is wrong with a configuration, as one message.
@@ -153,8 +161,8 @@ pub(crate) struct Refused {
 pub(crate) struct Loaded {
     /// The values.
     pub config: Config,
-    /// The file that was read; none when the default file is missing.
-    pub file: Option<PathBuf>,
+    /// Where the file was read; none when the default file is missing.
+    pub file: Option<String>,
     /// The values as a file would hold them, with the token hidden.
     pub effective: Map<String, Value>,
     /// Whether the boot profile was to be ignored.
@@ -173,11 +181,14 @@ impl Loaded {
 
 impl Flags {
     /// Each flag with the key that it sets and its value, if it is given.
-    pub(crate) fn set(&self) -> [(&'static [&'static str], &'static str, &Option<String>); 3] {
+    pub(crate) fn set(&self) -> [(&'static [&'static str], &'static str, &Option<String>); 6] {
         [
             (&["Host"], "--host", &self.host),
             (&["Port"], "--port", &self.port),
             (&["Log", "Level"], "--log-level", &self.log_level),
+            (&["Admin", "Host"], "--admin-host", &self.admin_host),
+            (&["Admin", "Port"], "--admin-port", &self.admin_port),
+            (&["DataDir"], "--data-dir", &self.data_dir),
         ]
     }
 }

@@ -15,7 +15,8 @@ use crate::input::limits::Limits;
 use crate::plugin::Registry;
 
 pub(super) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-const ADDRESS_RULE: &str = "must be an IP address";
+const ADDRESS_RULE: &str = "must be an IP address without a port, such as 0.0.0.0, ::1 or [::], or localhost; \
+                            other names are not looked up";
 const TEXT_RULE: &str = "must be a text that is not empty";
 const TOKEN_RULE: &str =
     "must be visible ASCII characters without spaces, as a header carries them";
@@ -182,9 +183,18 @@ impl Otel {
 }
 
 fn address(fields: &mut Fields, about: &'static str) -> IpAddr {
-    let parse = |text: &str| match text {
-        "localhost" => Some(LOOPBACK),
-        _ => text.parse::<IpAddr>().ok(),
+    let parse = |text: &str| {
+        if text.eq_ignore_ascii_case("localhost") {
+            return Some(LOOPBACK);
+        }
+        // An IPv6 address as a URL has it.
+        let in_brackets = text
+            .strip_prefix('[')
+            .and_then(|text| text.strip_suffix(']'));
+        match in_brackets {
+            Some(address) => address.parse().map(IpAddr::V6).ok(),
+            None => text.parse().ok(),
+        }
     };
     let field = fields.field("Host", about);
     field.text(ADDRESS_RULE, (LOOPBACK, "127.0.0.1"), parse)
@@ -205,7 +215,7 @@ fn token_of(text: &str) -> Option<String> {
 }
 
 /// The URL of a collector, or none where the text is empty. A password is refused, because the URL is shown.
-fn collector(text: &str) -> Option<Option<Uri>> {
+pub(super) fn collector(text: &str) -> Option<Option<Uri>> {
     if text.is_empty() {
         return Some(None);
     }

@@ -3,12 +3,13 @@
 use serde_json::{Map, Value};
 
 use super::environment::{
-    BOOT, OTLP_ENDPOINT, SAFE_BOOT, Setting, TOKEN_VARIABLES, is_service_link, read_boot,
-    read_safe_boot, settings_of, unknown_variables,
+    BOOT, IgnoredVariable, OTLP_ENDPOINT, SAFE_BOOT, Setting, TOKEN_VARIABLES, is_service_link,
+    read_boot, read_safe_boot, settings_of, unknown_variables,
 };
-use super::file::read_file;
+use super::file::{ConfigFile, read_file};
+use super::schema::collector;
 use super::{Config, ConfigError, Env, Flags, Loaded, LogFormat, Refused};
-use crate::input::{FieldError, Fields};
+use crate::input::{FieldError, Fields, Found};
 use crate::plugin::Registry;
 
 impl Config {
@@ -35,40 +36,35 @@ impl Config {
         registry: Registry,
         log_format: &mut LogFormat,
     ) -> Result<Loaded, ConfigError> {
-        let (file, values) = read_file(flags.file.as_deref())?;
         let settings = settings_of(&Self::schema(registry));
         let mut merge = Merge {
-            values,
+            file: read_file(flags.file.as_deref())?,
             overrides: Vec::new(),
             faults: Vec::new(),
+            ignored: unknown_variables(env, &settings),
         };
         merge.environment(&settings, env);
         let safe_boot = merge.boot(env);
         merge.flags(&settings, flags);
-        let log = merge.values.get("Log");
+        merge.normalise(&settings);
+        let log = merge.file.values.get("Log");
         *log_format = log_format_of(
             log.and_then(|log| log.get("Format"))
                 .unwrap_or(&Value::Null),
         );
 
-        let mut fields = Fields::new("", merge.values);
-        for (variable, fault) in merge.faults {
+        let mut fields = Fields::new("", std::mem::take(&mut merge.file.values));
+        for (variable, fault) in std::mem::take(&mut merge.faults) {
             fields.reject(&variable, fault);
         }
         let config = Self::read(&mut fields, registry);
-        let from = match &file {
-            Some(file) => file.display().to_string(),
-            None => "built-in defaults".to_owned(),
-        };
-        let effective = fields
-            .finish()
-            .map_err(|errors| report(&from, &merge.overrides, &errors))?;
+        let effective = fields.finish().map_err(|errors| merge.report(&errors))?;
         Ok(Loaded {
             config,
-            file,
+            file: merge.file.source,
             effective,
             safe_boot,
-            ignored_variables: unknown_variables(env, &settings),
+            ignored_variables: merge.ignored,
         })
     }
 }
@@ -90,10 +86,11 @@ fn log_format_of(value: &Value) -> LogFormat {
 
 /// The values of the file while other sources override them.
 struct Merge {
-    values: Map<String, Value>,
+    file: ConfigFile,
     overrides: Vec<Override>,
     /// Variables that cannot be read at all, and why.
     faults: Vec<(String, String)>,
+    ignored: Vec<IgnoredVariable>,
 }
 
 /// A key that the file did not set, or not last.
@@ -101,43 +98,75 @@ struct Override {
     path: Vec<String>,
     /// The variable or the flag that set it.
     by: String,
-    text: String,
+    /// Its value, where it sets nothing but this key.
+    text: Option<String>,
 }
 
 impl Merge {
     fn environment(&mut self, settings: &[Setting], env: &dyn Env) {
         let token_is_set = TOKEN_VARIABLES.iter().any(|name| env.get(name).is_some());
-        if let Some(Value::Object(auth)) = self.values.get_mut("Auth").filter(|_| token_is_set) {
+        let auth = self.file.values.get_mut("Auth");
+        if let Some(Value::Object(auth)) = auth.filter(|_| token_is_set) {
             // The file may set the token in the other of the two ways.
             auth.retain(|key, _| !["Token", "TokenFile"].contains(&key.as_str()));
         }
         for setting in settings {
-            // The common variable first: ours wins.
-            let common = (setting.path == ["Otel", "Endpoint"]).then_some(OTLP_ENDPOINT);
-            for variable in common.into_iter().chain([setting.variable.as_str()]) {
-                if let Some(text) = self.text_of(variable, env)
-                    // Kubernetes sets MOCKSERVER_PORT=tcp://... in each pod beside a Service of that name.
-                    && !(setting.path.last().is_some_and(|key| key == "Port") && is_service_link(&text))
-                {
-                    self.set(setting, variable, text);
-                }
+            let variable = &setting.variable;
+            let text = self.text_of(variable, env).filter(|text| {
+                // Kubernetes sets MOCKSERVER_PORT=tcp://... in each pod beside a Service of that name.
+                let is_port = setting.path.last().is_some_and(|key| key == "Port");
+                let is_unset = text.trim().is_empty() && !setting.may_be_empty();
+                let is_link = is_port && is_service_link(text);
+                !is_unset && !is_link
+            });
+            if let Some(text) = text {
+                self.set(setting, variable, text);
+            } else if setting.path == ["Otel", "Endpoint"] {
+                self.common_endpoint(setting, env);
             }
+        }
+    }
+
+    /// Takes the collector that OpenTelemetry's own variable names. That is set for every program around, so one that
+    /// cannot be used is no reason to refuse.
+    fn common_endpoint(&mut self, setting: &Setting, env: &dyn Env) {
+        let text = env.get(OTLP_ENDPOINT).filter(|text| !text.is_empty());
+        let Some(text) = text else { return };
+        match text.into_string() {
+            Ok(text) if collector(&text).is_some() => self.set(setting, OTLP_ENDPOINT, text),
+            _ => self.ignored.push(IgnoredVariable {
+                name: OTLP_ENDPOINT.to_owned(),
+                because:
+                    "traces are sent over HTTP without TLS, to a URL of the form http://host:port"
+                        .to_owned(),
+            }),
         }
     }
 
     /// Replaces the boot profile by that of the environment. Returns whether to ignore all of it.
     fn boot(&mut self, env: &dyn Env) -> bool {
-        let safe_boot = self.text_of(SAFE_BOOT, env);
-        let profile = self.text_of(BOOT, env);
-        let safe_boot = read_safe_boot(safe_boot.as_deref()).unwrap_or_else(|fault| {
+        let mut given = |name| {
+            let text = self.text_of(name, env);
+            text.filter(|text| !text.trim().is_empty())
+        };
+        let (safe_boot, profile) = (given(SAFE_BOOT), given(BOOT));
+        let safe_boot = safe_boot.map_or(Ok(false), |text| read_safe_boot(&text));
+        let safe_boot = safe_boot.unwrap_or_else(|fault| {
             self.faults.push((SAFE_BOOT.to_owned(), fault));
             false
         });
         if safe_boot {
-            self.values.remove("Boot");
+            self.file.values.shift_remove("Boot");
         } else if let Some(text) = profile {
             match read_boot(&text) {
-                Ok(boot) => drop(self.values.insert("Boot".to_owned(), boot)),
+                Ok(boot) => {
+                    self.overrides.push(Override {
+                        path: vec!["Boot".to_owned()],
+                        by: BOOT.to_owned(),
+                        text: None,
+                    });
+                    self.file.values.insert("Boot".to_owned(), boot);
+                }
                 Err(fault) => self.faults.push((BOOT.to_owned(), fault)),
             }
         }
@@ -171,9 +200,9 @@ impl Merge {
         self.overrides.push(Override {
             path: setting.path.clone(),
             by: by.to_owned(),
-            text: text.clone(),
+            text: Some(text.clone()),
         });
-        let mut at = &mut self.values;
+        let mut at = &mut self.file.values;
         for section in sections {
             let entry = at
                 .entry(section.as_str())
@@ -188,25 +217,83 @@ impl Merge {
         }
         at.insert(key.clone(), setting.typed(text));
     }
+
+    fn normalise(&mut self, settings: &[Setting]) {
+        for setting in settings {
+            let [first, rest @ ..] = setting.path.as_slice() else {
+                continue;
+            };
+            let mut value = self.file.values.get_mut(first);
+            for key in rest {
+                value = value.and_then(|value| value.get_mut(key));
+            }
+            if let Some(value) = value {
+                setting.normalise(value);
+            }
+        }
+    }
+
+    /// The message for `errors`; of two overrides of one key the last counts.
+    fn report(&self, errors: &[FieldError]) -> ConfigError {
+        let lines = errors.iter().map(|error| {
+            let key = error.pointer.trim_start_matches('/').replace('/', ".");
+            let is_below = |path: &str| {
+                let rest = key.strip_prefix(path);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            };
+            let mut overrides = self.overrides.iter();
+            let detail = match overrides.rfind(|set| is_below(&set.path.join("."))) {
+                Some(Override { by, text, .. }) => {
+                    let detail = of_override(error, text.as_deref());
+                    format!("{detail} (set by {by})")
+                }
+                None => of_file(error, &self.file.written),
+            };
+            format!("\n  {key}: {detail}")
+        });
+        let from = self.file.source.as_deref().unwrap_or("built-in defaults");
+        let lines: String = lines.collect();
+        ConfigError(format!(
+            "bad configuration ({from}, environment, flags):{lines}"
+        ))
+    }
 }
 
-/// The message for `errors`; of two overrides of one key the last counts.
-fn report(from: &str, overrides: &[Override], errors: &[FieldError]) -> ConfigError {
-    let line = |error: &FieldError| {
-        let key = error.pointer.trim_start_matches('/').replace('/', ".");
-        let source = overrides.iter().rfind(|set| set.path.join(".") == key);
-        let detail = match (source, &error.number_rule) {
-            // The number as it was written, not as it was parsed.
-            (Some(Override { by, text, .. }), Some(rule)) => {
-                format!("{rule}, not {text} (set by {by})")
-            }
-            (Some(Override { by, .. }), None) => format!("{} (set by {by})", error.detail),
-            (None, _) => error.detail.clone(),
-        };
-        format!("\n  {key}: {detail}")
+/// The detail of an error in a value that a variable or a flag has set to `text`.
+fn of_override(error: &FieldError, text: Option<&str>) -> String {
+    match (&error.refused, text) {
+        // The number as it was written, not as it was parsed.
+        (Some(refused), Some(text)) if refused.found == Found::Number => {
+            format!("{}, not {text}", refused.rule)
+        }
+        (Some(_), Some("")) => {
+            format!(
+                "{}; it is empty: give it a value, or unset it",
+                error.detail
+            )
+        }
+        _ => error.detail.clone(),
+    }
+}
+
+/// The detail of an error in a value of the file, which holds `written`.
+fn of_file(error: &FieldError, written: &Value) -> String {
+    let Some(refused) = &error.refused else {
+        return error.detail.clone();
     };
-    let lines: String = errors.iter().map(line).collect();
-    ConfigError(format!(
-        "bad configuration ({from}, environment, flags):{lines}"
-    ))
+    let written = written.pointer(&error.pointer).and_then(Value::as_str);
+    let detail = match written.filter(|_| refused.found == Found::Number && !refused.is_secret) {
+        Some(written) => format!("{}, not {written}", refused.rule),
+        None => error.detail.clone(),
+    };
+    let kind = match refused.found {
+        Found::Number => "a number",
+        Found::Boolean => "true or false",
+        Found::Nothing => "nothing",
+        Found::Other => return detail,
+    };
+    match refused.wants_text {
+        true => format!("{detail}; in YAML this is {kind} and not a text: put it in quotes"),
+        false => detail,
+    }
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 
 use proptest::prelude::*;
 
-use super::environment::{BOOT, SAFE_BOOT, Setting, settings_of, unknown_variables};
+use super::environment::{BOOT, OTLP_ENDPOINT, SAFE_BOOT, Setting, settings_of, unknown_variables};
 use super::schema::LOOPBACK;
 use super::*;
 use crate::input::Fields;
@@ -183,7 +183,10 @@ fn a_bad_value_is_reported_with_the_variable_or_flag_that_set_it() {
     for (key, by) in [
         ("Host:", "(set by MOCKSERVER_HOST)"),
         ("Port:", "(set by --port)"),
-        ("Name:", "not 5"),
+        (
+            "Name:",
+            "not 5; in YAML this is a number and not a text: put it in quotes",
+        ),
     ] {
         let line = lines.iter().find(|line| line.trim().starts_with(key));
         assert!(line.is_some_and(|line| line.ends_with(by)), "{message}");
@@ -398,10 +401,14 @@ fn the_boot_profile_of_the_environment_wins_over_the_file_as_a_whole() {
     let config = load(yaml, &env, Flags::default()).expect("good");
     let boot = (config.boot.ready_after.as_secs(), config.boot.start_delay);
     assert_eq!(boot, (0, std::time::Duration::from_secs(2)));
-    for text in ["", " "] {
-        let config = load(yaml, &[(BOOT, text)], Flags::default()).expect("good");
-        assert_eq!(config.boot, BootProfile::default());
-    }
+    let none = load(yaml, &[(BOOT, "{}")], Flags::default()).expect("good");
+    assert_eq!(none.boot, BootProfile::default());
+    let fault = load(yaml, &[(BOOT, r#"{"ready_after": -1}"#)], Flags::default());
+    let fault = fault.expect_err("a bad time");
+    assert!(
+        fault.ends_with("not -1 (set by MOCKSERVER_BOOT)"),
+        "{fault}"
+    );
     let twice = [(BOOT, r#"{"hang": true, "hang": true}"#)];
     assert!(load(yaml, &twice, Flags::default()).is_err());
 }
@@ -443,7 +450,7 @@ fn the_environment_lists_hosts_by_commas() {
         hosts("a.example, b").expect("good"),
         ["a.example", "b"].map(str::to_owned)
     );
-    for bad in ["a.example:80", "http://a.example", "a b", "", "a/"] {
+    for bad in ["a.example:80", "http://a.example", "a b", ",", "a/"] {
         let message = hosts(bad).expect_err(bad);
         assert!(message.contains("Auth.AllowedHosts: must be"), "{message}");
     }
@@ -458,4 +465,228 @@ fn a_token_is_read_from_its_file_and_never_shown() {
     let config = load(&yaml, &[], Flags::default()).expect("good");
     assert_eq!(config.auth.token.as_deref(), Some("s3cret"));
     assert!(!format!("{config:?}").contains("s3cret"));
+}
+
+#[test]
+fn an_empty_variable_is_unset_save_the_token_and_the_collector() {
+    let yaml = "Port: 5\nBoot: {ready_after: 5}\nOtel: {Endpoint: http://a}\n";
+    let expected = load(yaml, &[], Flags::default()).expect("good");
+    let others = variables().into_iter().map(|(variable, _)| variable);
+    for variable in others.chain([BOOT, SAFE_BOOT, OTLP_ENDPOINT]) {
+        for empty in ["", " "] {
+            let config = load(yaml, &[(variable, empty)], Flags::default());
+            match variable {
+                "MOCKSERVER_AUTH_TOKEN" | "MOCKSERVER_AUTH_TOKEN_FILE" => {
+                    let message = config.expect_err(variable);
+                    assert!(
+                        message.ends_with(&format!("(set by {variable})")),
+                        "{message}"
+                    );
+                    let says_empty = message.contains("it is empty: give it a value, or unset it");
+                    assert_eq!(says_empty, empty.is_empty(), "{message}");
+                }
+                "MOCKSERVER_OTEL_ENDPOINT" if empty.is_empty() => {
+                    assert_eq!(config.expect("good").otel.endpoint, None);
+                }
+                "MOCKSERVER_OTEL_ENDPOINT" => assert!(config.is_err()),
+                _ => assert_eq!(config.expect(variable), expected, "{variable}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_collector_that_is_named_for_all_programs_is_no_reason_to_refuse() {
+    let read = |yaml: &str, env: &[(&'static str, &'static str)]| {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), yaml).expect("a file");
+        let flags = Flags {
+            file: Some(file.path().to_owned()),
+            ..Flags::default()
+        };
+        let env: HashMap<_, _> = env.iter().copied().collect();
+        let loaded = Config::load(&flags, &env, scenarios::ALL).expect("good");
+        let ignored: Vec<_> = loaded
+            .ignored_variables
+            .iter()
+            .map(|one| one.name.clone())
+            .collect();
+        (
+            loaded.config.otel.endpoint.map(|uri| uri.to_string()),
+            ignored,
+        )
+    };
+    let ours = Some("http://ours/".to_owned());
+    for bad in [
+        "https://collector:4318",
+        "collector:4317",
+        "grpc://a",
+        "http://a:b@c",
+        "-",
+    ] {
+        let (endpoint, ignored) = read("", &[(OTLP_ENDPOINT, bad)]);
+        assert_eq!(
+            (endpoint, ignored),
+            (None, vec![OTLP_ENDPOINT.to_owned()]),
+            "{bad}"
+        );
+        let (endpoint, _) = read("Otel: {Endpoint: http://ours}", &[(OTLP_ENDPOINT, bad)]);
+        assert_eq!(endpoint, ours);
+        let both = [
+            (OTLP_ENDPOINT, bad),
+            ("MOCKSERVER_OTEL_ENDPOINT", "http://ours"),
+        ];
+        assert_eq!(read("", &both), (ours.clone(), Vec::new()));
+    }
+    let (endpoint, ignored) = read("", &[(OTLP_ENDPOINT, "http://collector:4318")]);
+    assert_eq!(
+        (endpoint.as_deref(), ignored.len()),
+        (Some("http://collector:4318/"), 0)
+    );
+    let refused = load(
+        "",
+        &[("MOCKSERVER_OTEL_ENDPOINT", "https://a")],
+        Flags::default(),
+    );
+    assert!(refused.is_err(), "ours must be right");
+}
+
+#[test]
+fn words_are_read_in_any_case() {
+    let env = [
+        ("MOCKSERVER_LOG_LEVEL", "WARN"),
+        ("MOCKSERVER_LOG_FORMAT", "Json"),
+        ("MOCKSERVER_LIMITS_SCENARIOS", "Crash,CPU_BURNER"),
+        ("MOCKSERVER_AUTH_PROTECT_READS", "TRUE"),
+        ("MOCKSERVER_AUTH_TOKEN", "t"),
+        (SAFE_BOOT, "True"),
+    ];
+    let config = load(
+        "Log: {Mode: FILE}\nBoot: {colour: red}",
+        &env,
+        Flags::default(),
+    );
+    let config = config.expect("good");
+    assert_eq!(config.log.mode, LogMode::File);
+    assert_eq!(
+        (config.log.level, config.log.format),
+        (tracing::Level::WARN, LogFormat::Json)
+    );
+    assert!(config.limits.allows("crash") && config.limits.allows("cpu_burner"));
+    assert!(config.auth.protect_reads);
+    let flags = Flags {
+        log_level: Some("Debug".into()),
+        ..Flags::default()
+    };
+    let config = load("", &env[..1], flags).expect("good");
+    assert_eq!(config.log.level, tracing::Level::DEBUG);
+}
+
+#[test]
+fn a_text_that_yaml_reads_as_something_else_is_shown_as_written_and_to_be_quoted() {
+    let quote = |kind: &str| format!("; in YAML this is {kind} and not a text: put it in quotes");
+    for (yaml, end) in [
+        ("Version: 1.10", format!("not 1.10{}", quote("a number"))),
+        ("Version: 0x1F", format!("not 0x1F{}", quote("a number"))),
+        ("Version: 0o17", format!("not 0o17{}", quote("a number"))),
+        ("Version: 1e3", format!("not 1e3{}", quote("a number"))),
+        ("Name: TRUE", format!("not true{}", quote("true or false"))),
+        ("Name: ~", format!("not null{}", quote("nothing"))),
+        ("Host: 127.1", format!("not 127.1{}", quote("a number"))),
+        (
+            "Auth: {AllowedHosts: [5]}",
+            format!("not [5]{}", quote("a number")),
+        ),
+        (
+            "Auth: {Token: 12345678}",
+            format!("carries them{}", quote("a number")),
+        ),
+        ("Limits: {CpuPercent: 0.0}", "not 0.0".to_owned()),
+        ("Port: 0x1FFFF", "not 0x1FFFF".to_owned()),
+    ] {
+        let message = load(yaml, &[], Flags::default()).expect_err(yaml);
+        assert!(message.ends_with(&end), "{yaml}: {message}");
+        assert!(!message.contains("12345678"), "{message}");
+    }
+    for text in [
+        "yes",
+        "no",
+        "on",
+        "off",
+        "2024-01-01",
+        "0123",
+        "1_000",
+        "\"1.10\"",
+        "1.1.0",
+    ] {
+        let config = load(&format!("Name: {text}"), &[], Flags::default()).expect(text);
+        assert_eq!(config.name, text.trim_matches('"'));
+    }
+}
+
+#[test]
+fn a_byte_order_mark_merge_keys_and_keys_of_extensions_are_read() {
+    let yaml = "\u{feff}x-log: &log {Level: warn, Format: json}\nx-other: 5\nLog: {<<: *log, Format: text}\n";
+    let config = load(yaml, &[], Flags::default()).expect("good");
+    let log = (config.log.level, config.log.format);
+    assert_eq!(log, (tracing::Level::WARN, LogFormat::Text));
+    for bad in ["Log: {x-a: 1}", "X-a: 1", "Log: {<<: 5}", "a: 1\n---\nb: 2"] {
+        assert!(load(bad, &[], Flags::default()).is_err(), "{bad}");
+    }
+    let token = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(token.path(), "\u{feff}s3cret\n").expect("a file");
+    let yaml = format!("Auth: {{TokenFile: {}}}", token.path().display());
+    let config = load(&yaml, &[], Flags::default()).expect("good");
+    assert_eq!(config.auth.token.as_deref(), Some("s3cret"));
+}
+
+#[test]
+fn an_address_may_be_written_as_in_a_url_and_a_name_is_refused_with_what_is_allowed() {
+    for (text, address) in [("[::]", "::"), ("[::1]", "::1"), ("LocalHost", "127.0.0.1")] {
+        let env = [("MOCKSERVER_HOST", text), ("MOCKSERVER_ADMIN_HOST", text)];
+        let config = load("", &env, Flags::default()).expect(text);
+        let address: IpAddr = address.parse().expect("an address");
+        assert_eq!((config.host, config.admin.host), (address, address));
+    }
+    let config = load("Host: \"[::]\"\n", &[], Flags::default()).expect("good");
+    assert!(config.host.is_unspecified());
+    for bad in ["example.com", "[127.0.0.1]", "127.0.0.1:80", "[::", ""] {
+        let flags = Flags {
+            host: Some(bad.to_owned()),
+            ..Flags::default()
+        };
+        let message = load("", &[], flags).expect_err(bad);
+        assert!(
+            message.contains("an IP address without a port, such as 0.0.0.0"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn times_take_texts_with_a_unit_in_the_file_and_in_variables() {
+    let yaml = "Boot: {ready_after: 500ms}\nLimits: {MaxDuration: 1.5h, LatencyMs: 0.5s}";
+    let env = [("MOCKSERVER_LIMITS_DEFAULT_DURATION", "5m")];
+    let config = load(yaml, &env, Flags::default()).expect("good");
+    assert_eq!(config.boot.ready_after.as_millis(), 500);
+    assert_eq!(config.limits.default_duration_s, Some(300.0));
+    let message = load("", &[(env[0].0, "5")], Flags::default());
+    assert!(message.is_ok(), "{message:?}");
+    for (yaml, end) in [
+        (
+            "Limits: {MaxDuration: \"5\"}",
+            "such as \"500ms\" or \"1.5h\", not \"5\"",
+        ),
+        (
+            "Limits: {MaxDuration: 1e-400}",
+            "at most 31536000, or a text of a number and one unit of ms, s, m, h and d, such as \"500ms\" or \"1.5h\", not 1e-400",
+        ),
+        (
+            "Boot: {scenarios: [{name: crash, duration: 1e-400}]}",
+            "not 1e-400",
+        ),
+    ] {
+        let message = load(yaml, &[], Flags::default()).expect_err(yaml);
+        assert!(message.ends_with(end), "{yaml}: {message}");
+    }
 }

@@ -32,6 +32,11 @@ use crate::run::Initiator;
 /// How long an immediate exit waits for its event to be on disk.
 const LAST_EVENT: Duration = Duration::from_millis(300);
 
+/// What sets the address of each listener, for the error where it is taken.
+const SERVICE_SET_BY: &str = "the port is set by Port, MOCKSERVER_PORT or --port, the address by Host, MOCKSERVER_HOST or --host";
+const ADMIN_SET_BY: &str = "the port is set by Admin.Port, MOCKSERVER_ADMIN_PORT or --admin-port, the address by \
+                            Admin.Host, MOCKSERVER_ADMIN_HOST or --admin-host";
+
 /// The runtime of the control thread, with handlers for the signals that the daemon outlives. It is made early: from
 /// then on no such signal ends the process or is lost.
 #[derive(Debug)]
@@ -172,9 +177,9 @@ impl Control {
         } = &self.config;
         let admin = admin
             .port
-            .map(|port| bind("admin", (admin.host, port).into()));
+            .map(|port| bind("admin", (admin.host, port).into(), ADMIN_SET_BY));
         let admin = admin.transpose()?;
-        let service = bind("service", (*host, *port).into())?;
+        let service = bind("service", (*host, *port).into(), SERVICE_SET_BY)?;
         Ok((admin, service))
     }
 

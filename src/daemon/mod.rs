@@ -12,7 +12,6 @@ pub(crate) mod startup_checks;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -171,8 +170,8 @@ fn introduce(loaded: &Loaded, profile: Option<&Map<String, Value>>) {
         mockserver = env!("CARGO_PKG_VERSION"),
         "Starting."
     );
-    match loaded.file.as_deref().map(Path::display) {
-        Some(file) => info!(%file, "Configuration read."),
+    match &loaded.file {
+        Some(file) => info!(file, "Configuration read."),
         None => info!("No configuration file; the built-in defaults apply."),
     }
     if loaded.safe_boot {

@@ -6,20 +6,37 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Flags;
 
+/// What follows the list of flags in the help.
+const MORE: &str = "\
+Each key of the configuration has a variable: Log.Level is MOCKSERVER_LOG_LEVEL. Defaults < file < variables < flags.
+`mockserver docs` lists all keys and variables; `mockserver --check` prints the values in effect.
+
+A second instance beside the first:
+  mockserver --port 9888 --admin-port 9889 --data-dir /tmp/mockserver-2";
+
 /// An HTTP service that goes wrong on command, exactly as asked, and stops on command
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, after_help = MORE)]
 pub(super) struct Cli {
-    /// Configuration file [default: etc/mockserver.yaml, if it is there]
+    /// Configuration file, - for standard input [default: etc/mockserver.yaml, if it is there]
     #[arg(short = 'f', long = "config", value_name = "FILE", global = true)]
     pub file: Option<PathBuf>,
-    /// Address of the service listener
+    /// Address of the service listener [MOCKSERVER_HOST]
     #[arg(long)]
     pub host: Option<String>,
-    /// Port of the service listener
+    /// Port of the service listener [MOCKSERVER_PORT]
     #[arg(long)]
     pub port: Option<String>,
-    /// debug, info, warn or error
+    /// Address of the admin listener [MOCKSERVER_ADMIN_HOST]
+    #[arg(long, value_name = "HOST")]
+    pub admin_host: Option<String>,
+    /// Port of the admin listener, 0 for none [MOCKSERVER_ADMIN_PORT]
+    #[arg(long, value_name = "PORT")]
+    pub admin_port: Option<String>,
+    /// Folder of the ledger and of what disk faults write [MOCKSERVER_DATA_DIR]
+    #[arg(long, value_name = "FOLDER")]
+    pub data_dir: Option<String>,
+    /// debug, info, warn or error [MOCKSERVER_LOG_LEVEL]
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
     /// Check the configuration, print it and exit
@@ -42,7 +59,7 @@ pub(super) enum Command {
     /// Print the reference of scenarios, configuration and API
     Docs {
         /// The form of the reference
-        #[arg(long, value_enum, default_value_t = DocsFormat::Markdown)]
+        #[arg(long, value_enum, ignore_case = true, default_value_t = DocsFormat::Markdown)]
         format: DocsFormat,
     },
 }
@@ -64,6 +81,9 @@ impl Cli {
             host: self.host.clone(),
             port: self.port.clone(),
             log_level: self.log_level.clone(),
+            admin_host: self.admin_host.clone(),
+            admin_port: self.admin_port.clone(),
+            data_dir: self.data_dir.clone(),
         }
     }
 }
@@ -78,7 +98,7 @@ mod tests {
         #[test]
         fn any_command_line_is_read_or_refused_with_a_reason(
             words in prop::collection::vec(
-                "(-f|--config|--host|--port|--log-level|--check|healthcheck|--url|--|[^\\x00]{0,6})=?",
+                "(-f|--config|--host|--port|--log-level|--admin-port|--data-dir|--check|healthcheck|--url|--|[^\\x00]{0,6})=?",
                 0..5,
             ),
         ) {

@@ -3,6 +3,7 @@
 mod cli;
 mod healthcheck;
 mod logging;
+mod output;
 mod reference;
 mod reload;
 
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use tracing::Level;
+use tracing::{Level, warn};
 
 use crate::config::{Config, Flags, IgnoredVariable, Loaded, LogFormat, ProcessEnv};
 use crate::daemon::{App, ControlRuntime, startup_checks};
@@ -32,16 +33,20 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(message) => {
             let help_was_asked_for = message.exit_code() == 0;
-            message.print().ok();
-            return ExitCode::from(if help_was_asked_for { 0 } else { BAD_USAGE });
+            let code = if help_was_asked_for { 0 } else { BAD_USAGE };
+            return match output::print_message(&message) {
+                Err(error) if help_was_asked_for => fail(&error, LogFormat::Text, 1),
+                // An error goes to standard error: there is no other place to report it.
+                _ => ExitCode::from(code),
+            };
         }
     };
     if let Some(Command::Docs { format }) = cli.command {
-        match format {
-            DocsFormat::Markdown => print!("{}", reference::markdown(scenarios::ALL)),
-            DocsFormat::Openapi => println!("{:#}", http::openapi(scenarios::ALL)),
-        }
-        return ExitCode::SUCCESS;
+        let text = match format {
+            DocsFormat::Markdown => reference::markdown(scenarios::ALL),
+            DocsFormat::Openapi => format!("{:#}\n", http::openapi(scenarios::ALL)),
+        };
+        return print(&text, LogFormat::Text);
     }
     let serves = cli.command.is_none() && !cli.check;
     // Before anything that takes time: a signal may come at any moment.
@@ -69,12 +74,19 @@ pub fn main() -> ExitCode {
     served.map_or(1.into(), |()| ExitCode::SUCCESS)
 }
 
-fn serve(runtime: io::Result<ControlRuntime>, flags: Flags, loaded: Loaded) -> io::Result<()> {
-    let config = &loaded.config;
+fn serve(runtime: io::Result<ControlRuntime>, flags: Flags, mut loaded: Loaded) -> io::Result<()> {
+    let config = &mut loaded.config;
     startup_checks::files()?;
     startup_checks::threads(config.otel.endpoint.is_some())?;
-    let traces = Traces::start(config.otel.endpoint.as_ref(), &config.name, &config.version)?;
+    let traces = Traces::start(config.otel.endpoint.as_ref(), &config.name, &config.version);
+    let no_traces = traces.as_ref().err().map(io::Error::to_string);
+    let traces = traces.unwrap_or_default();
     logging::init(&config.log, &traces)?;
+    if let Some(error) = no_traces {
+        // Mostly by a variable of OpenTelemetry, which is set for every program around.
+        warn!(error, "Requests are not traced.");
+        config.otel.endpoint = None;
+    }
     let reload = Arc::new(reload::of(flags, &loaded));
     let served = App::new(loaded, scenarios::ALL).run(runtime?, terminate, reload);
     traces.finish();
@@ -82,12 +94,18 @@ fn serve(runtime: io::Result<ControlRuntime>, flags: Flags, loaded: Loaded) -> i
 }
 
 fn check(loaded: &Loaded) -> ExitCode {
+    let format = loaded.config.log.format;
     for IgnoredVariable { name, because } in &loaded.ignored_variables {
         let message = format!("the variable {name} is ignored: {because}");
-        logging::complain(Level::WARN, &message, loaded.config.log.format);
+        logging::complain(Level::WARN, &message, format);
     }
-    print!("{}", loaded.as_yaml());
-    ExitCode::SUCCESS
+    print(&loaded.as_yaml(), format)
+}
+
+/// Prints what was asked for.
+fn print(text: &str, format: LogFormat) -> ExitCode {
+    let printed = output::print(text);
+    printed.map_or_else(|error| fail(&error, format, 1), |()| ExitCode::SUCCESS)
 }
 
 fn fail(reason: &dyn Display, format: LogFormat, code: u8) -> ExitCode {

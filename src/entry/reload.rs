@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use tracing::{info, warn};
 
 use super::logging;
-use crate::config::{Config, Flags, Loaded, ProcessEnv};
+use crate::config::{Config, Flags, Loaded, ProcessEnv, STDIN};
 use crate::scenarios;
 
 /// Keys that a reload takes over. The token's are here too: the daemon says what becomes of it.
@@ -54,8 +54,8 @@ fn reopen_log() {
 
 fn read(flags: &Flags, had_file: bool) -> Result<Loaded, String> {
     let file = flags.file.as_deref();
-    let is_pipe = |file: &&Path| file.as_os_str() == "-" || (file.exists() && !file.is_file());
-    if let Some(pipe) = file.filter(is_pipe) {
+    let is_stream = |file: &&Path| *file == Path::new(STDIN) || (file.exists() && !file.is_file());
+    if let Some(pipe) = file.filter(is_stream) {
         return Err(format!(
             "{}: is no file that can be read twice",
             pipe.display()

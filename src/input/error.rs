@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::Value;
 
 /// One bad value: where it is and what would have been allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -12,9 +13,45 @@ pub struct FieldError {
     pub pointer: String,
     /// What is wrong and what is allowed, as a sentence.
     pub detail: String,
-    /// What is allowed, where a number was refused: the configuration shows the number as it was written.
+    /// What was found and what is allowed, for the configuration, which knows how the value was written.
     #[serde(skip)]
-    pub(crate) number_rule: Option<String>,
+    pub(crate) refused: Option<Box<Refused>>,
+}
+
+/// A value that its rule does not allow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// What is allowed, as the beginning of a sentence.
+    pub(crate) rule: String,
+    pub(crate) found: Found,
+    /// Whether a text, or a list of texts, is wanted.
+    pub(crate) wants_text: bool,
+    pub(crate) is_secret: bool,
+}
+
+/// The kind of a refused value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    Nothing,
+    Boolean,
+    Number,
+    Other,
+}
+
+impl From<&Value> for Found {
+    /// Of a list, the first item that is no text.
+    fn from(value: &Value) -> Self {
+        match value {
+            Value::Null => Self::Nothing,
+            Value::Bool(_) => Self::Boolean,
+            Value::Number(_) => Self::Number,
+            Value::Array(items) => {
+                let mut others = items.iter().filter(|item| !item.is_string());
+                others.next().map_or(Self::Other, Self::from)
+            }
+            Value::String(_) | Value::Object(_) => Self::Other,
+        }
+    }
 }
 
 impl FieldError {
@@ -23,7 +60,7 @@ impl FieldError {
         Self {
             pointer: pointer.into(),
             detail: detail.into(),
-            number_rule: None,
+            refused: None,
         }
     }
 }

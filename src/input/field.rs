@@ -1,13 +1,15 @@
 //! One member of an object that is about to be read; the last call says its type.
 
 use std::ops::{RangeBounds, RangeInclusive};
+use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 use super::Fields;
 use super::ceilings::{Ceiling, Resource};
-use super::rule::{self, Rule, end_of_range, plain, short};
+use super::error::Refused;
+use super::rule::{self, Rule, TimeUnit, end_of_range, plain, short};
 use super::suggest::did_you_mean;
 
 /// A member that has a default. The last call, such as [`Field::integer`], reads it.
@@ -68,20 +70,53 @@ impl<'f> Field<'f> {
         T: Copy + Into<i64> + TryFrom<i64>,
     {
         let rule = rule::integer(&range, self.ceiling);
-        if rule.allows_nothing && !self.fields.has(self.name) {
-            self.fields.reject(self.name, rule.text.as_str());
-        }
         let most = end_of_range(default.into() as f64, self.ceiling).0;
         // The cast saturates.
         let default = T::try_from(most.floor() as i64).unwrap_or(default);
-        self.read(rule, default, json!(default.into()))
+        self.quantity(rule, default, json!(default.into()))
     }
 
     /// A finite number within `range`.
     pub fn number(self, range: impl RangeBounds<f64>, default: f64) -> f64 {
         let default = end_of_range(default, self.ceiling).0;
         let rule = rule::number(range, self.ceiling);
-        self.read(rule, default, plain(default))
+        self.quantity(rule, default, plain(default))
+    }
+
+    /// A time within `range` in seconds; a text with a unit of its own, such as `"5m"`, is as good.
+    pub fn seconds(self, range: impl RangeBounds<f64>, default: f64) -> Duration {
+        self.time(TimeUnit::S, range, default, false)
+    }
+
+    /// The same where 0 means something else than a short time.
+    pub(crate) fn seconds_or_zero(self, range: impl RangeBounds<f64>, default: f64) -> Duration {
+        self.time(TimeUnit::S, range, default, true)
+    }
+
+    /// The same in milliseconds.
+    pub fn milliseconds(self, range: impl RangeBounds<f64>, default: f64) -> Duration {
+        self.time(TimeUnit::Ms, range, default, false)
+    }
+
+    fn time(
+        self,
+        unit: TimeUnit,
+        range: impl RangeBounds<f64>,
+        default: f64,
+        zero_is_apart: bool,
+    ) -> Duration {
+        let default = end_of_range(default, self.ceiling).0;
+        let rule = rule::time(unit, range, self.ceiling, zero_is_apart);
+        let field = self.unit(unit.name());
+        field.quantity(rule, unit.duration(default), plain(default))
+    }
+
+    /// Reads by `rule`; where a ceiling leaves no value, an absent member is refused too.
+    fn quantity<T>(self, rule: Rule<'_, T>, default: T, shown: Value) -> T {
+        if rule.allows_nothing && !self.fields.has(self.name) {
+            self.fields.reject(self.name, rule.text.as_str());
+        }
+        self.read(rule, default, shown)
     }
 
     /// True or false.
@@ -143,13 +178,7 @@ impl<'f> Field<'f> {
     /// Takes the member out of the object, records its schema and effective value, and parses it.
     /// A refused value is recorded as an error; reading goes on with the default.
     fn take<T>(self, rule: Rule<'_, T>, shown_default: Option<Value>) -> Option<T> {
-        let Rule {
-            mut schema,
-            text,
-            names,
-            parse,
-            ..
-        } = rule;
+        let mut schema = rule.schema.clone();
         schema.insert("description".to_owned(), self.about.into());
         if let Some(unit) = self.unit {
             schema.insert("unit".to_owned(), unit.into());
@@ -157,31 +186,27 @@ impl<'f> Field<'f> {
         if let Some(shown) = &shown_default {
             schema.insert("default".to_owned(), shown.clone());
         }
-        let given = self.fields.take(self.name, schema);
-        let Some(given) = given else {
+        let Some(given) = self.fields.take(self.name, schema) else {
             if let Some(shown) = shown_default {
                 self.fields.show(self.name, shown);
             }
             return None;
         };
-        if let Some(value) = parse(&given) {
-            let shown = match given.as_f64() {
-                _ if self.secret => "(hidden)".into(),
-                Some(number) => plain(number),
-                None => given,
-            };
-            self.fields.show(self.name, shown);
-            return Some(value);
-        }
-        if self.secret {
-            self.fields.reject(self.name, text);
-        } else {
-            let meant = meant(&given, &names);
-            let detail = format!("{text}, not {}{meant}", short(&given));
-            let number_rule = given.is_number().then_some(text);
-            self.fields.reject_value(self.name, detail, number_rule);
-        }
-        None
+        let number = given.as_str().zip(rule.number_of.as_ref());
+        let number = number.and_then(|(text, number_of)| number_of(text));
+        let read = number.map_or_else(|| given.clone(), Value::from);
+        let Some(value) = (rule.parse)(&read) else {
+            self.fields
+                .reject_value(self.name, refusal(&rule, &given, self.secret));
+            return None;
+        };
+        let shown = match read.as_f64() {
+            _ if self.secret => "(hidden)".into(),
+            Some(number) => plain(number),
+            None => given,
+        };
+        self.fields.show(self.name, shown);
+        Some(value)
     }
 }
 
@@ -199,6 +224,26 @@ impl OptionalField<'_> {
     pub fn number(self, range: impl RangeBounds<f64>) -> Option<f64> {
         let rule = rule::number(range, self.0.ceiling);
         self.0.take(rule, None)
+    }
+
+    /// A time within `range` in seconds; a text with a unit of its own, such as `"5m"`, is as good.
+    pub fn seconds(self, range: impl RangeBounds<f64>) -> Option<Duration> {
+        self.time(TimeUnit::S, range)
+    }
+
+    /// The same where it must be whole seconds.
+    pub(crate) fn whole_seconds(self, range: impl RangeBounds<f64>) -> Option<Duration> {
+        self.time(TimeUnit::WholeS, range)
+    }
+
+    /// The same in milliseconds.
+    pub(crate) fn milliseconds(self, range: impl RangeBounds<f64>) -> Option<Duration> {
+        self.time(TimeUnit::Ms, range)
+    }
+
+    fn time(self, unit: TimeUnit, range: impl RangeBounds<f64>) -> Option<Duration> {
+        let rule = rule::time(unit, range, self.0.ceiling, false);
+        self.0.unit(unit.name()).take(rule, None)
     }
 
     /// One of the named values.
@@ -221,6 +266,30 @@ impl OptionalField<'_> {
         self.0
             .take(Rule::new(schema, "", |value| Some(value.clone())), None)
     }
+}
+
+/// Why `given` is refused by `rule`.
+fn refusal<T>(rule: &Rule<'_, T>, given: &Value, is_secret: bool) -> (String, Refused) {
+    let text = &rule.text;
+    let refused = Refused {
+        rule: text.clone(),
+        found: given.into(),
+        wants_text: rule.wants_text(),
+        is_secret,
+    };
+    let number = given.as_f64().map(f64::abs);
+    let smallest = rule.smallest.zip(number);
+    let detail = match smallest.filter(|(smallest, number)| 0.0 < *number && number < smallest) {
+        _ if is_secret => text.clone(),
+        Some((smallest, _)) => {
+            format!("is below the smallest value above 0, which is {smallest:e}; {text}")
+        }
+        None => {
+            let meant = meant(given, &rule.names);
+            format!("{text}, not {}{meant}", short(given))
+        }
+    };
+    (detail, refused)
 }
 
 /// The name that the first unknown one of `given` was meant for, as a question; nothing where none is close.

@@ -12,6 +12,7 @@
 use serde_json::{Map, Value, json};
 
 use super::ceilings::{Ceiling, Ceilings, Resource};
+use super::error::Refused;
 use super::rule::short;
 use super::suggest::did_you_mean;
 use super::{Field, FieldError, cut, pointer_to};
@@ -23,6 +24,10 @@ pub struct Fields {
     given: Map<String, Value>,
     effective: Map<String, Value>,
     properties: Map<String, Value>,
+    /// Names that are allowed here and are read elsewhere.
+    beside: Vec<&'static str>,
+    /// Names that do not belong here, each with where it does.
+    elsewhere: Vec<(String, &'static str)>,
     /// Pairs of members that mean the same.
     either: Vec<[&'static str; 2]>,
     ceilings: Ceilings,
@@ -38,6 +43,8 @@ impl Fields {
             given,
             effective: Map::new(),
             properties: Map::new(),
+            beside: Vec::new(),
+            elsewhere: Vec::new(),
             either: Vec::new(),
             ceilings: Ceilings::default(),
             errors: Vec::new(),
@@ -48,6 +55,25 @@ impl Fields {
     #[must_use]
     pub fn below(mut self, ceilings: Ceilings) -> Self {
         self.ceilings = ceilings;
+        self
+    }
+
+    /// Names members of the same object that another reader has taken out, so that messages list all that is allowed.
+    #[must_use]
+    pub(crate) fn beside(mut self, names: &[&'static str]) -> Self {
+        self.beside = names.to_vec();
+        self
+    }
+
+    /// Says in which place `names` belong, for a client that gives one of them here.
+    #[must_use]
+    pub(crate) fn elsewhere(
+        mut self,
+        names: impl IntoIterator<Item = impl Into<String>>,
+        place: &'static str,
+    ) -> Self {
+        let names = names.into_iter().map(Into::into);
+        self.elsewhere.extend(names.map(|name| (name, place)));
         self
     }
 
@@ -77,7 +103,7 @@ impl Fields {
     ) -> T {
         // A YAML section whose every line is a comment reads as null.
         if self.given.get(name).is_some_and(Value::is_null) {
-            self.given.remove(name);
+            self.given.shift_remove(name);
         }
         self.object(name, about, read)
     }
@@ -90,7 +116,7 @@ impl Fields {
         read: impl FnOnce(&mut Fields) -> T,
     ) -> T {
         let pointer = self.pointer_to(name);
-        let given = match self.given.remove(name) {
+        let given = match self.given.shift_remove(name) {
             None => Map::new(),
             Some(Value::Object(map)) => map,
             Some(_) => {
@@ -146,7 +172,7 @@ impl Fields {
         let schema = json!({ "type": "array", "default": [], "description": about });
         self.properties.insert(name.to_owned(), schema);
         let (mut values, mut shown) = (Vec::new(), Vec::new());
-        match self.given.remove(name) {
+        match self.given.shift_remove(name) {
             None | Some(Value::Null) => {}
             Some(Value::Array(items)) => {
                 for (i, item) in items.into_iter().enumerate() {
@@ -193,7 +219,7 @@ impl Fields {
 
     /// Takes a default back out of the effective values, where another member makes it void.
     pub fn withdraw(&mut self, name: &str) {
-        self.effective.remove(name);
+        self.effective.shift_remove(name);
     }
 
     /// Ends the reading: the effective values, defaults filled in.
@@ -230,7 +256,7 @@ impl Fields {
     /// Takes the member `name` out of the object and adds `schema` to the description of the whole.
     pub(super) fn take(&mut self, name: &str, schema: Map<String, Value>) -> Option<Value> {
         self.properties.insert(name.to_owned(), schema.into());
-        self.given.remove(name)
+        self.given.shift_remove(name)
     }
 
     /// Adds `value` to the effective values.
@@ -238,23 +264,28 @@ impl Fields {
         self.effective.insert(name.to_owned(), value);
     }
 
-    /// Refuses a value; `number_rule` as in [`FieldError`].
-    pub(super) fn reject_value(&mut self, name: &str, detail: String, number_rule: Option<String>) {
+    /// Refuses a value.
+    pub(super) fn reject_value(&mut self, name: &str, (detail, refused): (String, Refused)) {
         self.errors.push(FieldError {
-            number_rule,
+            refused: Some(Box::new(refused)),
             ..FieldError::new(self.pointer_to(name), detail)
         });
     }
 
     fn refuse_unknown(&mut self) {
-        let known: Vec<&str> = self.properties.keys().map(String::as_str).collect();
+        let known = self.properties.keys().map(String::as_str);
+        let known: Vec<&str> = known.chain(self.beside.iter().copied()).collect();
         let rule = if known.is_empty() {
             "unknown key; no key is allowed here".to_owned()
         } else {
             format!("unknown key; allowed here: {}", known.join(", "))
         };
         let refuse = |name: &String| {
-            let meant = did_you_mean(name, known.iter().copied());
+            let mut elsewhere = self.elsewhere.iter();
+            let meant = match elsewhere.find(|(other, _)| other == name) {
+                Some((_, place)) => format!("; {place}"),
+                None => did_you_mean(name, known.iter().copied()),
+            };
             FieldError::new(self.pointer_to(&cut(name)), format!("{rule}{meant}"))
         };
         let unknown: Vec<_> = self.given.keys().map(refuse).collect();

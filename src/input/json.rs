@@ -1,12 +1,63 @@
-//! Strict JSON: what [`serde_json`] reads, except that an object with a repeated key is refused.
+//! Strict JSON: what [`serde_json`] reads, except that nothing which a caller sent is dropped silently.
 //!
-//! The ordinary reader keeps the last of two and says nothing, so one of the two values that a caller
-//! sent would be dropped silently.
+//! Of two members with one key the ordinary reader keeps the last; here the object is refused. A number that is too
+//! small for a double, such as `1e-400`, it reads as 0; here it stays above 0, so that who reads it can refuse it.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
+
+/// Reads one JSON text.
+///
+/// # Errors
+/// It is not JSON, or repeats a key; with the line and the column.
+pub(crate) fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
+    serde_json::from_slice(&with_tiny_numbers(text)).map(|StrictValue(value)| value)
+}
+
+/// The smallest number above 0, as text and as a number.
+const TINY: (&[u8], f64) = (b"5e-324", 5e-324);
+
+/// The number, where `text` writes one that is not 0 and yet is read as 0: the smallest that there is.
+pub(crate) fn tiny(text: &str) -> Option<f64> {
+    let number = text.parse::<f64>().ok().filter(|number| *number == 0.0)?;
+    let digits = text.split(['e', 'E']).next()?;
+    let is_zero = !digits.contains(|c: char| matches!(c, '1'..='9'));
+    (!is_zero).then(|| TINY.1.copysign(number))
+}
+
+/// `text` with the smallest number in the place of each that would be read as 0; all else keeps its place.
+fn with_tiny_numbers(text: &[u8]) -> Cow<'_, [u8]> {
+    let mut text = Cow::Borrowed(text);
+    let (mut at, mut in_string) = (0, false);
+    while let Some(&byte) = text.get(at) {
+        let rest = &text[at..];
+        let length = match byte {
+            b'\\' if in_string => 2,
+            b'0'..=b'9' if !in_string => number_length(rest),
+            _ => 1,
+        };
+        in_string ^= byte == b'"';
+        let number = std::str::from_utf8(&rest[..length.min(rest.len())]);
+        if length >= TINY.0.len() && number.is_ok_and(|number| tiny(number).is_some()) {
+            let number = &mut text.to_mut()[at..at + length];
+            number.fill(b' ');
+            number[..TINY.0.len()].copy_from_slice(TINY.0);
+        }
+        at += length;
+    }
+    text
+}
+
+fn number_length(text: &[u8]) -> usize {
+    let is_part =
+        |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-');
+    text.iter()
+        .position(|byte| !is_part(byte))
+        .unwrap_or(text.len())
+}
 
 /// A JSON value without repeated keys.
 #[derive(Debug, Clone, PartialEq)]
@@ -146,6 +197,31 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_is_too_small_stays_above_0() {
+        let zeros = format!("0.{}1", "0".repeat(400));
+        for (text, expected) in [
+            ("1e-400", 5e-324),
+            ("-1e-400", -5e-324),
+            ("1E-400", 5e-324),
+            ("2e-324", 5e-324),
+            ("5e-324", 5e-324),
+            (zeros.as_str(), 5e-324),
+            ("0e-400", 0.0),
+            ("0.000000", 0.0),
+            ("1e-300", 1e-300),
+        ] {
+            let value =
+                parse(format!("{{\"a\": [{text}], \"1e-400\\\"1e-400\": \"1e-400\"}}").as_bytes());
+            let value = value.expect("good");
+            assert_eq!(value["a"], json!([expected]), "{text}");
+            assert_eq!(value["1e-400\"1e-400"], "1e-400");
+        }
+        let error = parse(b"{\"a\": 1e-4000,}").expect_err("a comma too many");
+        assert_eq!((error.line(), error.column()), (1, 15));
+        assert!(parse(b"1e-400e").is_err() && parse(b"1e-400-1").is_err());
+    }
+
+    #[test]
     fn everything_else_reads_as_usual() {
         let value = json!({ "a": [1, -2, 3.5, "x", null, true, {}], "b": { "a": 1e300 } });
         let StrictValue(read) = serde_json::from_value(value.clone()).expect("good");
@@ -155,12 +231,12 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>) {
-            drop(serde_json::from_slice::<StrictValue>(&bytes));
+            drop(parse(&bytes));
         }
 
         #[test]
         fn what_was_written_is_read_back(value in arbitrary::value(&["a", "b"], &[])) {
-            let StrictValue(read) = serde_json::from_str(&value.to_string()).expect("good");
+            let read = parse(value.to_string().as_bytes()).expect("good");
             prop_assert_eq!(read, value);
         }
 

@@ -7,7 +7,7 @@
 use crate::host::cgroup::Cgroup;
 use crate::host::memory_limit_bytes;
 use crate::input::ceilings::{Ceilings, Resource};
-use crate::input::{Fields, above};
+use crate::input::{Fields, above, in_ms};
 
 /// The longest `duration` in seconds: a year.
 pub(crate) const LONGEST_DURATION_S: f64 = 31_536_000.0;
@@ -91,19 +91,21 @@ impl Limits {
     pub(crate) fn read(fields: &mut Fields, names: &[&'static str]) -> Self {
         let mut most = Vec::new();
         for key in &KEYS {
-            let field = fields.field(key.name, key.about).unit(key.unit);
-            let value = match key.least {
-                Some(least) => field.optional().number(least..=key.largest),
-                None => field.optional().number(above(0.0, key.largest)),
+            let field = fields.field(key.name, key.about).unit(key.unit).optional();
+            let positive = above(0.0, key.largest);
+            let value = match (key.of, key.least) {
+                (Resource::DurationS, _) => field.seconds(positive).map(|time| time.as_secs_f64()),
+                (Resource::LatencyMs, _) => field.milliseconds(positive).map(in_ms),
+                (_, Some(least)) => field.number(least..=key.largest),
+                (_, None) => field.number(positive),
             };
             most.extend(value.map(|value| (key.of, value)));
         }
         let about = "The duration of a start that gives none; MaxDuration where that is set and this is not.";
-        let default_duration_s = fields
-            .field("DefaultDuration", about)
-            .unit("s")
-            .optional()
-            .number(above(0.0, LONGEST_DURATION_S));
+        let default_duration = fields.field("DefaultDuration", about).optional();
+        let default_duration_s = default_duration
+            .seconds(above(0.0, LONGEST_DURATION_S))
+            .map(|time| time.as_secs_f64());
         let longest = most.iter().find(|(of, _)| *of == Resource::DurationS);
         let longest = longest.map(|(_, seconds)| *seconds);
         if let (Some(default), Some(longest)) = (default_duration_s, longest)

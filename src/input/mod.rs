@@ -13,10 +13,13 @@ mod rule;
 pub(crate) mod suggest;
 #[cfg(test)]
 mod tests;
+mod times;
 
 pub(crate) use ceilings::Resource;
 pub use error::FieldError;
-pub(crate) use error::{collect, cut, pointer_to};
+pub(crate) use error::{Found, collect, cut, pointer_to};
 pub use field::{Field, OptionalField};
 pub use fields::Fields;
+pub(crate) use rule::SMALLEST;
 pub use rule::above;
+pub(crate) use times::in_ms;

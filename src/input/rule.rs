@@ -1,11 +1,13 @@
 //! What one member may be: its JSON Schema, the same as a sentence, and the parser that enforces both.
 
 use std::ops::{Bound, RangeBounds, RangeInclusive};
+use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use super::ceilings::Ceiling;
+use super::times::{self, Texts};
 
 /// A number greater than `low` and at most `high`, as a range for [`Field::number`](super::Field::number).
 #[must_use]
@@ -13,7 +15,12 @@ pub fn above(low: f64, high: f64) -> (Bound<f64>, Bound<f64>) {
     (Bound::Excluded(low), Bound::Included(high))
 }
 
+/// The smallest of the numbers that must be greater than 0. What is smaller would have no effect, or round to 0.
+pub(crate) const SMALLEST: f64 = 1e-9;
+
 type Parse<'r, T> = Box<dyn Fn(&Value) -> Option<T> + 'r>;
+
+type NumberOf = Box<dyn Fn(&str) -> Option<f64>>;
 
 /// The rule for one member.
 pub(super) struct Rule<'r, T> {
@@ -24,6 +31,10 @@ pub(super) struct Rule<'r, T> {
     pub(super) names: Vec<&'static str>,
     /// Whether no value is left that it may have: the least is above the ceiling.
     pub(super) allows_nothing: bool,
+    /// The smallest number above 0, where it is a quantity.
+    pub(super) smallest: Option<f64>,
+    /// The number that a text stands for, where it may be given as a text.
+    pub(super) number_of: Option<NumberOf>,
     pub(super) parse: Parse<'r, T>,
 }
 
@@ -42,8 +53,19 @@ impl<'r, T> Rule<'r, T> {
             text: text.into(),
             names: Vec::new(),
             allows_nothing: false,
+            smallest: None,
+            number_of: None,
             parse: Box::new(parse),
         }
+    }
+
+    /// Whether a text, or a list of texts, is wanted, other than one of known names.
+    pub(super) fn wants_text(&self) -> bool {
+        let is_text = |schema: Option<&Value>| schema.is_some_and(|kind| kind == "string");
+        let items = self.schema.get("items");
+        self.names.is_empty()
+            && (is_text(self.schema.get("type"))
+                || is_text(items.and_then(|items| items.get("type"))))
     }
 
     fn named(self, names: Vec<&'static str>) -> Self {
@@ -82,31 +104,161 @@ pub(super) fn number<'r>(
     range: impl RangeBounds<f64> + 'r,
     ceiling: Option<Ceiling>,
 ) -> Rule<'r, f64> {
+    numeric("a number", range, ceiling, SMALLEST)
+}
+
+/// The unit of a member that is a time.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum TimeUnit {
+    S,
+    /// Whole seconds, as a header carries them.
+    WholeS,
+    Ms,
+}
+
+impl TimeUnit {
+    /// As the schema names it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::S | Self::WholeS => "s",
+            Self::Ms => "ms",
+        }
+    }
+
+    pub(super) fn duration(self, number: f64) -> Duration {
+        Duration::from_secs_f64(match self {
+            Self::S | Self::WholeS => number,
+            Self::Ms => number / 1e3,
+        })
+    }
+
+    fn nanos(self) -> f64 {
+        match self {
+            Self::S | Self::WholeS => 1e9,
+            Self::Ms => 1e6,
+        }
+    }
+
+    /// The smallest time above 0: a nanosecond.
+    fn smallest(self) -> f64 {
+        1.0 / self.nanos()
+    }
+}
+
+/// A time within `range` and at most the ceiling: a number in `unit`, or a text with a unit of its own. Where
+/// `zero_is_apart`, what is not zero must not round to it.
+pub(super) fn time<'r>(
+    unit: TimeUnit,
+    range: impl RangeBounds<f64> + 'r,
+    ceiling: Option<Ceiling>,
+    zero_is_apart: bool,
+) -> Rule<'r, Duration> {
+    let (what, form, kind) = match unit {
+        TimeUnit::S => ("a number of seconds", times::FORM, "number"),
+        TimeUnit::WholeS => ("a whole number of seconds", times::WHOLE_FORM, "integer"),
+        TimeUnit::Ms => ("a number of milliseconds", times::FORM, "number"),
+    };
+    let is_positive = matches!(range.start_bound(), Bound::Excluded(_));
+    let most = match range.end_bound() {
+        Bound::Included(high) => end_of_range(*high, ceiling).0,
+        Bound::Excluded(_) | Bound::Unbounded => f64::MAX,
+    };
+    let texts = Texts {
+        // The cast saturates.
+        most: (most * unit.nanos()).floor() as u128,
+        whole: matches!(unit, TimeUnit::WholeS),
+    };
+    let smallest = unit.smallest();
+    let Rule {
+        mut schema,
+        text,
+        allows_nothing,
+        parse,
+        ..
+    } = numeric(what, range, ceiling, smallest);
+    let parse = move |value: &Value| {
+        let number = parse(value)?;
+        let is_kept = !zero_is_apart || number == 0.0 || number >= smallest;
+        let is_fine = !texts.whole || number.fract() == 0.0;
+        (is_kept && is_fine).then(|| unit.duration(number))
+    };
+    if allows_nothing {
+        return Rule {
+            allows_nothing,
+            ..Rule::new(schema.into(), text, parse)
+        };
+    }
+    schema.insert("type".to_owned(), json!([kind, "string"]));
+    schema.insert("pattern".to_owned(), texts.pattern().into());
+    if is_positive {
+        let zero = json!({ "type": "string", "pattern": Texts::ZERO });
+        schema.insert("not".to_owned(), zero);
+    } else if zero_is_apart {
+        let tiny = json!({ "type": kind, "exclusiveMinimum": 0, "exclusiveMaximum": smallest });
+        schema.insert("not".to_owned(), tiny);
+    }
+    let number_of = move |text: &str| {
+        let nanos = texts
+            .read(text)
+            .filter(|nanos| *nanos > 0 || !is_positive)?;
+        Some(nanos as f64 / unit.nanos())
+    };
+    Rule {
+        smallest: Some(smallest),
+        number_of: Some(Box::new(number_of)),
+        ..Rule::new(schema.into(), format!("{text}, or {form}"), parse)
+    }
+}
+
+fn numeric<'r>(
+    what: &str,
+    range: impl RangeBounds<f64> + 'r,
+    ceiling: Option<Ceiling>,
+    smallest: f64,
+) -> Rule<'r, f64> {
     let mut schema = json!({ "type": "number" });
     let mut limits = Vec::new();
+    let mut least = f64::NEG_INFINITY;
     match range.start_bound() {
         Bound::Included(low) => {
+            least = *low;
             schema["minimum"] = plain(*low);
             limits.push(format!("at least {low}"));
         }
         Bound::Excluded(low) => {
+            least = low + smallest;
             schema["exclusiveMinimum"] = plain(*low);
+            schema["minimum"] = json!(least);
             limits.push(format!("greater than {low}"));
         }
         Bound::Unbounded => {}
     }
-    let mut most = f64::INFINITY;
+    let (mut most, mut limit) = (f64::INFINITY, String::new());
     if let Bound::Included(high) = range.end_bound() {
-        let (high, limit) = end_of_range(*high, ceiling);
-        most = high;
-        schema["maximum"] = plain(high);
-        limits.push(format!("at most {high}{limit}"));
+        (most, limit) = end_of_range(*high, ceiling);
+        schema["maximum"] = plain(most);
+        limits = match range.start_bound() {
+            Bound::Included(low) => vec![format!("from {low} to {most}{limit}")],
+            _ => [limits, vec![format!("at most {most}{limit}")]].concat(),
+        };
     }
-    let text = format!("must be a number {}", limits.join(" and "));
-    Rule::new(schema, text, move |value| {
+    let parse = move |value: &Value| {
         let number = value.as_f64()?;
-        (range.contains(&number) && number <= most).then_some(number)
-    })
+        (range.contains(&number) && number >= least && number <= most).then_some(number)
+    };
+    if most < least {
+        let schema = json!({ "type": "number", "not": {} });
+        let text = format!("nothing is allowed{limit}; the least is {least}");
+        return Rule {
+            allows_nothing: true,
+            ..Rule::new(schema, text, parse)
+        };
+    }
+    let text = format!("must be {what} {}", limits.join(" and "));
+    Rule {
+        smallest: Some(smallest),
+        ..Rule::new(schema, text, parse)
+    }
 }
 
 /// One of the named values.

@@ -208,7 +208,7 @@ fn the_schema_says_type_range_default_and_unit() {
     let schema = f.schema();
     assert_eq!(
         schema["properties"]["rate"],
-        json!({ "type": "number", "exclusiveMinimum": 0, "maximum": 9, "default": 2.5,
+        json!({ "type": "number", "exclusiveMinimum": 0, "minimum": 1e-9, "maximum": 9, "default": 2.5,
                 "unit": "MiB/s", "description": "How fast." })
     );
     assert_eq!(schema["additionalProperties"], json!(false));
@@ -320,4 +320,137 @@ fn a_secret_is_in_no_message_and_in_no_effective_value() {
 fn a_long_value_is_cut_in_the_message() {
     let detail = percent(json!("x".repeat(10_000))).expect_err("not a number");
     assert!(detail.chars().count() < 120, "{detail}");
+}
+
+/// Reads one time in seconds, from 0 (apart) or above 0, up to a day.
+fn seconds(value: Value, is_positive: bool) -> Result<(std::time::Duration, Value), String> {
+    let mut f = fields(json!({ "t": value }));
+    let field = f.field("t", "a time");
+    let read = match is_positive {
+        true => field.seconds(above(0.0, 86_400.0), 1.0),
+        false => field.seconds_or_zero(0.0..=86_400.0, 0.0),
+    };
+    let mut effective = f.finish().map_err(|errors| errors[0].detail.clone())?;
+    Ok((read, effective["t"].take()))
+}
+
+#[test]
+fn a_time_is_a_number_in_its_unit_or_a_text_with_a_unit_of_its_own() {
+    for (given, nanos, shown) in [
+        (json!(5), 5_000_000_000, json!(5)),
+        (json!(0.1), 100_000_000, json!(0.1)),
+        (json!("5m"), 300_000_000_000, json!(300)),
+        (json!("500ms"), 500_000_000, json!(0.5)),
+        (json!("1d"), 86_400_000_000_000, json!(86_400)),
+        (json!("0.000000001s"), 1, json!(1e-9)),
+    ] {
+        let (read, effective) = seconds(given.clone(), true).expect("good");
+        assert_eq!((read.as_nanos(), effective), (nanos, shown), "{given}");
+    }
+    let rule = "must be a number of seconds greater than 0 and at most 86400, or a text of a number and one unit \
+                of ms, s, m, h and d, such as \"500ms\" or \"1.5h\"";
+    for bad in [
+        json!("5"),
+        json!("5 m"),
+        json!("25h"),
+        json!("0s"),
+        json!(0),
+        json!(86_401),
+        json!(-0.0),
+    ] {
+        assert_eq!(
+            seconds(bad.clone(), true),
+            Err(format!("{rule}, not {bad}"))
+        );
+    }
+    for zero in [
+        json!(0),
+        json!("0s"),
+        json!("0.0ms"),
+        json!(0.0),
+        json!(-0.0),
+    ] {
+        let (read, effective) = seconds(zero, false).expect("good");
+        assert_eq!((read.as_nanos(), effective), (0, json!(0)));
+    }
+}
+
+#[test]
+fn what_would_round_to_0_is_below_the_smallest_value() {
+    for is_positive in [true, false] {
+        for bad in [json!(5e-324), json!(1e-300), json!(9.9e-10)] {
+            let detail = seconds(bad, is_positive).expect_err("too small");
+            let start =
+                "is below the smallest value above 0, which is 1e-9; must be a number of seconds";
+            assert!(detail.starts_with(start), "{detail}");
+        }
+        assert_eq!(
+            seconds(json!(1e-9), is_positive)
+                .expect("good")
+                .0
+                .as_nanos(),
+            1
+        );
+    }
+    let mut f = fields(json!({ "ms": 1e-7, "rate": 1e-10 }));
+    f.field("ms", "").optional().milliseconds(above(0.0, 9.0));
+    f.field("rate", "").number(above(0.0, 9.0), 1.0);
+    let errors = f.finish().expect_err("both");
+    assert!(
+        errors[0]
+            .detail
+            .starts_with("is below the smallest value above 0, which is 1e-6; ")
+    );
+    assert!(
+        errors[1]
+            .detail
+            .starts_with("is below the smallest value above 0, which is 1e-9; ")
+    );
+}
+
+proptest::proptest! {
+    #[test]
+    fn a_time_is_read_exactly_where_its_schema_allows_it(
+        text in "[0-9]{1,6}(\\.[0-9]{1,9})?(ms|s|m|h|d)|0{1,3}(\\.0)?(s|m)",
+        is_positive: bool,
+        number in proptest::prop_oneof![0.0..2e-9, -1.0..90_000.0],
+    ) {
+        let mut f = fields(json!({}));
+        let field = f.field("t", "a time");
+        match is_positive {
+            true => field.seconds(above(0.0, 86_400.0), 1.0),
+            false => field.seconds_or_zero(0.0..=86_400.0, 0.0),
+        };
+        let validator = jsonschema::validator_for(&f.schema()).expect("a schema");
+        for value in [json!(text), json!(number)] {
+            let valid = validator.is_valid(&json!({ "t": value }));
+            proptest::prop_assert_eq!(seconds(value.clone(), is_positive).is_ok(), valid, "{}", value);
+        }
+    }
+}
+
+#[test]
+fn whole_seconds_take_no_fraction() {
+    let read = |value: Value| {
+        let mut f = fields(json!({ "t": value }));
+        let read = f.field("t", "").optional().whole_seconds(0.0..=100.0);
+        f.finish().ok().map(|_| read.expect("given").as_secs())
+    };
+    assert_eq!(read(json!("1m")), Some(60));
+    assert_eq!(read(json!(7.0)), Some(7));
+    for bad in [json!(7.5), json!("1.5m"), json!("2000ms"), json!("2m")] {
+        assert_eq!(read(bad), None);
+    }
+}
+
+#[test]
+fn what_is_read_elsewhere_is_allowed_and_what_belongs_elsewhere_is_answered_with_where() {
+    let mut f = fields(json!({ "x": 1, "params": {} }))
+        .beside(&["duration", "lease"])
+        .elsewhere(["params"], "write them here");
+    f.field("a", "").integer(0..=9_u8, 0);
+    let errors = f.finish().expect_err("two");
+    let rule = "unknown key; allowed here: a, duration, lease";
+    assert_eq!(errors[0].detail, rule);
+    assert_eq!(errors[1].detail, format!("{rule}; write them here"));
 }

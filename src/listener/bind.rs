@@ -10,13 +10,14 @@ use tracing::info;
 /// for their SYN to be sent again.
 const BACKLOG: i32 = 4096;
 
-/// Listens on `address` with a non-blocking socket; `which` names the listener in the log.
+/// Listens on `address` with a non-blocking socket; `which` names the listener in the log, and `set_by` what sets its
+/// address.
 ///
 /// # Errors
 /// The address cannot be bound; the message names it.
-pub(crate) fn bind(which: &str, address: SocketAddr) -> io::Result<TcpListener> {
+pub(crate) fn bind(which: &str, address: SocketAddr, set_by: &str) -> io::Result<TcpListener> {
     let listener = listen(address).map_err(|error| {
-        let message = format!("the {which} listener cannot bind {address}: {error}");
+        let message = format!("the {which} listener cannot bind {address}: {error}; {set_by}");
         io::Error::new(error.kind(), message)
     })?;
     info!(listener = which, address = %listener.local_addr()?, "Listening.");

@@ -48,9 +48,8 @@ impl AbortWhen {
         let about = "The service's own /health, asked twice a second, has failed for this long.";
         let probe = fields
             .field("probe_failing_for_s", about)
-            .unit("s")
             .optional()
-            .number(0.0..=86_400.0);
+            .seconds(0.0..=86_400.0);
         let about = "A scenario achieves more than this, in the unit of its status.";
         let achieved_above = fields.object("achieved_above", about, |each| {
             let read = |name: &&'static str| {
@@ -64,7 +63,7 @@ impl AbortWhen {
         });
         Self {
             memory_available_below_mb: memory,
-            probe_failing_for_s: probe,
+            probe_failing_for_s: probe.map(|time| time.as_secs_f64()),
             achieved_above,
         }
     }

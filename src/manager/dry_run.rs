@@ -8,6 +8,7 @@ use super::abort::AbortWhen;
 use super::session::{PlannedRun, Start};
 use crate::host::cgroup::Cgroup;
 use crate::plugin::PreflightContext;
+use crate::run::Timestamp;
 
 /// The answer to a start with `dry_run`.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -43,6 +44,8 @@ pub(crate) struct WouldRun {
     pub params: Map<String, Value>,
     /// The seconds after which it would end; null means until stopped.
     pub duration_s: Option<f64>,
+    /// When it would end if it started now; null means until stopped.
+    pub expires_at: Option<Timestamp>,
     /// The figures that follow from the surroundings as they are now, as in the metrics of the status.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub metrics: Map<String, Value>,
@@ -56,11 +59,12 @@ impl DryRun {
     pub(super) fn of(start: Start, replaces: Vec<&'static str>, cgroup: &Cgroup) -> Self {
         let Start { runs, terms, .. } = start;
         let duration = runs.iter().filter_map(|run| run.duration).max();
-        let context = PreflightContext { cgroup, duration };
+        let (context, now) = (PreflightContext { cgroup, duration }, Timestamp::now());
         let would_run = |run: &PlannedRun| WouldRun {
             name: run.plan.name,
             params: run.plan.params.clone(),
             duration_s: duration.map(|duration| duration.as_secs_f64()),
+            expires_at: duration.map(|duration| now.plus(duration)),
             metrics: run.plan.forecast(context),
             // An impossible effect was refused before.
             warning: run.plan.preflight("", context).ok().flatten(),

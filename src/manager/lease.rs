@@ -16,9 +16,8 @@ const LONGEST_LEASE_S: f64 = 86_400.0;
 /// Reads the member `lease` of a start: the period of the lease.
 pub(super) fn read_lease(fields: &mut Fields) -> Option<Duration> {
     let about = "Ends the session unless it is renewed within this time, again and again.";
-    let lease = fields.field("lease", about).unit("s").optional();
-    let seconds = lease.number(above(0.0, LONGEST_LEASE_S));
-    seconds.map(Duration::from_secs_f64)
+    let lease = fields.field("lease", about).optional();
+    lease.seconds(above(0.0, LONGEST_LEASE_S))
 }
 
 /// The lease of one session. The actor ends it and the handlers renew it: a renewal never waits for a busy actor.

@@ -2,6 +2,9 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::run::Timestamp;
 
 /// The outcome of one scenario of a start.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
@@ -19,6 +22,12 @@ pub(crate) struct Detail {
     /// The seconds after which it ends, where the duration comes from the configuration and not from the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_s: Option<f64>,
+    /// When it ends by itself; absent where it did not start, or runs until stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// The effective parameters, defaults filled in; absent where it did not start.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub params: Map<String, Value>,
 }
 
 impl Detail {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::session::{PlannedRun, Start};
-use super::terms::{Envelope, lasting, read_duration};
+use super::terms::{Envelope, read_duration};
 use super::{find, names_of};
 use crate::host::cgroup::Cgroup;
 use crate::input::ceilings::Ceilings;
@@ -54,14 +54,19 @@ impl Reader<'_> {
         plugin: &dyn Plugin,
         mut body: Map<String, Value>,
     ) -> Checked<(Start, bool)> {
-        let names = Envelope::NAMES.into_iter().chain(["duration"]);
-        let beside = names.filter_map(|name| body.remove_entry(name)).collect();
+        let names = Envelope::NAMES.into_iter();
+        let beside = names
+            .filter_map(|name| body.shift_remove_entry(name))
+            .collect();
         let mut fields = self.fields("", beside);
         let is_given = fields.has("duration");
         let default_s = self.limits.default_duration_s.unwrap_or(0.0);
         let duration = read_duration(&mut fields, default_s);
         let envelope = self.envelope(&mut fields);
-        let plan = self.plan(plugin, "", body, duration);
+        let params = self.fields("", body).beside(&Envelope::NAMES);
+        let place = "a single start has its parameters here, beside duration, and not in params";
+        let params = params.elsewhere(["params"], place);
+        let plan = self.plan(plugin, "", params, duration);
         let (_, plan) = collect(fields.finish(), plan)?;
         let run = PlannedRun {
             plan,
@@ -73,7 +78,9 @@ impl Reader<'_> {
 
     /// A start of the set in `body`, and whether it is a dry run.
     pub(super) fn set(&self, body: Map<String, Value>) -> Checked<(Start, bool)> {
+        let place = "it belongs into the entries of scenarios";
         let mut fields = self.fields("", body);
+        fields = fields.elsewhere(["name", "params", "duration"], place);
         let about = "The scenarios to run; each at most once.";
         let entries = fields.field("scenarios", about).optional().any(json!({}));
         let envelope = self.envelope(&mut fields);
@@ -117,7 +124,8 @@ impl Reader<'_> {
         // A set ends as one: one given duration is enough for all.
         if let Some(seconds) = self.limits.default_duration_s.filter(|_| !is_given) {
             for run in &mut runs {
-                (run.duration, run.is_default_duration) = (lasting(seconds), true);
+                run.duration = Some(Duration::from_secs_f64(seconds));
+                run.is_default_duration = true;
             }
         }
         Ok(runs)
@@ -133,8 +141,16 @@ impl Reader<'_> {
         let Value::Object(entry) = entry else {
             return refuse(at, "must be an object with name, params and duration");
         };
+        let plugin = self.named_plugin(at, entry.get("name"));
         let mut fields = self.fields(at, entry);
-        let [name, params] =
+        if let Ok(plugin) = &plugin {
+            fields = fields.elsewhere(parameters_of(*plugin), "a parameter belongs into params");
+        }
+        if more.is_empty() {
+            let place = "it belongs beside scenarios";
+            fields = fields.elsewhere(["dry_run", "lease", "abort_when"], place);
+        }
+        let [_, params] =
             ["name", "params"].map(|key| fields.field(key, "").optional().any(json!({})));
         let duration = read_duration(&mut fields, 0.0);
         for key in more {
@@ -145,13 +161,15 @@ impl Reader<'_> {
             Some(Value::Object(params)) => Ok(params),
             Some(_) => refuse(format!("{at}/params"), "must be an object"),
         };
-        let plugin = self.named_plugin(at, name);
         let once = match &plugin {
             Ok(plugin) => once(at, plugin.name(), seen),
             Err(_) => Ok(()),
         };
         let plan = collect(plugin, params).and_then(|(plugin, params)| {
-            self.plan(plugin, &format!("{at}/params"), params, duration)
+            let at = format!("{at}/params");
+            let params = self.fields(&at, params);
+            let params = params.elsewhere(["duration"], "it belongs beside params");
+            self.plan(plugin, &at, params, duration)
         });
         let (_, (plan, ())) = collect(fields.finish(), collect(plan, once))?;
         Ok(PlannedRun {
@@ -161,22 +179,22 @@ impl Reader<'_> {
         })
     }
 
-    fn named_plugin(&self, at: &str, name: Option<Value>) -> Checked<&'static dyn Plugin> {
+    fn named_plugin(&self, at: &str, name: Option<&Value>) -> Checked<&'static dyn Plugin> {
         let at = format!("{at}/name");
         let known = || names_of(self.registry).join(", ");
         let Some(Value::String(name)) = name else {
             return refuse(at, format!("must be the name of a scenario: {}", known()));
         };
-        let Some(plugin) = find(self.registry, &name) else {
+        let Some(plugin) = find(self.registry, name) else {
             let known = known();
-            let meant = did_you_mean(&name, names_of(self.registry));
-            let name = cut(&name);
+            let meant = did_you_mean(name, names_of(self.registry));
+            let name = cut(name);
             return refuse(
                 at,
                 format!("unknown scenario {name:?}; known: {known}{meant}"),
             );
         };
-        if !self.limits.allows(&name) {
+        if !self.limits.allows(name) {
             return refuse(at, format!("{name} is not allowed (Limits.Scenarios)"));
         }
         Ok(plugin)
@@ -187,10 +205,10 @@ impl Reader<'_> {
         &self,
         plugin: &dyn Plugin,
         at: &str,
-        given: Map<String, Value>,
+        params: Fields,
         duration: Option<Duration>,
     ) -> Checked<Plan> {
-        let plan = plugin.plan_from(self.fields(at, given))?;
+        let plan = plugin.plan_from(params)?;
         let cgroup = self.cgroup;
         plan.preflight(at, PreflightContext { cgroup, duration })?;
         Ok(plan)
@@ -204,6 +222,13 @@ impl Reader<'_> {
     fn fields(&self, at: &str, given: Map<String, Value>) -> Fields {
         Fields::new(at, given).below(self.ceilings.clone())
     }
+}
+
+/// The names of all parameters of `plugin`.
+fn parameters_of(plugin: &dyn Plugin) -> Vec<String> {
+    let schema = plugin.schema();
+    let properties = schema["properties"].as_object().into_iter().flatten();
+    properties.map(|(name, _)| name.clone()).collect()
 }
 
 fn refuse<T>(at: impl Into<String>, detail: impl Into<String>) -> Checked<T> {

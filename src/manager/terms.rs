@@ -27,7 +27,8 @@ pub(super) struct Envelope {
 }
 
 impl Envelope {
-    pub(super) const NAMES: [&str; 3] = ["dry_run", "lease", "abort_when"];
+    /// Those of a single start, which `duration` begins.
+    pub(super) const NAMES: [&str; 4] = ["duration", "dry_run", "lease", "abort_when"];
 
     /// Reads each of them; `names` are those of all scenarios.
     pub(super) fn read(
@@ -57,14 +58,8 @@ pub(super) fn read_duration(fields: &mut Fields, default_s: f64) -> Option<Durat
         true => Bound::Excluded(0.0),
         false => Bound::Included(0.0),
     };
-    let field = fields.field("duration", about).unit("s");
+    let field = fields.field("duration", about);
     let field = field.asks_for(Resource::DurationS);
-    lasting(field.number((low, Bound::Included(LONGEST_DURATION_S)), default_s))
-}
-
-/// None where a run lasts until it is stopped.
-pub(super) fn lasting(seconds: f64) -> Option<Duration> {
-    // Not zero, however small: a zero would mean until stopped.
-    let least = Duration::from_nanos(1);
-    (seconds > 0.0).then(|| Duration::from_secs_f64(seconds).max(least))
+    let duration = field.seconds_or_zero((low, Bound::Included(LONGEST_DURATION_S)), default_s);
+    (!duration.is_zero()).then_some(duration)
 }

@@ -72,8 +72,7 @@ impl Scenario for Crash {
             "How long until the process ends; no time limit if only after_requests is given.";
         let delay = fields
             .field("crash_delay", about)
-            .unit("s")
-            .number(0.0..=86_400.0, 10.0);
+            .seconds(0.0..=86_400.0, 10.0);
         let about = "Ends the process right after this request on the service listener, counted from \
                      the start of the fault; with crash_delay, whichever comes first. Requests that \
                      come in the milliseconds until it ends are still answered.";
@@ -97,14 +96,13 @@ impl Scenario for Crash {
                      report the crash.";
         let window = fields
             .field("scrape_window", about)
-            .unit("s")
-            .number(0.0..=3600.0, 0.0);
+            .seconds(0.0..=3600.0, 0.0);
         Self {
             mode,
-            delay: (!counts_only).then(|| Duration::from_secs_f64(delay)),
+            delay: (!counts_only).then_some(delay),
             after_requests,
             exit_code,
-            scrape_window: Duration::from_secs_f64(window),
+            scrape_window: window,
         }
     }
 

@@ -288,7 +288,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_lowest_rate_starts_and_stops() {
-        starts_and_stops::<DiskIo>(json!({ "write_rate_mb": f64::MIN_POSITIVE })).await;
+        starts_and_stops::<DiskIo>(json!({ "write_rate_mb": 1e-9 })).await;
     }
 
     #[test]

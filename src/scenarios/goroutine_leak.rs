@@ -212,7 +212,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_lowest_rate_starts_and_stops() {
-        let lowest = json!({ "goroutines_per_second": f64::MIN_POSITIVE });
+        let lowest = json!({ "goroutines_per_second": 1e-9 });
         starts_and_stops::<GoroutineLeak>(lowest).await;
     }
 

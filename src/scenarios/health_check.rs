@@ -54,14 +54,13 @@ impl Scenario for HealthCheck {
         let fail_rate = fields
             .field("fail_rate", "Share of the probes that fail (intermittent).")
             .number(0.0..=1.0, 0.5);
-        let delay_ms = fields
+        let delay = fields
             .field(
                 "delay_ms",
                 "How long a probe waits for its answer (delayed).",
             )
-            .unit("ms")
             .asks_for(Resource::LatencyMs)
-            .integer(0..=600_000_u32, 10_000);
+            .milliseconds(0.0..=600_000.0, 10_000.0);
         let probes = fields.field("probes", "Which probes fail.").any_of(
             &[
                 ("health", Surface::Health),
@@ -82,7 +81,7 @@ impl Scenario for HealthCheck {
             // The range above contains only valid status codes.
             status: StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
             fail_rate,
-            delay: Duration::from_millis(delay_ms.into()),
+            delay,
             probes,
             seed,
         }

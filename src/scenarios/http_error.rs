@@ -1,11 +1,13 @@
 //! `http_error`: chosen requests fail with chosen statuses.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use http::header::RETRY_AFTER;
 use serde_json::{Value, json};
 
 use crate::fault::{Action, Draw, Matcher, Reply, TrafficProbe};
-use crate::input::Fields;
+use crate::input::{Fields, SMALLEST};
 use crate::plugin::{Active, RunContext, Scenario, StartError};
 
 /// The most that one status can weigh beside another.
@@ -17,7 +19,7 @@ pub(super) struct HttpError {
     matcher: Matcher,
     statuses: Weighted,
     body: Value,
-    retry_after_s: Option<u32>,
+    retry_after: Option<Duration>,
 }
 
 impl Scenario for HttpError {
@@ -31,7 +33,7 @@ impl Scenario for HttpError {
             "minProperties": 1,
             "propertyNames": { "pattern": "^[45][0-9][0-9]$" },
             "additionalProperties": {
-                "type": "number", "exclusiveMinimum": 0, "maximum": LARGEST_WEIGHT,
+                "type": "number", "exclusiveMinimum": 0, "minimum": SMALLEST, "maximum": LARGEST_WEIGHT,
             },
         });
         let rule = "must be an object of statuses from 400 to 599 with a weight above 0 each";
@@ -51,11 +53,11 @@ impl Scenario for HttpError {
             |body| body.is_object().then(|| body.clone()),
         );
         let about = "Seconds in the header Retry-After; without it, there is no such header.";
-        let retry_after_s = fields.field("retry_after_s", about).unit("s").optional();
+        let retry_after_s = fields.field("retry_after_s", about).optional();
         Self {
             statuses,
             body,
-            retry_after_s: retry_after_s.integer(0..=86_400),
+            retry_after: retry_after_s.whole_seconds(0.0..=86_400.0),
             matcher: Matcher::read(fields),
         }
     }
@@ -65,12 +67,12 @@ impl Scenario for HttpError {
             matcher,
             statuses,
             body,
-            retry_after_s,
+            retry_after,
         } = self;
         let tally = cx.arm(matcher, move |_, draw| {
             let reply = Reply::json(statuses.draw(draw), body.clone());
-            Action::Reply(match retry_after_s {
-                Some(seconds) => reply.header(RETRY_AFTER, seconds),
+            Action::Reply(match retry_after {
+                Some(after) => reply.header(RETRY_AFTER, after.as_secs()),
                 None => reply,
             })
         });
@@ -91,7 +93,7 @@ impl Weighted {
         let one = |(status, weight): (&String, &Value)| {
             let is_error = status.len() == 3 && status.starts_with(['4', '5']);
             let weight = weight.as_f64()?;
-            let in_range = weight > 0.0 && weight <= LARGEST_WEIGHT;
+            let in_range = (SMALLEST..=LARGEST_WEIGHT).contains(&weight);
             let status = status.parse().ok().filter(|_| is_error && in_range)?;
             Some((status, weight))
         };

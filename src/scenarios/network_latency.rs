@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use crate::fault::{Action, Matcher, Surfaces, TrafficProbe};
-use crate::input::{Fields, Resource};
+use crate::input::{Fields, Resource, in_ms};
 use crate::plugin::{Active, RunContext, Scenario, StartError};
 
 /// Delays every request by a fixed time.
 #[derive(Debug)]
 pub(super) struct NetworkLatency {
-    latency_ms: u32,
+    latency: Duration,
 }
 
 impl Scenario for NetworkLatency {
@@ -19,20 +19,19 @@ impl Scenario for NetworkLatency {
     fn read(fields: &mut Fields) -> Self {
         let about = "How long each request waits before it is served.";
         Self {
-            latency_ms: fields
+            latency: fields
                 .field("latency_ms", about)
-                .unit("ms")
                 .asks_for(Resource::LatencyMs)
-                .integer(0..=600_000, 100),
+                .milliseconds(0.0..=600_000.0, 100.0),
         }
     }
 
     async fn start(self, cx: RunContext) -> Result<Active, StartError> {
-        let latency = Duration::from_millis(self.latency_ms.into());
+        let latency = self.latency;
         // Reads of the control API too: a slow network slows down everything but the way out.
         let matcher = Matcher::on(Surfaces::INCOMING);
         let tally = cx.arm(matcher, move |_, _| Action::Delay(latency));
-        let probe = TrafficProbe::delay(tally, self.latency_ms.into()).metrics(&[
+        let probe = TrafficProbe::delay(tally, in_ms(latency)).metrics(&[
             ("delayed_requests", |tally| tally.touched().into()),
             ("mean_added_ms", |tally| tally.mean_wait_ms().into()),
         ]);

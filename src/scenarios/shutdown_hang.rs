@@ -48,14 +48,10 @@ impl Scenario for ShutdownHang {
             ("drop", HangMode::Drop),
         ]);
         let about = "How long the process serves on after the signal (slow, stay_ready).";
-        let seconds = fields
+        let drain = fields
             .field("drain_seconds", about)
-            .unit("s")
-            .number(0.0..=86_400.0, 30.0);
-        Self {
-            mode,
-            drain: Duration::from_secs_f64(seconds),
-        }
+            .seconds(0.0..=86_400.0, 30.0);
+        Self { mode, drain }
     }
 
     async fn start(self, cx: RunContext) -> Result<Active, StartError> {

@@ -27,7 +27,7 @@ const TARGET: &str = "trace";
 const FLUSH: Duration = Duration::from_millis(400);
 
 /// The export of spans to a collector, if one is configured.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Traces(Option<SdkTracerProvider>);
 
 impl Traces {

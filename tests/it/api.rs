@@ -375,7 +375,7 @@ fn the_schema_has_range_default_and_unit_of_the_documented_parameters() {
     for (name, parameter, least, most, default) in RANGES {
         let described = daemon.get(&format!("/api/v1/scenarios/{name}")).body;
         let spec = &described["params_schema"]["properties"][parameter];
-        let low = spec.get("minimum").or_else(|| spec.get("exclusiveMinimum"));
+        let low = spec.get("exclusiveMinimum").or_else(|| spec.get("minimum"));
         let ends = (low.and_then(Value::as_f64), spec["maximum"].as_f64());
         assert_eq!(ends, (Some(least), Some(most)), "{name} {parameter}");
         assert_eq!(
@@ -505,6 +505,8 @@ fn the_composite_answers_have_exactly_the_shape_of_the_contract() {
         !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit()),
         "{id}"
     );
+    let mut session = daemon.session();
+    let end = &session["expires_at"];
     assert_eq!(
         report,
         json!({
@@ -512,13 +514,18 @@ fn the_composite_answers_have_exactly_the_shape_of_the_contract() {
             "scenarios": ["dependency", "goroutine_leak"],
             "status": "success",
             "details": [
-                { "name": "dependency", "success": true },
-                { "name": "goroutine_leak", "success": true },
+                {
+                    "name": "dependency", "success": true,
+                    "expires_at": end, "params": { "failure_type": "error" },
+                },
+                {
+                    "name": "goroutine_leak", "success": true,
+                    "expires_at": end, "params": { "goroutines_per_second": 1 },
+                },
             ],
         })
     );
 
-    let mut session = daemon.session();
     let began = millis(&session["started_at"]);
     let expires = millis(&session["expires_at"]);
     // The daemon reads the clock twice.
@@ -551,7 +558,9 @@ fn a_single_start_answers_with_a_report_of_its_one_scenario() {
             "session_id": daemon.session()["session_id"],
             "scenarios": ["dependency"],
             "status": "success",
-            "details": [{ "name": "dependency", "success": true }],
+            "details": [
+                { "name": "dependency", "success": true, "params": { "failure_type": "timeout" } },
+            ],
         })
     );
 }

@@ -114,21 +114,22 @@ fn no_wrong_value_is_accepted_as_an_integer() {
     let busy = Busy::start();
     for value in [
         json!(-1),
-        json!(101),
-        json!(80.5),
+        json!(399),
+        json!(600),
+        json!(503.5),
         json!(1e300),
         json!(u64::MAX),
         json!(i64::MIN),
-        json!("80"),
+        json!("503"),
         json!(null),
         json!(true),
-        json!([80]),
+        json!([503]),
         json!({}),
     ] {
         busy.invalid_params(
-            "cpu_burner",
-            &json!({ "target_percent": value }),
-            &["/target_percent"],
+            "health_check",
+            &json!({ "status_code": value }),
+            &["/status_code"],
         );
     }
 }
@@ -137,6 +138,8 @@ fn no_wrong_value_is_accepted_as_an_integer() {
 fn every_parameter_of_every_scenario_refuses_what_lies_outside_its_range() {
     let busy = Busy::start();
     for (name, params) in [
+        ("cpu_burner", json!({ "target_percent": 100.1 })),
+        ("cpu_burner", json!({ "target_percent": "80" })),
         ("cpu_burner", json!({ "cores": 0 })),
         ("memory_leaker", json!({ "target_mb": 0 })),
         ("memory_leaker", json!({ "target_mb": 1_048_577 })),

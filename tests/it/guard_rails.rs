@@ -239,6 +239,16 @@ fn a_dry_run_gives_the_warning_of_the_start() {
     }
 }
 
+/// The answer to a dry run of runs that end, without the times at which they would, and without figures of the machine.
+fn without_ends(mut answer: Value) -> Value {
+    for run in answer["plan"].as_array_mut().unwrap() {
+        run.as_object_mut().unwrap().remove("metrics");
+        let end = run.as_object_mut().unwrap().remove("expires_at");
+        assert!(end.is_some_and(|end| end.is_string()));
+    }
+    answer
+}
+
 #[test]
 fn a_dry_run_returns_the_effective_plan_and_has_no_effect() {
     let daemon = Daemon::start();
@@ -250,7 +260,7 @@ fn a_dry_run_returns_the_effective_plan_and_has_no_effect() {
         "plan": [{ "name": "cpu_burner", "params": { "target_percent": 50 }, "duration_s": 5.0 }],
         "replaces": [],
     });
-    assert_eq!((answer.status, answer.body), (200, plan));
+    assert_eq!((answer.status, without_ends(answer.body)), (200, plan));
     let answer = daemon.try_start("dependency", json!({ "dry_run": true }));
     assert_eq!(answer.body["replaces"], json!(["dependency"]));
     let set = json!({ "dry_run": true, "scenarios": [
@@ -266,7 +276,7 @@ fn a_dry_run_returns_the_effective_plan_and_has_no_effect() {
         ],
         "replaces": ["dependency"],
     });
-    assert_eq!((answer.status, answer.body), (200, plan));
+    assert_eq!((answer.status, without_ends(answer.body)), (200, plan));
     // A dry run is checked like a start.
     let bad = daemon.try_start(
         "cpu_burner",

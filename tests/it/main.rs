@@ -10,6 +10,7 @@ mod api;
 mod auth;
 mod bad_input;
 mod boot;
+mod configuration;
 mod connections;
 mod exhaustion;
 mod faults;

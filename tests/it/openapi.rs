@@ -625,7 +625,7 @@ const START_MEMBERS: [(&str, &str, bool); 13] = [
 ];
 
 /// Bodies of POSTs that are valid or not.
-const BODIES: [(&str, &str, bool); 20] = [
+const BODIES: [(&str, &str, bool); 25] = [
     ("scenarios/cpu_burner/start", r#"{"cores": 0.01}"#, true),
     (
         "scenarios/cpu_burner/start",
@@ -639,9 +639,26 @@ const BODIES: [(&str, &str, bool); 20] = [
     ),
     (
         "scenarios/cpu_burner/start",
-        r#"{"target_percent": 1.5}"#,
+        r#"{"target_percent": 100.5}"#,
         false,
     ),
+    (
+        "scenarios/dependency/start",
+        r#"{"duration": 1e-12}"#,
+        false,
+    ),
+    (
+        "scenarios/dependency/start",
+        r#"{"duration": "365d", "lease": "24h"}"#,
+        true,
+    ),
+    (
+        "scenarios/dependency/start",
+        r#"{"duration": "365.1d"}"#,
+        false,
+    ),
+    ("scenarios/dependency/start", r#"{"duration": "5"}"#, false),
+    ("scenarios/dependency/start", r#"{"lease": "0s"}"#, false),
     (
         "scenarios/memory_leaker/start",
         r#"{"target_mb": 1, "target_percent_of_limit": 0.001}"#,

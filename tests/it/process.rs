@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::support::program::{command, run, run_in, stderr, stdout, with_file};
 use crate::support::{
     Answer, ChildGuard, Daemon, UNUSABLE_DATA_DIR, agent, assert_problem, connect_and_write,
     eventually, exclusive, header_of, request, scenario_names, send,
@@ -20,39 +21,6 @@ use crate::support::{
 const ENDS_WITHIN: Duration = Duration::from_secs(2);
 const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
-
-/// The binary in `folder`, which has no default configuration.
-fn command(folder: &TempDir, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mockserver"));
-    command.args(args).current_dir(folder.path());
-    command
-}
-
-/// Runs the binary to its end.
-fn run(args: &[&str], env: &[(&str, &str)]) -> Output {
-    run_in(&TempDir::new().unwrap(), args, env)
-}
-
-fn run_in(folder: &TempDir, args: &[&str], env: &[(&str, &str)]) -> Output {
-    command(folder, args)
-        .envs(env.iter().copied())
-        .output()
-        .expect("the binary can be executed")
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn with_file(yaml: &str) -> TempDir {
-    let folder = TempDir::new().unwrap();
-    std::fs::write(folder.path().join("a.yaml"), yaml).unwrap();
-    folder
-}
 
 // === The first signal ===
 

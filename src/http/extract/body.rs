@@ -14,8 +14,7 @@ use tokio::time::timeout;
 
 use super::{lookalike, media};
 use crate::http::problem::{Problem, ProblemKind};
-use crate::input::json::StrictValue;
-use crate::input::{FieldError, Fields};
+use crate::input::{FieldError, Fields, json};
 
 /// The largest body that is read.
 const LARGEST: usize = 64 * 1024;
@@ -118,10 +117,10 @@ fn object_of(text: &[u8]) -> Result<Map<String, Value>, Problem> {
         let detail = format!("the body must be a JSON object, not {what}");
         Err(Problem::invalid(vec![FieldError::new("", detail)]))
     };
-    match serde_json::from_slice(text) {
-        Ok(StrictValue(Value::Object(object))) => Ok(object),
-        Ok(StrictValue(Value::Array(_))) => not_an_object("a list"),
-        Ok(StrictValue(Value::String(_))) => not_an_object("a text"),
+    match json::parse(text) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(Value::Array(_)) => not_an_object("a list"),
+        Ok(Value::String(_)) => not_an_object("a text"),
         Ok(_) => not_an_object("a single value"),
         Err(error) => {
             let hint = lookalike::hint(text).map_or(String::new(), |hint| format!(". {hint}"));

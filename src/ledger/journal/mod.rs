@@ -237,13 +237,16 @@ fn read_readings(folder: &Path) -> LastReadings {
     serde_json::from_str(line).unwrap_or_default()
 }
 
+/// The error of a second process on one folder.
+const IN_USE: &str = "another process keeps its ledger there; give each its own DataDir, by --data-dir or \
+                      MOCKSERVER_DATA_DIR";
+
 /// Keeps other processes out: two writers would tear each other's lines.
 fn lock(folder: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let options = options.create(true).truncate(false).write(true);
     let lock = options.open(folder.join("lock"))?;
-    flock(&lock, FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| io::Error::other("another process keeps its ledger there"))?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| io::Error::other(IN_USE))?;
     Ok(lock)
 }
 

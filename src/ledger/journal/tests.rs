@@ -153,7 +153,7 @@ fn a_second_process_is_refused_while_the_first_lives() {
     let Err(second) = Journal::open(folder.path(), SMALL) else {
         panic!("two journals in one folder")
     };
-    assert_eq!(second.to_string(), "another process keeps its ledger there");
+    assert_eq!(second.to_string(), IN_USE);
     drop(first);
     reopen(folder.path());
 }

@@ -63,7 +63,7 @@ impl Scenario for CpuBurner {
             )
             .unit("percent of the CPU limit")
             .asks_for(Resource::CpuPercent)
-            .integer(0..=100_u8, 50);
+            .number(0.0..=100.0, 50.0);
         let cores = fields
             .field(
                 "cores",
@@ -78,7 +78,7 @@ impl Scenario for CpuBurner {
                 fields.withdraw("target_percent");
                 Goal::Cores(cores)
             }
-            None => Goal::Percent(percent.into()),
+            None => Goal::Percent(percent),
         };
         Self { goal }
     }
@@ -212,7 +212,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_target_of_nothing_or_next_to_nothing_starts_and_stops() {
-        starts_and_stops::<CpuBurner>(json!({ "cores": f64::MIN_POSITIVE })).await;
+        starts_and_stops::<CpuBurner>(json!({ "cores": 1e-9 })).await;
         starts_and_stops::<CpuBurner>(json!({ "target_percent": 0 })).await;
     }
 }

@@ -50,7 +50,7 @@ pub(super) struct MemoryLeaker {
 
 #[derive(Debug, Clone, Copy)]
 enum Target {
-    Mb(u32),
+    Mb(f64),
     /// Of the memory limit, and no more than so many MiB where the operator says so.
     PercentOfLimit {
         percent: f64,
@@ -62,7 +62,7 @@ impl Target {
     /// In bytes, under a memory limit of `limit` bytes.
     fn bytes(self, limit: u64) -> u64 {
         match self {
-            Self::Mb(mb) => u64::from(mb) * MIB,
+            Self::Mb(mb) => (mb * MIB as f64) as u64,
             Self::PercentOfLimit { percent, most_mb } => {
                 (limit as f64 * percent / 100.0).min(most_mb * MIB as f64) as u64
             }
@@ -93,7 +93,12 @@ struct CurrentTarget {
 
 impl CurrentTarget {
     fn metrics(self) -> Map<String, Value> {
-        let mut figures = metrics([("target_mb", (self.bytes / MIB).into())]);
+        // A share is shown in whole MiB, and a target as it was given.
+        let target_mb = match self.share_of.is_none() && !self.bytes.is_multiple_of(MIB) {
+            true => (self.bytes as f64 / MIB as f64).into(),
+            false => (self.bytes / MIB).into(),
+        };
+        let mut figures = metrics([("target_mb", target_mb)]);
         if let Some(limit) = self.share_of {
             figures.extend(metrics([
                 ("limit_mb", (limit.bytes / MIB).into()),
@@ -114,7 +119,7 @@ impl Scenario for MemoryLeaker {
             .field("target_mb", "How far resident memory grows.")
             .unit("MiB")
             .asks_for(Resource::MemoryMb)
-            .integer(1..=1_048_576, 1024);
+            .number(1.0..=1_048_576.0, 1024.0);
         let percent = fields
             .field(
                 "target_percent_of_limit",
@@ -367,7 +372,7 @@ mod tests {
     /// A rate whose reciprocal is no longer a number, and the fastest one.
     #[tokio::test]
     async fn the_lowest_and_the_highest_rate_start_and_stop() {
-        for rate in [f64::MIN_POSITIVE, 65_536.0] {
+        for rate in [1e-9, 65_536.0] {
             let given = json!({ "leak_rate_mb": rate, "target_mb": 1 });
             starts_and_stops::<MemoryLeaker>(given).await;
         }

@@ -7,6 +7,7 @@ mod daemon;
 mod ledger;
 mod params;
 pub(crate) mod proc;
+pub(crate) mod program;
 
 use std::time::Duration;
 

@@ -221,8 +221,9 @@ impl Actor {
     ) -> (Detail, LiveRun) {
         let (tag, params, launch) = (starting.tag, starting.params, starting.launch);
         let duration_s = longest.map(|longest| longest.as_secs_f64());
+        let expires_at = longest.map(|after| started_at.plus(after));
         info!(session = %tag.session_id, scenario = tag.scenario, params = %json(&params), duration_s,
-            "Scenario started.");
+            expires_at = expires_at.map(tracing::field::display), "Scenario started.");
         let started = NewEvent::of(EventKind::Started, &tag)
             .duration(longest)
             .effect(&probe.read(), &*probe)
@@ -235,6 +236,8 @@ impl Actor {
             error: None,
             warning: warning.clone(),
             duration_s: duration_s.filter(|_| starting.is_default_duration),
+            expires_at,
+            params: params.clone(),
         };
         let arm = |staged| Arc::new(ArmedFault::new(staged, launch.stop.clone()));
         let run = LiveRun {
@@ -244,7 +247,7 @@ impl Actor {
                 params,
                 started_at: Some(started_at),
                 anchor,
-                expires_at: longest.map(|after| started_at.plus(after)),
+                expires_at,
                 warning,
                 probe,
                 effect: Lock::default(),
