@@ -35,7 +35,7 @@ const callOf = (form) => {
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 const curlOf = (form, { method, path, headers, body }) => {
   const address = `${location.origin}${path}`;
-  const parts = [`curl${method === "POST" ? " -X POST" : ""} ${/[?&]/.test(address) ? quoted(address) : address}`];
+  const parts = [`curl${method === "POST" ? " -X POST" : ""} ${/^[\w./:%-]+$/.test(address) ? address : quoted(address)}`];
   for (const [name, value] of Object.entries(headers)) parts.push(`-H ${quoted(`${name}: ${value}`)}`);
   // The variable and not the token: lines are copied to places where a secret must not be.
   if (token && "secured" in form.dataset) parts.push(`-H "Authorization: Bearer $TOKEN"`);
