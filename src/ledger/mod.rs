@@ -300,7 +300,12 @@ impl Ledger {
                     }
                     self.reveal(&state, batch.last);
                 }
-                Err(error) => self.fail(&mut state, error.to_string()),
+                Err(error) => {
+                    if let Some(seq) = store.removed_from() {
+                        state.write_again_from(seq);
+                    }
+                    self.fail(&mut state, error.to_string());
+                }
             }
         }
     }

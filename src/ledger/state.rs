@@ -62,9 +62,7 @@ pub(super) struct Batch {
 impl State {
     /// Keeps the newest event, and drops the oldest where more than `most_bytes` are kept.
     pub(super) fn push(&mut self, event: Event, most_bytes: usize) -> Arc<Event> {
-        // Numbers, strings and lists of them always serialize.
-        let mut line = serde_json::to_string(&event).unwrap_or_default();
-        line.push('\n');
+        let line = line_of(&event);
         self.kept_bytes += line.len();
         let event = Arc::new(event);
         self.kept.push_back(Kept {
@@ -85,6 +83,12 @@ impl State {
         event
     }
 
+    /// Events from number `seq` on are no longer on disk.
+    pub(super) fn write_again_from(&mut self, seq: u64) {
+        let lost = self.kept.iter().filter(|kept| kept.event.seq >= seq);
+        self.unwritten = lost.map(|kept| line_of(&kept.event)).collect();
+    }
+
     /// Everything that is not on disk; none when all is.
     pub(super) fn batch(&self) -> Option<Batch> {
         (!self.unwritten.is_empty()).then(|| Batch {
@@ -102,4 +106,9 @@ impl State {
     fn first_unwritten(&self) -> u64 {
         self.newest + 1 - self.unwritten.len() as u64
     }
+}
+
+fn line_of(event: &Event) -> String {
+    // Numbers, strings and lists of them always serialize.
+    serde_json::to_string(event).unwrap_or_default() + "\n"
 }

@@ -40,6 +40,9 @@ impl Collector for FaultMetrics {
             help,
             flag(view.halted_since.is_some()),
         )?;
+        let help = "Whether the newest events of the ledger would end with the process";
+        let not_durable = flag(!self.0.sessions.is_durable());
+        gauge(e, "mockserver_ledger_not_durable", help, not_durable)?;
         let help = "Panics of this process, each with a line in the log";
         counter(e, "mockserver_panics", help, panics::count() as f64)
     }

@@ -4,8 +4,8 @@
 //! read the answer there. The admin listener's page adds the faults, and shows requests in fewer buckets.
 //!
 //! The service page has at most 289 series: 23 of the process, its runtimes and its container, 6 of active requests,
-//! and 20 for each of 13 histograms. The admin page has at most 188, with 12 for each histogram and 3 more of the
-//! session, the halt and panics, plus 10 for each scenario of the registry: active, asked, achieved, and runs by 7
+//! and 20 for each of 13 histograms. The admin page has at most 189, with 12 for each histogram and 4 more of the
+//! session, the halt, the ledger and panics, plus 10 for each scenario of the registry: active, asked, achieved, and runs by 7
 //! ends. `tests.rs` holds both pages to that.
 
 mod fault_metrics;

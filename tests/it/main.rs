@@ -19,6 +19,7 @@ mod floors;
 mod guard_rails;
 mod http_rules;
 mod input;
+mod labels;
 mod ledger;
 mod logs;
 mod metrics;

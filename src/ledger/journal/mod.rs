@@ -41,6 +41,12 @@ pub(super) trait Store: Send {
     /// Writes the line of [`LastReadings`] over the one before, without a sync: it is to survive the process, not the
     /// machine.
     fn keep_readings(&mut self, line: &[u8]) -> io::Result<()>;
+
+    /// The number of the first event that was written and removed from outside; none where all is still there. The
+    /// caller passes everything from there on again.
+    fn removed_from(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// The last measurement of each live run. Several a second would fill the journal, so they have a file of their own,
@@ -91,8 +97,10 @@ pub(super) struct Journal {
     is_renamed: bool,
     /// Opened at the first readings.
     readings: Option<File>,
+    /// The active segment was removed from outside.
+    is_removed: bool,
     /// Held as long as this journal lives; the system releases it when the process dies.
-    _lock: File,
+    lock: File,
 }
 
 /// What a journal held when it was opened.
@@ -156,9 +164,26 @@ impl Journal {
             is_torn: false,
             is_renamed: true,
             readings: None,
-            _lock: lock,
+            is_removed: false,
+            lock,
         };
         Ok((journal, found))
+    }
+
+    /// Begins anew with event `first_seq` where segments were removed from outside, perhaps with the whole folder.
+    fn begin_again(&mut self, first_seq: u64) -> io::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        if self.lock.metadata()?.nlink() == 0 {
+            self.lock = lock(&self.folder)?;
+        }
+        let path = path_of(&self.folder, first_seq);
+        self.active = (self.open)(&path)?;
+        self.active.truncate(0)?;
+        self.segments.retain(|segment| *segment < path);
+        self.segments.push_back(path);
+        (self.good_bytes, self.is_torn) = (0, false);
+        (self.is_removed, self.is_renamed) = (false, true);
+        Ok(())
     }
 
     /// Begins a new segment. The oldest goes first, which makes room on a full disk too.
@@ -182,6 +207,9 @@ impl Journal {
 
 impl Store for Journal {
     fn append(&mut self, first_seq: u64, lines: &[u8]) -> io::Result<()> {
+        if self.is_removed {
+            self.begin_again(first_seq)?;
+        }
         if self.is_torn {
             // Reopen: after a failed sync, the next sync of the old handle may report a success that is none.
             self.active = (self.open)(&self.segments[self.segments.len() - 1])?;
@@ -198,8 +226,7 @@ impl Store for Journal {
         if let Err(error) = &synced
             && error.kind() == io::ErrorKind::NotFound
         {
-            // The next file of that name begins empty.
-            (self.good_bytes, self.is_renamed) = (0, true);
+            self.is_removed = true;
         }
         synced?;
         if self.is_renamed {
@@ -210,6 +237,11 @@ impl Store for Journal {
         self.is_torn = false;
         self.good_bytes += bytes;
         Ok(())
+    }
+
+    fn removed_from(&self) -> Option<u64> {
+        let mut segments = self.segments.iter().filter(|_| self.is_removed);
+        number_of(segments.find(|segment| !segment.exists())?)
     }
 
     fn keep_readings(&mut self, line: &[u8]) -> io::Result<()> {
@@ -254,17 +286,19 @@ fn path_of(folder: &Path, first_seq: u64) -> PathBuf {
     folder.join(format!("events-{first_seq:020}.jsonl"))
 }
 
+/// The number in the name of a segment; none where it is no segment.
+fn number_of(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?;
+    let digits = name.strip_prefix("events-")?.strip_suffix(".jsonl")?;
+    digits.parse().ok().filter(|number| *number < LAST_SEQ)
+}
+
 /// The segments with the number in each name, oldest first. Other files are ignored.
 fn list(folder: &Path) -> io::Result<VecDeque<(u64, PathBuf)>> {
     let mut segments = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str());
-        let number = name
-            .and_then(|name| name.strip_prefix("events-")?.strip_suffix(".jsonl"))
-            .and_then(|digits| digits.parse().ok())
-            .filter(|number| *number < LAST_SEQ);
-        if let Some(number) = number {
+        if let Some(number) = number_of(&path) {
             segments.push((number, path));
         }
     }

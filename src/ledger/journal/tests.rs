@@ -120,20 +120,26 @@ fn the_size_is_bounded_and_the_newest_events_are_kept_in_order() {
 }
 
 #[test]
-fn a_removed_folder_is_an_error_until_it_is_back() {
+fn a_removed_folder_is_made_again_after_an_error() {
     let parent = tempfile::tempdir().expect("a folder");
     let folder = parent.path().join("ledger");
     let (mut journal, _) = Journal::open(&folder, SMALL).expect("it opens");
     journal.append(1, lines(1..=3).as_bytes()).expect("room");
     fs::remove_dir_all(&folder).expect("it was there");
-    for _ in 0..2 {
-        let gone = journal.append(4, line(4).as_bytes()).expect_err("no file");
-        assert_eq!(gone.kind(), io::ErrorKind::NotFound);
-    }
-    fs::create_dir(&folder).expect("it is gone");
-    journal.append(4, line(4).as_bytes()).expect("room");
+    assert_eq!(journal.removed_from(), None);
+    let gone = journal.append(4, line(4).as_bytes()).expect_err("no file");
+    assert_eq!(gone.kind(), io::ErrorKind::NotFound);
+    assert_eq!(journal.removed_from(), Some(1));
+    journal.append(1, lines(1..=4).as_bytes()).expect("room");
+    let Err(second) = Journal::open(&folder, SMALL) else {
+        panic!("two journals in one folder")
+    };
+    assert!(
+        second.to_string().starts_with("another process"),
+        "{second}"
+    );
     drop(journal);
-    assert_eq!(seqs(&reopen(&folder)), [4]);
+    assert_eq!(seqs(&reopen(&folder)), [1, 2, 3, 4]);
 }
 
 #[test]

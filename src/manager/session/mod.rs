@@ -197,6 +197,11 @@ pub(crate) struct SessionManager {
 }
 
 impl SessionManager {
+    /// Whether what is recorded of runs would survive the process.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.views.are_durable()
+    }
+
     /// What runs now, as far as the ledger shows how it came to that. Never waits for the actor.
     pub(crate) fn view(&self) -> Arc<View> {
         self.views.now()

@@ -35,6 +35,11 @@ impl Views {
         self.now();
     }
 
+    /// Whether the events that led to them would survive the process.
+    pub(super) fn are_durable(&self) -> bool {
+        self.ledger.not_durable().is_none()
+    }
+
     /// What readers see now.
     pub(super) fn now(&self) -> Arc<View> {
         let mut queue = self.queue.lock();
