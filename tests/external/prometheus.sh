@@ -123,7 +123,7 @@ formats_and_files() {
       test -z "$complaints"
   done
   complaints=$(promtool check rules etc/prometheus/alerts.yml 2>&1)
-  expect "promtool check rules" "$(tail -n 1 <<<"$complaints")" grep -q 'SUCCESS: 15 rules' <<<"$complaints"
+  expect "promtool check rules" "$(tail -n 1 <<<"$complaints")" grep -q 'SUCCESS: 16 rules' <<<"$complaints"
   complaints=$(promtool test rules "$EXTERNAL/alerts_test.yml" 2>&1)
   expect "promtool test rules, as shipped" "$(tail -n 1 <<<"$complaints")" grep -q 'SUCCESS' <<<"$complaints"
   complaints=$(promtool check config etc/prometheus/prometheus.yml 2>&1)
@@ -138,8 +138,8 @@ at_rest() {
   named=$(curl -s -o /dev/null -w '%{http_code}' --max-time 5 "http://$admin/metrics")
   expect "the admin listener's page needs the token" "HTTP $named" test "$named" = 401
   # See src/metrics/mod.rs.
-  fits=$(value 'max(scrape_samples_scraped{job="mockserver-admin"}) - 10 * count(mockserver_fault_active) <= 187')
-  expect "the admin page has at most 187 series and 10 for each scenario" "${fits:-too many}" test -n "$fits"
+  fits=$(value 'max(scrape_samples_scraped{job="mockserver-admin"}) - 10 * count(mockserver_fault_active) <= 189')
+  expect "the admin page has at most 189 series and 10 for each scenario" "${fits:-too many}" test -n "$fits"
   # Long enough for every window to be full.
   sleep 10
   slowest=$(value 'max(scrape_duration_seconds)')
@@ -239,6 +239,18 @@ crash() {
   expect "crash moves its series" "process_start_time_seconds from $before to $after" above "$after" "$before"
 }
 
+# Where nothing can be written.
+a_ledger_in_memory() {
+  kill -TERM "$pid"
+  wait "$pid"
+  launch "$CANARY" "$service" "$admin" /proc
+  eventually fires LedgerNotDurable
+  expect "a ledger in memory makes LedgerNotDurable fire" "firing: $(alerts firing)" fires LedgerNotDurable
+  kill -TERM "$pid"
+  wait "$pid"
+  start_daemon
+}
+
 afterwards() {
   local expression queries=0 bad=() start=$1
   post composite/stop >/dev/null
@@ -266,5 +278,6 @@ at_rest
 scenarios
 comparison
 crash
+a_ledger_in_memory
 afterwards "$began"
 finish
