@@ -19,6 +19,7 @@ use crate::fault::timer::FineTimer;
 use crate::host::cgroup::Cgroup;
 use crate::host::memory_limit_bytes;
 use crate::host::runtimes::Runtimes;
+use crate::host::turns::take_short_turns;
 use crate::http::{Api, Token};
 use crate::ledger::Ledger;
 use crate::ledger::event::{BootFacts, EventKind, NewEvent};
@@ -90,6 +91,8 @@ impl Control {
         runtime: ControlRuntime,
         hand_over: &mpsc::Sender<(TcpListener, Api)>,
     ) -> io::Result<()> {
+        // Where the kernel refuses, it competes with the faults like any other thread.
+        let _taken: bool = take_short_turns();
         // However this thread ends, the rest must not go on without it.
         let _ends_all = self.root.clone().drop_guard();
         let ControlRuntime { runtime, signals } = runtime;

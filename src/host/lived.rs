@@ -42,6 +42,12 @@ impl LivedClock {
         // Under the lock, so that no thread takes another's later reading for a step back.
         lived.read(Instant::now())
     }
+
+    /// As [`LivedClock::now`], at a moment of a model.
+    #[cfg(test)]
+    pub(crate) fn at(&self, moment: Instant) -> Duration {
+        self.0.lock().read(moment)
+    }
 }
 
 impl Lived {

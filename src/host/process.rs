@@ -24,15 +24,6 @@ fn as_duration(time: Timespec) -> Duration {
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
-/// Makes the calling thread yield to ordinary ones; false if the system refused.
-///
-/// Nice 10 has a tenth of the weight of nice 0 (`sched(7)`): little enough for probes and the control API to get
-/// through, and enough that another busy process does not starve the fault.
-pub(crate) fn lower_own_priority() -> bool {
-    // On Linux the priority of "process 0" is that of the calling thread (setpriority(2), Notes).
-    rustix::process::setpriority_process(None, 10).is_ok()
-}
-
 /// What this process uses at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Usage {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Daemon, exclusive};
+use crate::support::{Daemon, eventually, exclusive};
 
 fn sleep_until(deadline: Instant) {
     std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
@@ -41,6 +41,72 @@ fn cpu_is_held_within_four_tenths_of_a_point_and_released() {
     assert!(
         idle < Duration::from_millis(30),
         "{idle:?} of CPU in the second after the stop"
+    );
+}
+
+/// Stops the whole process for `time` at least, as a container's pause does, and lets it go on.
+fn freeze(daemon: &Daemon, time: Duration) -> Duration {
+    daemon.signal(Signal::STOP);
+    eventually("every thread has stopped", || {
+        daemon.process().is_stopped().then_some(())
+    });
+    let from = Instant::now();
+    sleep_until(from + time);
+    let frozen = from.elapsed();
+    daemon.signal(Signal::CONT);
+    frozen
+}
+
+/// Without the freeze, or with a schedule that goes on meanwhile, more would be due.
+#[test]
+fn growth_goes_on_from_where_a_freeze_stopped_it() {
+    let _turn = exclusive();
+    let daemon = Daemon::start();
+    daemon.start_set(json!([
+        { "name": "goroutine_leak", "params": { "goroutines_per_second": 1000 } },
+        { "name": "memory_leaker", "params": { "target_mb": 1000, "leak_rate_mb": 10 } },
+    ]));
+    let asked = |name: &str| daemon.status(name)["effect"]["asked"].as_f64().unwrap();
+    for (name, rate) in [("goroutine_leak", 1000.0), ("memory_leaker", 10.0)] {
+        let (from, before) = (Instant::now(), asked(name));
+        let frozen = freeze(&daemon, Duration::from_secs(2));
+        let after = asked(name);
+        let lived = (from.elapsed() - frozen).as_secs_f64();
+        // A unit each is rounded.
+        assert!(
+            after - before <= rate * lived + 2.0,
+            "{name}: {before} to {after} in {lived} s"
+        );
+        let effect = eventually("it grows at its rate again", || {
+            let effect = daemon.status(name)["effect"].take();
+            (effect["asked"].as_f64()? >= after + rate / 2.0).then_some(effect)
+        });
+        let (asked, achieved) = (effect["asked"].as_f64(), effect["achieved"].as_f64());
+        assert!(
+            achieved <= asked.map(|asked| asked + 2.0),
+            "{name}: {effect}"
+        );
+    }
+}
+
+/// A tenth of the target is enough, since others may have the CPU: a burner that owed the time of the freeze would burn
+/// nothing for as long again.
+#[test]
+fn cpu_is_burnt_again_soon_after_a_freeze_and_not_in_a_burst() {
+    let _turn = exclusive();
+    let daemon = Daemon::start();
+    let cores = daemon_cores(&daemon);
+    daemon.start_scenario("cpu_burner", json!({ "target_percent": 40 }));
+    daemon.wait_for_metric("cpu_burner", "current_cpu_percent", |now| now > 10.0);
+    freeze(&daemon, Duration::from_secs(5));
+    let (from, before) = (Instant::now(), daemon.process().live_cpu());
+    sleep_until(from + Duration::from_secs(2));
+    let used = (daemon.process().live_cpu() - before).as_secs_f64();
+    let asked = 0.4 * cores * from.elapsed().as_secs_f64();
+    assert!(used >= asked / 10.0, "{used} s of CPU, {asked} s asked");
+    assert!(
+        used <= asked + 0.4 * cores / 2.0,
+        "{used} s of CPU, {asked} s asked"
     );
 }
 

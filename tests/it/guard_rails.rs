@@ -196,13 +196,19 @@ fn no_more_scenarios_run_at_once_than_are_allowed() {
 // === Dry runs ===
 
 /// Starts, and a part of the warning that each gives, if any.
-const WARNINGS: [(&str, &str, Option<&str>); 6] = [
+const WARNINGS: [(&str, &str, Option<&str>); 8] = [
     (
         "memory_leaker",
         r#"{ "target_percent_of_limit": 1000, "leak_rate_mb": 0.1 }"#,
         Some("MiB are left under the memory limit"),
     ),
     ("goroutine_leak", "{}", None),
+    (
+        "cpu_burner",
+        r#"{ "cores": 1000 }"#,
+        Some("cores cannot be burnt"),
+    ),
+    ("cpu_burner", r#"{ "cores": 0.01 }"#, None),
     (
         "crash",
         r#"{ "crash_delay": 60, "duration": 59 }"#,

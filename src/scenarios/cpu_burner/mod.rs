@@ -3,7 +3,13 @@
 //! Two loops. Each burner thread keeps to a cumulative [`schedule`] on its own CPU clock, in slots of ten milliseconds,
 //! so that it makes up for late wake-ups and preemptions. The [`regulator`] decides several times a second how much the
 //! burners are granted: the target minus what the rest of the process uses.
+//!
+//! The threads have the priority of any other, one for each CPU of the limit: beside other load they get the target or
+//! their fair share of the machine, whichever is less. A burn slows down the service as one of its own would; the
+//! control thread keeps answering (see `host::turns`).
 
+mod burners;
+mod contention;
 mod regulator;
 mod schedule;
 
@@ -11,11 +17,12 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use self::burners::Burners;
 use self::regulator::regulate;
-use self::schedule::Burners;
 use super::metrics;
+use crate::host::cgroup::CpuLimitSource;
 use crate::host::online_cpus;
-use crate::input::{Fields, Resource, above};
+use crate::input::{FieldError, Fields, Resource, above};
 use crate::plugin::{
     Active, PreflightContext, Probe, Reading, RunContext, Scenario, Shortfall, StartError,
 };
@@ -91,11 +98,28 @@ impl Scenario for CpuBurner {
         ])
     }
 
+    fn preflight(&self, context: PreflightContext<'_>) -> Result<Option<String>, FieldError> {
+        let limit = context.cgroup.cpu_limit();
+        let by = match limit.source {
+            CpuLimitSource::Quota => "the CPU limit is",
+            CpuLimitSource::Cpuset => "the process may run on",
+            CpuLimitSource::Online => "the machine has",
+        };
+        Ok(match self.goal {
+            Goal::Cores(cores) if cores > limit.cores => Some(format!(
+                "{cores} cores cannot be burnt: {by} {} cores",
+                limit.cores
+            )),
+            _ => None,
+        })
+    }
+
     async fn start(self, cx: RunContext) -> Result<Active, StartError> {
-        let burners = Burners::new(online_cpus());
+        let burners = Burners::new(online_cpus(), cx.lived());
         // Before the threads start, so that none finds itself off duty and sleeps through the first moments.
-        let cores = self.goal.cores(cx.cgroup().cpu_limit().cores);
-        burners.spread(cores, burners.threads_for(cores));
+        let limit = cx.cgroup().cpu_limit().cores;
+        let cores = self.goal.cores(limit);
+        burners.spread(cores, burners.threads_for(cores, limit));
         let mut threads = cx.threads();
         for index in 0..burners.count() {
             let burners = Arc::clone(&burners);
@@ -113,7 +137,7 @@ impl Scenario for CpuBurner {
         let body = async move {
             let exit = tokio::select! {
                 exit = threads.run_until(stop) => exit,
-                never = regulate(cx.cgroup(), &burners, &published) => match never {},
+                never = regulate(cx.cgroup(), cx.lived(), &burners, &published) => match never {},
             };
             published.publish(None);
             exit

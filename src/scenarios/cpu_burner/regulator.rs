@@ -1,13 +1,14 @@
 //! The outer loop of `cpu_burner`: holds the whole process at the target.
 
 use std::convert::Infallible;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
-use super::schedule::Burners;
+use super::burners::Burners;
 use super::{CpuProbe, CpuUse};
 use crate::host::cgroup::Cgroup;
+use crate::host::lived::LivedClock;
 use crate::host::process;
 
 /// How often the grant is recomputed. More often would cost more than one percent of a quarter of a core.
@@ -57,25 +58,30 @@ impl Regulator {
 }
 
 /// Runs the outer loop and publishes what the process uses; ends only by being dropped.
-pub(super) async fn regulate(cgroup: &Cgroup, burners: &Burners, probe: &CpuProbe) -> Infallible {
+pub(super) async fn regulate(
+    cgroup: &Cgroup,
+    lived: &LivedClock,
+    burners: &Burners,
+    probe: &CpuProbe,
+) -> Infallible {
     let mut tick = tokio::time::interval(REGULATE_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut limit = cgroup.cpu_limit().cores;
-    let mut limit_read = Instant::now();
+    let mut limit_read = lived.now();
     let mut regulator = Regulator::default();
     let start_cpu = process::process_cpu();
-    let mut last = Instant::now();
+    let mut last = lived.now();
     let mut window = Window::new(cgroup, last, start_cpu);
     loop {
         tick.tick().await;
-        let now = Instant::now();
-        let elapsed = now.duration_since(last).as_secs_f64();
+        let now = lived.now();
+        let elapsed = (now - last).as_secs_f64();
         last = now;
-        if now.duration_since(limit_read) >= LIMIT_EVERY {
+        if now - limit_read >= LIMIT_EVERY {
             (limit, limit_read) = (cgroup.cpu_limit().cores, now);
         }
         let cores = probe.goal.cores(limit);
-        let threads = burners.threads_for(cores);
+        let threads = burners.threads_for(cores, limit);
         let total = process::process_cpu();
         let (granted, burnt) = burners.totals();
         let own = (total.saturating_sub(start_cpu))
@@ -97,13 +103,13 @@ pub(super) async fn regulate(cgroup: &Cgroup, burners: &Burners, probe: &CpuProb
 
 /// Measures the process's CPU use over windows of [`REPORT_OVER`].
 struct Window {
-    since: Instant,
+    since: Duration,
     cpu: Duration,
     throttled: Option<u64>,
 }
 
 impl Window {
-    fn new(cgroup: &Cgroup, since: Instant, cpu: Duration) -> Self {
+    fn new(cgroup: &Cgroup, since: Duration, cpu: Duration) -> Self {
         Self {
             since,
             cpu,
@@ -112,8 +118,8 @@ impl Window {
     }
 
     /// The cores used in the window, once it is over; then the next one begins.
-    fn measure(&mut self, now: Instant, cpu: Duration) -> Option<f64> {
-        let wall = now.duration_since(self.since);
+    fn measure(&mut self, now: Duration, cpu: Duration) -> Option<f64> {
+        let wall = now - self.since;
         if wall < REPORT_OVER {
             return None;
         }
@@ -139,6 +145,10 @@ fn throttled_periods(cgroup: &Cgroup) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Simulates a process whose own work uses `own` cores and whose steps come after `every` seconds; returns the mean
@@ -166,6 +176,32 @@ mod tests {
         }
         let (then, used) = at_two.expect("two seconds passed");
         (owned + granted - used) / (now - then)
+    }
+
+    proptest! {
+        /// However often and long the process is frozen, each step grants what it would have granted without that.
+        #[test]
+        fn a_gap_leaves_no_trace_in_the_grants(
+            gaps_ms in prop::collection::vec(prop_oneof![Just(0_u64), 1_000..100_000_u64], 1..30),
+            cores in 0.01..2.0,
+        ) {
+            let (clock, mut moment) = (LivedClock::default(), Instant::now());
+            let (mut regulator, mut granted, mut grant) = (Regulator::default(), 0.0, 0.0);
+            let mut last = clock.at(moment);
+            for gap_ms in gaps_ms {
+                // The process is frozen at the end of a step; its threads burn as long as it lives.
+                moment += REGULATE_EVERY;
+                clock.at(moment);
+                moment += Duration::from_millis(gap_ms);
+                let now = clock.at(moment);
+                let elapsed = (now - last).as_secs_f64();
+                last = now;
+                granted += grant * elapsed;
+                grant = regulator.step(elapsed, cores, 0.0, granted, 2.0);
+                prop_assert!(grant <= cores * 2.0 + 1e-9 && grant >= cores - 1e-9, "{}", grant);
+                prop_assert!(granted <= cores * now.as_secs_f64() + 1e-9, "{}", granted);
+            }
+        }
     }
 
     /// Steps that come on time.

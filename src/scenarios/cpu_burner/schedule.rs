@@ -1,141 +1,113 @@
-//! The inner loop of `cpu_burner`: each thread follows a cumulative schedule on its own CPU clock.
+//! The inner loop of `cpu_burner`: what one thread has to burn when, a cumulative schedule on its own CPU clock.
+//!
+//! Pure arithmetic on the clocks that it is given, so that tests need neither a clock nor a CPU.
 
-use std::hint::black_box;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::host::process;
-use crate::plugin::gauge::Gauge;
-use crate::plugin::guard::StopFlag;
+use super::contention::Contention;
 
 /// A tenth of the period of the kernel's CPU quota, so that demand is flat within a period.
-const SLOT: Duration = Duration::from_millis(10);
+pub(super) const SLOT: Duration = Duration::from_millis(10);
 /// How much a thread makes up for at once after a preemption: half a percentage point of a second, so that a second in
 /// which it catches up is not itself off target.
 const DEBT_AT_ONCE: Duration = Duration::from_millis(5);
 /// How much more it makes up for gradually. Together they are a fifth of a percentage point of ten seconds; what a
 /// thread could not burn beyond that is lost, so it never runs flat out after the machine gave it nothing.
 const DEBT_LATER: Duration = Duration::from_millis(15);
-/// The part of its share that a thread burns on top while it has such a debt.
+/// How much it makes up for while others compete for its CPU. It does not sleep while it owes any of that: only a thread
+/// that is always ready gets its fair share. When the others leave, the rest is put off or lost as above.
+const DEBT_CONTENDED: Duration = Duration::from_millis(100);
+/// The part of its share that a thread burns on top while it has a debt to make up for gradually.
 const REPAID: f64 = 0.005;
-/// How long a thread off duty sleeps before it checks again.
-const OFF_DUTY: Duration = Duration::from_millis(250);
 
-/// The burner threads as the regulator sees them.
+/// What a thread does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Burns on.
+    Burn,
+    /// Has burnt what is due, and sleeps that long.
+    Sleep(Duration),
+    /// Begins a new slot: this one is over, or what is due has changed.
+    BeginSlot,
+}
+
+/// The schedule of one thread. Times are of the clock of schedules, CPU times since the thread's birth.
 #[derive(Debug)]
-pub(super) struct Burners {
-    origin: Instant,
-    /// How many threads share the work; the others are off duty.
-    on_duty: AtomicUsize,
-    /// The share of each slot that a thread on duty burns, from 0 to 1.
-    duty: Gauge,
-    each: Vec<Burner>,
+pub(super) struct Schedule {
+    origin: Duration,
+    phase: Duration,
+    granted: Duration,
+    granted_until: Duration,
+    slot_end: Duration,
+    due: Duration,
+    debt: Debt,
+    contention: Contention,
+    was_contended: bool,
 }
 
-/// The books of one thread, in nanoseconds since its start.
-#[derive(Debug, Default)]
-struct Burner {
-    granted: AtomicU64,
-    burnt: AtomicU64,
-}
-
-impl Burners {
-    pub(super) fn new(threads: usize) -> Arc<Self> {
-        let each = std::iter::repeat_with(Burner::default)
-            .take(threads.max(1))
-            .collect();
-        let (on_duty, duty) = (AtomicUsize::new(0), Gauge::default());
-        Arc::new(Self {
-            origin: Instant::now(),
-            on_duty,
-            duty,
-            each,
-        })
-    }
-
-    pub(super) fn count(&self) -> usize {
-        self.each.len()
-    }
-
-    /// How many threads it takes to burn `cores`.
-    pub(super) fn threads_for(&self, cores: f64) -> usize {
-        (cores.ceil().max(1.0) as usize).min(self.each.len())
-    }
-
-    /// Grants `cores` from now on, in equal parts to the first `threads` threads.
-    pub(super) fn spread(&self, cores: f64, threads: usize) {
-        self.duty.set((cores / threads as f64).min(1.0));
-        self.on_duty.store(threads, Ordering::Relaxed);
-    }
-
-    /// The CPU time granted to and burnt by all threads.
-    pub(super) fn totals(&self) -> (Duration, Duration) {
-        let sum = |of: fn(&Burner) -> &AtomicU64| {
-            Duration::from_nanos(
-                self.each
-                    .iter()
-                    .map(|b| of(b).load(Ordering::Relaxed))
-                    .sum(),
-            )
-        };
-        (sum(|burner| &burner.granted), sum(|burner| &burner.burnt))
-    }
-
-    /// The work of one thread: in each slot it is granted its share, and burns until its CPU clock shows that it has
-    /// used all it has ever been granted.
-    pub(super) fn burn(&self, index: usize, stop: &StopFlag) {
-        // Where lowering is forbidden, the burner competes like any other thread: still a fault.
-        let _lowered: bool = process::lower_own_priority();
-        let books = &self.each[index];
-        let born = process::thread_cpu();
-        let used = || process::thread_cpu().saturating_sub(born);
-        // Threads start their slots one after the other, so that they do not all burn at once.
-        let phase = SLOT.mul_f64(index as f64 / self.each.len() as f64);
-        let mut granted = used();
-        let mut debt = Debt::default();
-        let mut granted_until = Instant::now();
-        while !stop.is_set() {
-            let now = Instant::now();
-            if index >= self.on_duty.load(Ordering::Relaxed) {
-                granted_until = now;
-                if stop.sleep_until(now + OFF_DUTY) {
-                    break;
-                }
-                continue;
-            }
-            let duty = self.duty.get();
-            let slot_end = self.next_slot(now, phase) + SLOT * slots_skipped(duty);
-            let grant = slot_end
-                .saturating_duration_since(granted_until)
-                .mul_f64(duty);
-            granted += grant;
-            granted_until = slot_end;
-            // Time put off or forgiven stays granted in the books, so that the regulator does not grant it again.
-            books.granted.store(nanos(granted), Ordering::Relaxed);
-            let ahead = slot_end.saturating_duration_since(now).mul_f64(duty);
-            let due = granted.saturating_sub(debt.put_off(granted, used(), ahead, duty));
-            loop {
-                let burnt = used();
-                books.burnt.store(nanos(burnt), Ordering::Relaxed);
-                if burnt >= due || stop.is_set() {
-                    break;
-                }
-                spin();
-            }
-            if stop.sleep_until(slot_end) {
-                break;
-            }
+impl Schedule {
+    /// The schedule from `origin` on; its slots begin `phase` later than those of others.
+    pub(super) fn new(origin: Duration, phase: Duration) -> Self {
+        Self {
+            origin,
+            phase,
+            granted: Duration::ZERO,
+            granted_until: origin,
+            slot_end: origin,
+            due: Duration::ZERO,
+            debt: Debt::default(),
+            contention: Contention::new(origin),
+            was_contended: false,
         }
-        books.burnt.store(nanos(used()), Ordering::Relaxed);
+    }
+
+    /// Grants nothing until `time`, until which the thread sleeps.
+    pub(super) fn skip_to(&mut self, time: Duration) {
+        self.granted_until = time;
+        self.contention.sleep_until(time);
+    }
+
+    /// All that the thread has ever been granted. Time put off or forgiven stays granted, so that the regulator does not
+    /// grant it again.
+    pub(super) fn granted(&self) -> Duration {
+        self.granted
+    }
+
+    /// Begins the slot of `now`: grants `duty`, the share of it that the thread shall burn.
+    pub(super) fn begin_slot(&mut self, now: Duration, used: Duration, duty: f64) {
+        self.slot_end = self.next_slot(now) + SLOT * slots_skipped(duty);
+        let more = self.slot_end.saturating_sub(self.granted_until);
+        self.granted += more.mul_f64(duty);
+        self.granted_until = self.slot_end.max(self.granted_until);
+        let ahead = self.slot_end.saturating_sub(now).mul_f64(duty);
+        self.was_contended = self.contention.is_contended();
+        let unburnt = match self.was_contended {
+            true => self.debt.forgive(self.granted, used, ahead, duty),
+            false => self.debt.put_off(self.granted, used, ahead, duty),
+        };
+        self.due = self.granted.saturating_sub(unburnt);
+    }
+
+    /// What to do at `now`, when the thread runs and has used `used`.
+    pub(super) fn next(&mut self, now: Duration, used: Duration) -> Next {
+        self.contention.look(now, used);
+        if used >= self.due {
+            self.contention.sleep_until(self.slot_end);
+            return Next::Sleep(self.slot_end.saturating_sub(now));
+        }
+        let is_free_now = self.was_contended && !self.contention.is_contended();
+        match now >= self.slot_end || is_free_now {
+            true => Next::BeginSlot,
+            false => Next::Burn,
+        }
     }
 
     /// The first end of a slot after `now`, on a grid that does not drift.
-    fn next_slot(&self, now: Instant, phase: Duration) -> Instant {
-        let since = now.saturating_duration_since(self.origin + phase);
+    fn next_slot(&self, now: Duration) -> Duration {
+        let since = now.saturating_sub(self.origin + self.phase);
         let slots = since.as_nanos() / SLOT.as_nanos() + 1;
         let ahead = SLOT.as_nanos() as f64 * slots as f64 / 1e9;
-        self.origin + phase + Duration::from_secs_f64(ahead)
+        self.origin + self.phase + Duration::from_secs_f64(ahead)
     }
 }
 
@@ -166,6 +138,20 @@ impl Debt {
         self.later = self.later.saturating_sub(ahead.mul_f64(REPAID));
         self.later + self.forgiven
     }
+
+    /// As [`Debt::put_off`], for a thread whose CPU others compete for: nothing is put off.
+    fn forgive(
+        &mut self,
+        granted: Duration,
+        used: Duration,
+        ahead: Duration,
+        duty: f64,
+    ) -> Duration {
+        let owed = granted.saturating_sub(used + self.forgiven);
+        self.forgiven += owed.saturating_sub(ahead + DEBT_CONTENDED.mul_f64(duty));
+        self.later = Duration::ZERO;
+        self.forgiven
+    }
 }
 
 /// How many slots a thread skips at a low duty, so that waking up does not cost more than it burns: it burns at least
@@ -178,33 +164,129 @@ fn slots_skipped(duty: f64) -> u32 {
     slots.min(MOST).floor() as u32
 }
 
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// A few microseconds of user CPU time: short compared to a slot, long compared to reading the clock.
-fn spin() {
-    let mut x = 1_u64;
-    for _ in 0..4_000 {
-        x = black_box(x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const MS: Duration = Duration::from_millis(1);
+
+    /// A CPU that `rivals` busy threads share with the schedule's thread in turns of `turn`, in steps of a tenth of a
+    /// millisecond.
+    struct Cpu {
+        schedule: Schedule,
+        now: Duration,
+        used: Duration,
+        wakes_at: Duration,
+    }
+
+    impl Cpu {
+        const STEP: Duration = Duration::from_micros(100);
+
+        fn new(duty: f64) -> Self {
+            let zero = Duration::ZERO;
+            let mut schedule = Schedule::new(zero, zero);
+            schedule.begin_slot(zero, zero, duty);
+            Self {
+                schedule,
+                now: zero,
+                used: zero,
+                wakes_at: zero,
+            }
+        }
+
+        /// Runs until `end` with a duty of `duty`; returns the share of that time that the thread burnt.
+        fn run(&mut self, end: Duration, duty: f64, rivals: u32, turn: Duration) -> f64 {
+            let (from, before) = (self.now, self.used);
+            // A thread that wakes up queues behind all others.
+            let (mut turn_at, mut turn_ends, mut is_turn) = (self.now, self.now, false);
+            while self.now < end {
+                if self.now < self.wakes_at {
+                    self.now += Self::STEP;
+                    (turn_at, is_turn) = (self.wakes_at + turn * rivals, false);
+                    continue;
+                }
+                if !is_turn && self.now >= turn_at {
+                    (is_turn, turn_ends) = (true, self.now + turn);
+                }
+                if is_turn {
+                    self.burn(duty);
+                }
+                self.now += Self::STEP;
+                if is_turn && rivals > 0 && self.now >= turn_ends {
+                    (is_turn, turn_at) = (false, self.now + turn * rivals);
+                }
+            }
+            (self.used - before).as_secs_f64() / (self.now - from).as_secs_f64()
+        }
+
+        fn burn(&mut self, duty: f64) {
+            loop {
+                match self.schedule.next(self.now, self.used) {
+                    Next::Burn => break,
+                    Next::BeginSlot => self.schedule.begin_slot(self.now, self.used, duty),
+                    Next::Sleep(time) if !time.is_zero() => {
+                        self.wakes_at = self.now + time;
+                        return;
+                    }
+                    Next::Sleep(_) => self.schedule.begin_slot(self.now, self.used, duty),
+                }
+            }
+            self.used += Self::STEP;
+        }
+    }
+
+    #[test]
+    fn a_thread_takes_its_fair_share_beside_rivals_from_the_first_second_on() {
+        for turn in [MS, 3 * MS, 4 * MS] {
+            for (duty, rivals) in [
+                (0.1, 1),
+                (0.3, 1),
+                (0.5, 1),
+                (0.8, 1),
+                (0.3, 2),
+                (0.5, 2),
+                (1.0, 3),
+            ] {
+                let fair = f64::min(duty, 1.0 / f64::from(rivals + 1));
+                let mut cpu = Cpu::new(duty);
+                for second in 1..=5 {
+                    let burnt = cpu.run(1000 * MS * second, duty, rivals, turn);
+                    let what = format!("{burnt} of {fair} beside {rivals}, second {second}");
+                    assert!((burnt - fair).abs() <= 0.02, "{what}, turns of {turn:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_thread_does_not_burst_when_its_rivals_leave() {
+        for duty in [0.1, 0.3, 0.5, 0.8] {
+            let mut cpu = Cpu::new(duty);
+            cpu.run(5000 * MS, duty, 4, 4 * MS);
+            for second in 6..=10 {
+                let burnt = cpu.run(1000 * MS * second, duty, 0, 4 * MS);
+                assert!(
+                    (burnt - duty).abs() <= 0.02,
+                    "{burnt} of {duty} in second {second}"
+                );
+            }
+            let ten = cpu.run(20_000 * MS, duty, 0, 4 * MS);
+            assert!((ten - duty).abs() <= 0.002, "{ten} of {duty}");
+        }
+    }
+
     #[test]
     fn a_late_wake_up_does_not_move_the_grid_of_slots() {
-        let burners = Burners::new(2);
         for (now_us, phase_us, next_us) in [
             (0, 0, 10_000),
             (9_999, 0, 10_000),
             (10_001, 0, 20_000),
             (6_000, 5_000, 15_000),
         ] {
-            let at = |us| burners.origin + Duration::from_micros(us);
-            let next = burners.next_slot(at(now_us), Duration::from_micros(phase_us));
+            let origin = Duration::from_secs(7);
+            let schedule = Schedule::new(origin, Duration::from_micros(phase_us));
+            let at = |us| origin + Duration::from_micros(us);
+            let next = schedule.next_slot(at(now_us));
             let off = next.max(at(next_us)) - next.min(at(next_us));
             assert!(off < Duration::from_micros(1), "{off:?} at {now_us} us");
         }
@@ -212,20 +294,20 @@ mod tests {
 
     #[test]
     fn a_thread_makes_up_for_a_stall_within_bounds() {
-        let (slot, ms) = (SLOT, |ms: u64| Duration::from_millis(ms));
         // After a stall of 100 ms at full duty, burns what is due in each slot of a second.
-        let (mut debt, mut granted, mut used) = (Debt::default(), ms(100), Duration::ZERO);
+        let (mut debt, mut granted, mut used) = (Debt::default(), 100 * MS, Duration::ZERO);
         for _ in 0..100 {
-            granted += slot;
-            used = granted - debt.put_off(granted, used, slot, 1.0);
+            granted += SLOT;
+            used = granted - debt.put_off(granted, used, SLOT, 1.0);
         }
-        assert_eq!(used, ms(1000) + DEBT_AT_ONCE + ms(1000).mul_f64(REPAID));
+        let second = 1000 * MS;
+        assert_eq!(used, second + DEBT_AT_ONCE + second.mul_f64(REPAID));
         for _ in 0..900 {
-            granted += slot;
-            used = granted - debt.put_off(granted, used, slot, 1.0);
+            granted += SLOT;
+            used = granted - debt.put_off(granted, used, SLOT, 1.0);
         }
-        assert_eq!(used, ms(10_000) + DEBT_AT_ONCE + DEBT_LATER);
-        assert_eq!(debt.forgiven, ms(80));
+        assert_eq!(used, 10_000 * MS + DEBT_AT_ONCE + DEBT_LATER);
+        assert_eq!(debt.forgiven, 80 * MS);
     }
 
     #[test]

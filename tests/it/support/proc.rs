@@ -108,6 +108,16 @@ impl Process {
         Duration::from_nanos(nanos.sum())
     }
 
+    /// Whether a signal has stopped all of its threads.
+    pub(crate) fn is_stopped(self) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.0));
+        let tasks = tasks.unwrap_or_else(|error| panic!("process {}: {error}", self.0));
+        tasks.flatten().all(|task| {
+            let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
+            status.contains("State:\tT")
+        })
+    }
+
     /// Resident memory in MiB, counted page by page: the figure in `status` may lag behind.
     pub(crate) fn resident_mb(self) -> f64 {
         self.kilobytes("smaps_rollup", "Rss:") as f64 / 1024.0
