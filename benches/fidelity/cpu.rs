@@ -180,9 +180,7 @@ fn stress_ng(table: &mut Table, target: u32) {
         return;
     };
     let workers = || {
-        let list = format!("/proc/{0}/task/{0}/children", child.id());
-        let text = std::fs::read_to_string(list).unwrap_or_default();
-        let pids = text.split_whitespace().filter_map(|pid| pid.parse().ok());
+        let pids = proc::children(child.id());
         pids.map(|pid| Process(pid).live_cpu()).sum::<Duration>()
     };
     let started = Instant::now();

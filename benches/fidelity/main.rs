@@ -2,13 +2,13 @@
 //! table of asked and achieved.
 //!
 //! ```text
-//! cargo bench --bench fidelity              everything, about seven minutes
+//! cargo bench --bench fidelity              everything, about nine minutes
 //! cargo bench --bench fidelity -- memory    the groups whose name contains a word
 //! ```
 //!
 //! Groups: `cpu` (also in containers, where podman and a Debian image are there, and beside stress-ng,
-//! where that is installed), `cpu-load`, `memory`, `oom`, `disk`, `latency`, `tasks`, `shares`. Bars
-//! that are missed are marked, and the exit code is 1.
+//! where that is installed), `cpu-load`, `neighbours` (beside busy loops), `memory`, `oom`, `disk`,
+//! `latency`, `tasks`, `shares`. Bars that are missed are marked, and the exit code is 1.
 
 #![expect(
     clippy::unwrap_used,
@@ -33,6 +33,7 @@ mod disk;
 mod latency;
 mod load;
 mod memory;
+mod neighbours;
 mod proc;
 mod shares;
 mod tasks;
@@ -42,6 +43,7 @@ use groups::Group;
 const GROUPS: &[Group] = &[
     ("cpu", cpu::measure),
     ("cpu-load", cpu::measure_under_load),
+    ("neighbours", neighbours::measure),
     ("memory", memory::measure),
     ("oom", memory::measure_oom),
     ("disk", disk::measure),

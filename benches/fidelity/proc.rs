@@ -12,6 +12,17 @@ pub(crate) fn machine_cores() -> f64 {
     std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64)
 }
 
+/// The children of a process with one thread.
+pub(crate) fn children(pid: u32) -> impl Iterator<Item = u32> {
+    let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let pids = list.unwrap_or_default();
+    let pids: Vec<u32> = pids
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .collect();
+    pids.into_iter()
+}
+
 /// Resident memory in MiB, cheap to read at any size; off by a quarter of a MiB at most.
 pub(crate) fn resident_mb_quickly(pid: u32) -> f64 {
     let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
