@@ -137,7 +137,7 @@ impl WriteStream {
         let mut pace = Pace::new(lived, self.rate, f64::INFINITY);
         // One page more than the backlog, since a slow stream saves up for its next page.
         let most_owed = (self.rate * LONGEST_BACKLOG.as_secs_f64()) as u64 + PAGE;
-        let mut report = ReportWindow::new(self.rate, cgroup);
+        let mut report = ReportWindow::new(self.rate, lived, cgroup);
         let file_bytes = most_file_bytes(file);
         let (mut written, mut step_at) = (0_u64, Instant::now());
         while !stop.is_set() {
@@ -172,11 +172,12 @@ impl WriteStream {
     }
 }
 
-/// The time over which a rate is measured, and what else went on in it.
+/// The time over which a rate is measured, and what else went on in it. A freeze is no part of it.
 struct ReportWindow<'c> {
+    lived: &'c LivedClock,
     cgroup: &'c Cgroup,
     length: Duration,
-    start: Instant,
+    start: Duration,
     /// Written so far.
     bytes: u64,
     disks: DiskTraffic,
@@ -184,12 +185,13 @@ struct ReportWindow<'c> {
 }
 
 impl<'c> ReportWindow<'c> {
-    fn new(rate: f64, cgroup: &'c Cgroup) -> Self {
+    fn new(rate: f64, lived: &'c LivedClock, cgroup: &'c Cgroup) -> Self {
         let pages = Duration::from_secs_f64((PAGES_TO_REPORT / rate).min(LONGEST_REPORT_S));
         Self {
+            lived,
             cgroup,
             length: REPORT_OVER.max(pages),
-            start: Instant::now(),
+            start: lived.now(),
             bytes: 0,
             disks: DiskTraffic::now(),
             throttled_periods: throttled_periods(cgroup),
@@ -197,12 +199,13 @@ impl<'c> ReportWindow<'c> {
     }
 
     fn is_due(&self) -> bool {
-        self.start.elapsed() >= self.length
+        self.lived.now() - self.start >= self.length
     }
 
     /// The rate of this window, and why it is not higher, in case it is too low; begins the next.
     fn next(&mut self) -> (f64, Shortfall) {
-        let rate = self.bytes as f64 / self.start.elapsed().as_secs_f64();
+        let now = self.lived.now();
+        let rate = self.bytes as f64 / (now - self.start).as_secs_f64();
         let (disks, periods) = (DiskTraffic::now(), throttled_periods(self.cgroup));
         let of_others = disks.busiest_since(&self.disks).saturating_sub(self.bytes);
         let cause = if periods > self.throttled_periods {
@@ -212,7 +215,7 @@ impl<'c> ReportWindow<'c> {
         } else {
             Shortfall::Saturated
         };
-        (self.start, self.bytes) = (Instant::now(), 0);
+        (self.start, self.bytes) = (now, 0);
         (self.disks, self.throttled_periods) = (disks, periods);
         (rate, cause)
     }
