@@ -12,14 +12,25 @@ use crate::http::problem::{Problem, ProblemKind};
 pub(super) fn check<B>(request: &mut Request<B>) -> Result<(), Problem> {
     check_header(request.headers(), request.version())
         .map_err(|why| Problem::new(ProblemKind::MalformedRequest, why))?;
-    if request.method() != Method::CONNECT
-        && let Some(authority) = request.uri().authority()
-        // Of a target that is valid: the caller checks that it names no user.
-        && let Ok(host) = HeaderValue::try_from(authority.as_str())
-    {
-        request.headers_mut().insert(header::HOST, host);
+    if request.method() == Method::CONNECT {
+        return Ok(());
     }
-    Ok(())
+    let Some(authority) = request.uri().authority() else {
+        return Ok(());
+    };
+    // The caller checks that the target names no user.
+    let host = authority.as_str();
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    match HeaderValue::try_from(host) {
+        Ok(value) if is_valid(host.as_bytes()) => {
+            request.headers_mut().insert(header::HOST, value);
+            Ok(())
+        }
+        _ => {
+            let why = format!("The target names no host: {host:?}.");
+            Err(Problem::new(ProblemKind::MalformedRequest, why))
+        }
+    }
 }
 
 fn check_header(headers: &HeaderMap, version: Version) -> Result<(), String> {

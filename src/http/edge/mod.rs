@@ -3,9 +3,9 @@
 mod host;
 mod target;
 
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 
-use super::problem::Problem;
+use super::problem::{Problem, ProblemKind};
 
 /// Checks and normalises a request: which host it names, and which path.
 ///
@@ -13,12 +13,29 @@ use super::problem::Problem;
 /// The answer to a request that no route may see.
 pub(crate) fn admit<B>(request: &mut Request<B>) -> Result<(), Problem> {
     host::check(request)?;
+    check_coding(request.headers())?;
     target::normalise(request)
+}
+
+/// Refuses a body in a transfer coding other than chunks: RFC 9112, section 6.1. hyper would pass it on undecoded.
+fn check_coding(headers: &HeaderMap) -> Result<(), Problem> {
+    let codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let is_chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if codings.into_iter().all(is_chunked) {
+        return Ok(());
+    }
+    let detail = "The body has a transfer coding other than chunked; send it as it is.";
+    Err(Problem::new(ProblemKind::MalformedRequest, detail))
 }
 
 /// Completes an answer: what runs can change at any moment, so no cache may keep what does not say otherwise.
 pub(crate) fn complete<B>(response: &mut Response<B>) {
     let no_store = HeaderValue::from_static("no-store");
+    let is_unchanged = response.status() == StatusCode::NOT_MODIFIED;
     let headers = response.headers_mut();
+    if is_unchanged {
+        // To HEAD the router gives the length of nothing; the one of the answer that the client has is another.
+        headers.remove(header::CONTENT_LENGTH);
+    }
     headers.entry(header::CACHE_CONTROL).or_insert(no_store);
 }

@@ -8,7 +8,8 @@ use crate::http::problem::{Problem, ProblemKind};
 const BOM: &[u8] = b"\xef\xbb\xbf";
 const GZIP: &[u8] = b"\x1f\x8b";
 const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
-const ZLIB: [&[u8]; 2] = [b"\x78\x9c", b"\x78\xda"];
+/// One for each level of compression.
+const ZLIB: [&[u8]; 4] = [b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"];
 const UTF_16_BOM: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
 /// Refuses a body by what its headers say of it.
@@ -150,6 +151,7 @@ mod tests {
         for body in [
             &b"\x1f\x8b\x08"[..],
             b"\x28\xb5\x2f\xfd\0",
+            b"\x78\x01\xab",
             b"\x78\x9c\xab",
             b"\xff\xfe{\0}\0",
             b"\xfe\xff\0{\0}",
