@@ -85,7 +85,6 @@ const BAD_BODIES: &[&str] = &[
     "{\"lease\": 0}",
     "{\"abort_when\": {\"achieved_above\": {\"no_such_thing\": 1}}}",
     "{\"dry_run\": \"true\"}",
-    "\u{feff}{}",
 ];
 
 pub(crate) struct SoakClient {

@@ -9,8 +9,9 @@ use crate::host::process;
 use crate::host::runtimes::workers;
 use crate::listener::budget::{OWN_FILES, raise_limit};
 
-/// The log's, the timer's, the control thread, the ledger's, and the allocator's where it has one.
-const OWN_THREADS: usize = if cfg!(target_env = "gnu") { 5 } else { 4 };
+/// The log's, the timer's, the control thread, the ledger's, the one that watches the clocks, and the allocator's where
+/// it has one.
+const OWN_THREADS: usize = if cfg!(target_env = "gnu") { 6 } else { 5 };
 /// How long the kernel may take to stop counting a thread that has ended.
 const COUNTED_WITHIN: Duration = Duration::from_secs(1);
 

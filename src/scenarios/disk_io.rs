@@ -132,7 +132,8 @@ impl WriteStream {
         stop: &StopFlag,
     ) -> std::io::Result<()> {
         // Random bytes, so that a disk that compresses or deduplicates must write them all.
-        let mut block = vec![0_u8; BLOCK];
+        // Mapped: the allocator would keep a part of what it has for each thread.
+        let mut block = memmap2::MmapMut::map_anon(BLOCK)?;
         SmallRng::seed_from_u64(rand::random()).fill_bytes(&mut block);
         let mut pace = Pace::new(lived, self.rate, f64::INFINITY);
         // One page more than the backlog, since a slow stream saves up for its next page.

@@ -180,7 +180,7 @@ the_documented_requests() {
   expect "/health answers from outside" "HTTP $status $body" test "$status" = 200
   logs=$(on_engine logs "$id" 2>&1)
   expect "it reads the shipped configuration" "etc/mockserver.yaml" \
-    contains "$logs" "file=etc/mockserver.yaml"
+    contains "$logs" 'file="etc/mockserver.yaml"'
   uid=$(sed -n 's/^Uid:\t\([0-9]*\).*/\1/p' "/proc/$pid/status")
   expect "its process is not root" "uid ${uid:-unknown}" test "${uid:-0}" != 0
 
@@ -447,12 +447,12 @@ disk_io_has_ended() {
 
 a_full_disk() {
   local reason written
-  start --read-only --tmpfs /data:size=16m || return
+  start --read-only --tmpfs /data:size=2m || return
   serves POST /api/v1/scenarios/dependency/start 200 '{"failure_type": "error"}'
   serves POST /api/v1/scenarios/disk_io/start 200 '{"write_rate_mb": 20}'
   within 20 disk_io_has_ended failed
   reason=$(grep -o '"error":"[^"]*"' <<<"$body")
-  expect "a disk_io that fills its disk of 16 MiB fails" "${reason:-$body}" \
+  expect "a disk_io that fills its disk of 2 MiB fails" "${reason:-$body}" \
     contains "$reason" 'the disk refused a write: No space left on device'
   serves GET /health 200
   serves GET /api/v1/mock-service 500

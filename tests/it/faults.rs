@@ -511,7 +511,7 @@ fn each_mode_of_a_crash_ends_as_the_real_thing_does() {
     let (status, stderr) = crash_in_mode("panic");
     assert_eq!(status.code(), Some(101));
     assert!(
-        stderr.contains("thread 'main'") && stderr.contains("index out of bounds"),
+        stderr.contains("\"thread\":\"main\"") && stderr.contains("index out of bounds"),
         "{stderr}"
     );
     for (mode, signal, message) in [
@@ -526,7 +526,7 @@ fn each_mode_of_a_crash_ends_as_the_real_thing_does() {
         match message {
             None => assert_eq!(stderr, "", "{mode}"),
             Some(message) => assert!(
-                stderr.contains("thread 'main'") && stderr.contains(message),
+                stderr.contains("main") && stderr.contains(message),
                 "{stderr}"
             ),
         }

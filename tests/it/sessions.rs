@@ -465,7 +465,7 @@ fn a_set_with_one_failed_start_is_partial_and_says_why() {
             "status": "partial",
             "details": [
                 { "name": "disk_io", "success": false, "error": null },
-                { "name": "dependency", "success": true },
+                { "name": "dependency", "success": true, "params": { "failure_type": "timeout" } },
             ],
         })
     );
