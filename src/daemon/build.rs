@@ -1,7 +1,7 @@
 //! Builds what the control thread serves, before anything is served.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
@@ -115,7 +115,7 @@ fn parts(
         allowed_hosts: config.auth.allowed_hosts.clone(),
         traced: config.otel.endpoint.is_some(),
         own_probe,
-        description: OnceLock::new(),
+        description: Default::default(),
     }
 }
 

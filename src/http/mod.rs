@@ -89,8 +89,8 @@ pub(crate) struct Parts {
     pub(crate) traced: bool,
     /// Where the daemon asks for its own health.
     pub(crate) own_probe: OwnProbe,
-    /// The API description, made at the first request for it.
-    pub(crate) description: OnceLock<Description>,
+    /// The API description without and with a token, each made at the first request for it.
+    pub(crate) description: [OnceLock<Description>; 2],
 }
 
 /// The API description for programs and for people, with the validator of both.
@@ -103,9 +103,10 @@ pub(crate) struct Description {
 
 impl Parts {
     fn description(&self) -> &Description {
-        self.description.get_or_init(|| {
+        let needs_token = self.token.is_required();
+        self.description[usize::from(needs_token)].get_or_init(|| {
             let document = openapi(self.manager.registry());
-            let page = docs::page_of(&document, self.token.is_required());
+            let page = docs::page_of(&document, needs_token);
             let json = document.to_string();
             let etag = validators::etag_of((&json, &page));
             let json = json.into();

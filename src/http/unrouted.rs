@@ -2,6 +2,7 @@
 //! let a stranger know of the API is said here and nowhere else.
 
 use std::future::{Ready, ready};
+use std::sync::LazyLock;
 
 use axum::extract::Request;
 use http::{HeaderMap, Method, Uri, header};
@@ -10,6 +11,12 @@ use super::problem::{Problem, ProblemKind};
 use super::routes;
 use crate::input::suggest::closest;
 use crate::scenarios;
+
+/// The paths of all routes, which are much work to make.
+static PATHS: LazyLock<Vec<&str>> = LazyLock::new(|| {
+    let routes = routes().into_iter();
+    routes.map(|(_, path, _)| path).collect()
+});
 
 /// The answer on a path that is no route.
 pub(super) async fn not_found(uri: Uri) -> Problem {
@@ -25,8 +32,7 @@ pub(super) async fn not_found(uri: Uri) -> Problem {
 /// The route that `path` is most likely meant for, with the names that `path` has.
 fn nearest(path: &str) -> Option<String> {
     let given: Vec<&str> = path.split('/').collect();
-    let routes = routes::sections().into_iter().flat_map(|s| s.routes);
-    let filled: Vec<String> = routes.map(|route| filled(route.path, &given)).collect();
+    let filled: Vec<String> = PATHS.iter().map(|path| filled(path, &given)).collect();
     closest(path, filled.iter().map(String::as_str)).map(str::to_owned)
 }
 

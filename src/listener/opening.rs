@@ -15,7 +15,7 @@ const TLS: &[u8] = b"\x16\x03";
 /// The words that every such answer has.
 const HTTP_1_ONLY: &str = "This port speaks HTTP/1.1 only.";
 
-/// The answer to `bytes`, with which a request begins, if they are not HTTP/1; none if they are, or if they are too few
+/// The answer to `bytes`, with which a connection begins, if they are not HTTP/1; none if they are, or if they are too few
 /// or no HTTP at all.
 pub(super) fn refusal(bytes: &[u8]) -> Option<Vec<u8>> {
     if bytes.starts_with(TLS) {
@@ -25,22 +25,12 @@ pub(super) fn refusal(bytes: &[u8]) -> Option<Vec<u8>> {
         });
         let detail =
             "This is TLS, and this port speaks plain HTTP: use http:// instead of https://.";
-        return Some(answer(
-            "400 Bad Request",
-            ProblemKind::MalformedRequest,
-            detail,
-        ));
+        return Some(answer(ProblemKind::MalformedRequest, detail));
     }
     if bytes.starts_with(HTTP_2) {
         return Some(goaway());
     }
-    is_other_version(bytes).then(|| {
-        answer(
-            "505 HTTP Version Not Supported",
-            ProblemKind::UnsupportedVersion,
-            HTTP_1_ONLY,
-        )
-    })
+    is_other_version(bytes).then(|| answer(ProblemKind::UnsupportedVersion, HTTP_1_ONLY))
 }
 
 /// Whether the first line ends with another version of HTTP.
@@ -58,7 +48,8 @@ fn is_other_version(bytes: &[u8]) -> bool {
         })
 }
 
-fn answer(status: &str, kind: ProblemKind, detail: &str) -> Vec<u8> {
+fn answer(kind: ProblemKind, detail: &str) -> Vec<u8> {
+    let status = kind.status();
     let body = Problem::new(kind, detail).to_json();
     let head = format!(
         "HTTP/1.1 {status}\r\ncontent-type: {}\r\ncontent-length: {}\r\ncache-control: no-store\r\n\

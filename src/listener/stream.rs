@@ -25,6 +25,8 @@ const BEGIN: &[u8] = b"HTTP/1.";
 pub(super) struct MonitoredStream {
     stream: TcpStream,
     state: Arc<ConnState>,
+    /// Whether nothing has come yet.
+    is_new: bool,
     /// How many bytes of [`BEGIN`] were sent ahead of the answer.
     sent_ahead: usize,
     /// The unsent rest of a response that replaces hyper's own.
@@ -36,6 +38,7 @@ impl MonitoredStream {
         Self {
             stream,
             state: Arc::clone(state),
+            is_new: true,
             sent_ahead: 0,
             replacement: None,
         }
@@ -110,7 +113,9 @@ impl AsyncRead for MonitoredStream {
             return read;
         }
         self.state.note_bytes();
-        if let Some(refusal) = opening::refusal(come) {
+        if mem::take(&mut self.is_new)
+            && let Some(refusal) = opening::refusal(come)
+        {
             // It fits into the buffer of a socket with nothing else to send. Then hyper sees the end.
             self.stream.try_write(&refusal).ok();
             buffer.set_filled(before);

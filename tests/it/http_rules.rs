@@ -1,6 +1,7 @@
 //! What HTTP demands of every request and every answer, on both listeners: targets, hosts, versions, framing, caches and
 //! compression.
 
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 
 use http::HeaderMap;
@@ -217,6 +218,25 @@ fn other_protocols_get_an_answer_that_says_http_1_1_only() {
             .as_str()
             .is_some_and(|text| text.contains("TLS"))
     });
+}
+
+/// Only what a connection begins with can be another protocol.
+#[test]
+fn a_later_line_that_names_another_version_is_no_request() {
+    let daemon = Daemon::start();
+    for to in [daemon.service, daemon.admin] {
+        let begun = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\nGET /version HTTP/1.1\r\n";
+        let mut stream = connect_and_write(to, begun);
+        // The first answer shows that all of that was read.
+        let mut first = [0; 4];
+        stream.read_exact(&mut first).unwrap();
+        let rest = b"Upgrade: HTTP/2.0\r\nHost: a\r\nConnection: close\r\n\r\n";
+        stream.write_all(rest).unwrap();
+        let mut answers = String::new();
+        stream.read_to_string(&mut answers).unwrap();
+        assert!(answers.contains("HTTP/1.1 200 "), "{answers}");
+        assert!(!answers.contains(" 505 "), "{answers}");
+    }
 }
 
 #[test]
@@ -593,7 +613,7 @@ fn a_path_near_a_route_is_answered_with_the_route() {
 const PAGE: (&str, &str) = ("sec-fetch-site", "same-origin");
 /// What it sends where it does not say who made the request.
 const BROWSER: [(&str, &str); 2] = [
-    ("user-agent", "Mozilla/5.0 (X11)"),
+    ("accept-encoding", "gzip, deflate"),
     ("accept-language", "en"),
 ];
 

@@ -131,12 +131,16 @@ const YAML: &str = "Log: {Level: info}\nAuth: {TokenFile: token}\n";
 
 impl Reloading {
     fn start() -> Self {
+        Self::start_with(YAML)
+    }
+
+    fn start_with(yaml: &str) -> Self {
         let folder = Arc::new(TempDir::new().unwrap());
         let at = folder.path().to_owned();
         std::fs::write(at.join("token"), "first").unwrap();
         std::fs::write(
             at.join("mockserver.yaml"),
-            format!("Host: 127.0.0.1\nPort: 0\n{YAML}"),
+            format!("Host: 127.0.0.1\nPort: 0\n{yaml}"),
         )
         .unwrap();
         Self {
@@ -204,6 +208,19 @@ fn sighup_takes_over_the_token_and_the_level_and_nothing_else() {
         (it.status_with("first"), it.status_with("second")),
         (401, 200)
     );
+}
+
+#[test]
+fn the_documentation_asks_for_the_first_token_as_soon_as_it_is_there() {
+    let it = Reloading::start_with("");
+    let asks = || {
+        let page = it.daemon.admin_get("/docs").body;
+        page.as_str().unwrap().contains("type=\"password\"")
+    };
+    assert!(!asks());
+    it.configure(YAML);
+    it.reload("The token of the API is replaced.");
+    assert!(asks());
 }
 
 #[test]

@@ -18,9 +18,7 @@ pub(super) fn check<B>(request: &mut Request<B>) -> Result<(), Problem> {
     let Some(authority) = request.uri().authority() else {
         return Ok(());
     };
-    // The caller checks that the target names no user.
     let host = authority.as_str();
-    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
     match HeaderValue::try_from(host) {
         Ok(value) if is_valid(host.as_bytes()) => {
             request.headers_mut().insert(header::HOST, value);

@@ -38,12 +38,6 @@ fn normal(method: &Method, uri: &Uri) -> Result<PathAndQuery, Problem> {
         Some("http" | "https") => {}
         _ => return Err(malformed(format!("{method} needs a path, not {uri}."))),
     }
-    if uri
-        .authority()
-        .is_some_and(|host| host.as_str().contains('@'))
-    {
-        return Err(malformed("The target names a user.".to_owned()));
-    }
     let mut target =
         normal_path(uri.path()).map_err(|why| Problem::new(ProblemKind::MalformedPath, why))?;
     if let Some(query) = uri.query() {
@@ -139,7 +133,6 @@ mod tests {
             ("GET", "a:1", 400),
             ("GET", "a", 400),
             ("GET", "ftp://a/health", 400),
-            ("GET", "http://user@a/health", 400),
         ] {
             let problem = of(method, target).expect_err(target);
             assert_eq!(problem.status.as_u16(), status, "{method} {target}");

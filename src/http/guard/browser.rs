@@ -15,6 +15,8 @@ use crate::http::problem::{Problem, ProblemKind};
 
 /// By whom a page made a browser send a request: <https://www.w3.org/TR/fetch-metadata/>.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// What the request is for; `fetch` of Node.js sends it too.
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 /// Lets a request pass that no page of another site can have sent.
 pub(in crate::http) async fn refuse_foreign_pages(
@@ -34,13 +36,16 @@ fn foreign(headers: &HeaderMap, allowed_hosts: &[String]) -> Option<&'static str
     if !sites.iter().all(is_own) {
         return Some("The page that sent this is of another site.");
     }
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let host = hosts.next().and_then(|host| authority(host.to_str().ok()?));
+    let host = headers.get(header::HOST);
+    let host = host.and_then(|host| authority(host.to_str().ok()?));
     let is_known = host
         .as_ref()
         .is_some_and(|host| is_known(host.host(), allowed_hosts));
     if !is_known && may_be_of_a_page(headers) {
-        return Some("A browser asks for a host that is not one of Auth.AllowedHosts.");
+        return Some(
+            "A browser asks for a host that is not one of Auth.AllowedHosts: open the daemon by its address, \
+             or list the name.",
+        );
     }
     let mut origins = headers.get_all(header::ORIGIN).iter();
     let origin = origins.next()?;
@@ -63,9 +68,14 @@ fn may_be_of_a_page(headers: &HeaderMap) -> bool {
     if let Some(site) = headers.get(SEC_FETCH_SITE) {
         return site == "same-origin";
     }
-    let agent = headers.get(header::USER_AGENT).map(HeaderValue::as_bytes);
-    agent.is_some_and(|agent| agent.starts_with(b"Mozilla/"))
+    // A page can give itself another User-Agent, but can neither leave out Accept-Language nor change Accept-Encoding,
+    // which has `deflate` in every browser (<https://fetch.spec.whatwg.org/#forbidden-request-header>).
+    let codings = headers
+        .get(header::ACCEPT_ENCODING)
+        .and_then(|value| value.to_str().ok());
+    codings.is_some_and(|codings| codings.contains("deflate"))
         && headers.contains_key(header::ACCEPT_LANGUAGE)
+        && !headers.contains_key(SEC_FETCH_MODE)
 }
 
 /// Whether one of our own pages sent it, or a person typed the address.
@@ -135,7 +145,7 @@ mod tests {
     #[test]
     fn a_page_of_a_name_that_a_stranger_can_own_is_refused_and_a_person_is_not() {
         const BROWSER: [(&str, &str); 2] = [
-            ("user-agent", "Mozilla/5.0 (X11) Firefox/140.0"),
+            ("accept-encoding", "gzip, deflate"),
             ("accept-language", "en"),
         ];
         for (host, is_known) in [
@@ -163,12 +173,15 @@ mod tests {
         // PowerShell calls itself so, and is none.
         assert!(passes(&[
             ("host", "mock.svc"),
-            ("user-agent", "Mozilla/5.0 (Windows NT) PowerShell/7.4")
+            ("user-agent", "Mozilla/5.0 (Windows NT) PowerShell/7.4"),
+            ("accept-encoding", "gzip, deflate, br")
         ]));
         assert!(passes(&[
             ("host", "mock.svc"),
             ("user-agent", "node"),
-            ("accept-language", "*")
+            ("accept-encoding", "gzip, deflate"),
+            ("accept-language", "*"),
+            ("sec-fetch-mode", "cors")
         ]));
     }
 
