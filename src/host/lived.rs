@@ -16,7 +16,8 @@ const SHORTEST_GAP: Duration = Duration::from_secs(1);
 /// The clock; all clones are one.
 ///
 /// A reading finds a gap by the time since the last reading, so some thread must read the clock several times a second
-/// wherever its figure matters. One thread that waits alone, such as for its disk, makes no gap: others read it.
+/// wherever its figure matters. The session reads it while a run lives, so that a thread that waits for its disk makes no
+/// gap.
 #[derive(Debug, Clone)]
 pub(crate) struct LivedClock(Arc<Lock<Lived>>);
 

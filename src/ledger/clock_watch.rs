@@ -14,8 +14,8 @@ use super::event::{EventKind, NewEvent};
 use crate::host::clock::{CpuWait, since_machine_boot};
 use crate::run::{Moment, Timestamp};
 
-/// How often the clocks are looked at.
-const TICK: Duration = Duration::from_millis(100);
+/// How often the clocks are looked at. A freeze is sure to be found if it is longer than this and [`LONGEST_STALL`].
+const TICK: Duration = Duration::from_millis(250);
 /// The longest time without running that is not worth an event.
 const LONGEST_STALL: Duration = Duration::from_secs(1);
 /// The largest step of the wall clock that is not worth an event, in seconds.

@@ -376,7 +376,7 @@ fn unit_of(reading: &Reading) -> Option<Cow<'static, str>> {
 }
 
 /// No measurement here is finer than a thousandth, and short lines keep more history.
-pub(super) fn rounded(figure: f64) -> f64 {
+fn rounded(figure: f64) -> f64 {
     (figure * 1000.0).round() / 1000.0
 }
 

@@ -28,7 +28,7 @@ use tracing::{debug, info, warn};
 use event::{BootFacts, Event, EventKind, LastReading, NewEvent};
 use history::History;
 use journal::{Bounds, Found, Journal, LastReadings, Store};
-use state::{Durability, State, Work};
+use state::{Batch, Durability, State, Work};
 
 use crate::host::clock::since_machine_boot;
 use crate::lifecycle::panics::panic_text;
@@ -130,7 +130,12 @@ impl Ledger {
         facts.healed_bytes = found.healed_bytes;
         facts.unreadable_lines = found.unreadable_lines;
         let earlier = found.kept.iter().map(|kept| &*kept.event);
-        facts.previous = previous_end::infer(earlier, facts.oom_kills, found.last_readings);
+        facts.previous = previous_end::infer(
+            earlier,
+            facts.oom_kills,
+            found.last_readings,
+            Timestamp::now(),
+        );
         let previous = facts.previous.as_ref();
         info!(
             events = found.kept.len(),
@@ -282,30 +287,36 @@ impl Ledger {
     /// The work of the thread that owns the files.
     fn write(&self, mut store: Box<dyn Store>) {
         while let Some(Work { batch, readings }) = self.next_work() {
+            // The events first: somebody waits for them.
+            if let Some(batch) = batch {
+                self.append(&mut *store, &batch);
+            }
             if let Some(line) = readings
                 && let Err(error) = store.keep_readings(line.as_bytes())
             {
                 // The events are what counts; they report a disk that fails.
                 debug!(%error, "Could not keep the last readings.");
             }
-            let Some(batch) = batch else { continue };
-            let outcome = store.append(batch.first, batch.lines.as_bytes());
-            let mut state = self.lock();
-            match outcome {
-                Ok(()) => {
-                    state.mark_written(batch.last);
-                    if let Durability::Failing(_) = state.durability {
-                        info!("The ledger is on disk again, complete.");
-                        state.durability = Durability::OnDisk;
-                    }
-                    self.reveal(&state, batch.last);
+        }
+    }
+
+    fn append(&self, store: &mut dyn Store, batch: &Batch) {
+        let outcome = store.append(batch.first, batch.lines.as_bytes());
+        let mut state = self.lock();
+        match outcome {
+            Ok(()) => {
+                state.mark_written(batch.last);
+                if let Durability::Failing(_) = state.durability {
+                    info!("The ledger is on disk again, complete.");
+                    state.durability = Durability::OnDisk;
                 }
-                Err(error) => {
-                    if let Some(seq) = store.removed_from() {
-                        state.write_again_from(seq);
-                    }
-                    self.fail(&mut state, error.to_string());
+                self.reveal(&state, batch.last);
+            }
+            Err(error) => {
+                if let Some(seq) = store.removed_from() {
+                    state.write_again_from(seq);
                 }
+                self.fail(&mut state, error.to_string());
             }
         }
     }

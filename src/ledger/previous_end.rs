@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::event::{BootFacts, Event, EventKind, LastEnd, Previous};
 use super::journal::LastReadings;
-use crate::run::{Initiator, MEMORY_UNIT, SYSTEM_ENDS_PROCESS};
+use crate::run::{Initiator, MEMORY_UNIT, SYSTEM_ENDS_PROCESS, Timestamp};
 
 const MIB: f64 = 1024.0 * 1024.0;
 /// A leak whose target is at least this share of the memory limit may well have reached the limit.
@@ -16,6 +16,7 @@ pub(super) fn infer<'e>(
     events: impl DoubleEndedIterator<Item = &'e Event>,
     oom_kills: Option<u64>,
     mut last_readings: LastReadings,
+    now: Timestamp,
 ) -> Option<Previous> {
     let mut newest_first = events.rev().peekable();
     let last = *newest_first.peek()?;
@@ -24,7 +25,7 @@ pub(super) fn infer<'e>(
     let is_graceful = life.iter().any(|e| e.kind == EventKind::Shutdown);
     let (end, because) = if is_graceful {
         (LastEnd::Graceful, None)
-    } else if let Some(intent) = intended(&life) {
+    } else if let Some(intent) = intended(&life).filter(|intent| is_past(intent, now)) {
         let other = match intent.by {
             Some(Initiator::Signal) => "a second signal",
             _ => "the boot profile",
@@ -63,6 +64,12 @@ fn intended<'e>(life: &[&'e Event]) -> Option<&'e Event> {
     let (later, intent) = (&life[..at], life[at]);
     let over = |event: &&Event| event.kind == EventKind::Cleared && event.run_id == intent.run_id;
     (intent.run_id.is_none() || !later.iter().any(over)).then_some(intent)
+}
+
+/// Whether the exit would have come by now: a process that vanished before did not exit as intended.
+fn is_past(intent: &Event, now: Timestamp) -> bool {
+    let window_s = intent.duration_s.unwrap_or_default();
+    intent.time.plus_seconds(window_s) <= now
 }
 
 /// Why a process that vanished may have run out of memory; its events come newest first.
@@ -127,15 +134,28 @@ mod tests {
     }
 
     fn end(events: Vec<Event>, oom_kills: u64) -> LastEnd {
-        infer(events.iter(), Some(oom_kills), LastReadings::default())
-            .expect("there was a process")
-            .end
+        infer(
+            events.iter(),
+            Some(oom_kills),
+            LastReadings::default(),
+            Timestamp::now(),
+        )
+        .expect("there was a process")
+        .end
     }
 
     #[test]
     fn the_end_is_inferred_from_the_last_process_alone() {
         let of = |kind| NewEvent::new(kind).0;
-        assert_eq!(infer([].iter(), Some(1), LastReadings::default()), None);
+        assert_eq!(
+            infer(
+                [].iter(),
+                Some(1),
+                LastReadings::default(),
+                Timestamp::now()
+            ),
+            None
+        );
         assert_eq!(
             end(vec![boot(100, 0), of(EventKind::Shutdown)], 0),
             LastEnd::Graceful

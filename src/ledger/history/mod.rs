@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::Ledger;
-use super::event::{Event, EventKind, LastEnd, LastReading, rounded};
+use super::event::{Event, EventKind, LastEnd, LastReading};
 use crate::run::{EndReason, Initiator, Moment, Reading, Timestamp};
 pub(crate) use csv::csv;
 
@@ -181,9 +181,11 @@ impl History {
                     // A clock that was set between the two processes proves nothing.
                     let is_later = run.last_measured_at.is_none_or(|last| last <= before);
                     run.ended_before = is_later.then_some(before);
-                    if let Some(last) = last {
+                    if last.is_some()
+                        && let Some(measured_at) = run.last_measured_at
+                    {
                         // It was effective until then, if not longer.
-                        run.close(last.time);
+                        run.close(measured_at);
                     }
                 }
             }
@@ -343,11 +345,7 @@ impl PastSession {
         let at = now.by_the_clock_at(self.anchor);
         let mut runs = self.runs.iter_mut().filter(|run| run.end.is_none());
         if let Some(run) = runs.find(|run| run.run_id == run_id) {
-            run.asked = Some(rounded(reading.asked));
-            run.achieved = reading.achieved.map(rounded);
-            run.target = target.map(rounded);
-            run.unit = Some(reading.unit.to_owned()).filter(|unit| !unit.is_empty());
-            run.last_measured_at = Some(at);
+            run.take_last(&LastReading::new(run_id, at, reading, target, None));
         }
     }
 }

@@ -95,7 +95,7 @@ pub(super) struct Journal {
     is_torn: bool,
     /// The folder has names that are not synced.
     is_renamed: bool,
-    /// Opened at the first readings.
+    /// The file of the last readings; none after a failure.
     readings: Option<File>,
     /// The active segment was removed from outside.
     is_removed: bool,
@@ -163,7 +163,8 @@ impl Journal {
             good_bytes,
             is_torn: false,
             is_renamed: true,
-            readings: None,
+            // Opened now, so that no run leaves one more file open than there were; tried again where it fails.
+            readings: open_readings(folder).ok(),
             is_removed: false,
             lock,
         };
@@ -247,11 +248,7 @@ impl Store for Journal {
     fn keep_readings(&mut self, line: &[u8]) -> io::Result<()> {
         let file = match self.readings.take() {
             Some(file) if file.metadata()?.nlink() > 0 => file,
-            _ => {
-                let mut options = OpenOptions::new();
-                let options = options.create(true).truncate(false).write(true);
-                options.open(self.folder.join(READINGS))?
-            }
+            _ => open_readings(&self.folder)?,
         };
         // In this order a process that dies in between leaves a whole first line.
         file.write_all_at(line, 0)?;
@@ -272,6 +269,12 @@ fn read_readings(folder: &Path) -> LastReadings {
 /// The error of a second process on one folder.
 const IN_USE: &str = "another process keeps its ledger there; give each its own DataDir, by --data-dir or \
                       MOCKSERVER_DATA_DIR";
+
+fn open_readings(folder: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let options = options.create(true).truncate(false).write(true);
+    options.open(folder.join(READINGS))
+}
 
 /// Keeps other processes out: two writers would tear each other's lines.
 fn lock(folder: &Path) -> io::Result<File> {

@@ -38,6 +38,9 @@ use starting::PendingStart;
 const LAST_SYNC: Duration = Duration::from_millis(300);
 /// How often the effect of running scenarios is measured.
 const OBSERVE_EVERY: Duration = Duration::from_millis(250);
+/// How long the last readings of the ledger may be out of date. Each takes CPU time that a small `cpu_burner` in a small
+/// limit feels.
+const KEEP_EVERY: Duration = Duration::from_millis(500);
 const CALLED_OFF: &str = "the start was called off by a later request";
 const SHUTTING_DOWN: &str = "the daemon is shutting down";
 
@@ -74,7 +77,6 @@ struct LiveRun {
     deadline: Option<Instant>,
     armed: Vec<Arc<ArmedFault>>,
     progress: EffectProgress,
-    effective_since: Option<Timestamp>,
     stopping: Option<Stopping>,
 }
 
@@ -92,17 +94,18 @@ impl LiveRun {
     fn observe(&mut self, ledger: &Ledger) -> Effect {
         let (run, probe) = (&self.run, &*self.run.probe);
         let reading = probe.read();
+        let mut effective_since = run.last_effect().effective_since;
         for kind in self.progress.update(&reading, probe) {
             let noted = ledger.note(NewEvent::of(kind, &run.tag).effect(&reading, probe));
             match kind {
-                EventKind::Effective => self.effective_since = Some(run.time_of(noted.moment())),
-                EventKind::Lost => self.effective_since = None,
+                EventKind::Effective => effective_since = Some(run.time_of(noted.moment())),
+                EventKind::Lost => effective_since = None,
                 _ => {}
             }
         }
         let effect = Effect {
             reading,
-            effective_since: self.effective_since,
+            effective_since,
         };
         run.remember(effect.clone());
         effect
@@ -137,6 +140,8 @@ struct Actor {
     /// Answers that wait for released runs and for the ledger.
     answers: JoinSet<()>,
     session: Option<LiveSession>,
+    /// When the ledger last got the readings of the runs.
+    kept_at: Option<Instant>,
     last_id: u64,
     view: View,
     views: Arc<Views>,
@@ -164,6 +169,7 @@ impl SessionManager {
             tasks: JoinSet::new(),
             answers: JoinSet::new(),
             session: None,
+            kept_at: None,
             last_id: 0,
             view: View::default(),
             views: Arc::clone(&views),

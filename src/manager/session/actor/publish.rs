@@ -4,7 +4,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::ending::Cause;
-use super::{Actor, LiveRun, LiveSession};
+use super::{Actor, KEEP_EVERY, LiveRun, LiveSession, OBSERVE_EVERY};
 use crate::manager::abort::{Measurements, available_memory_mb};
 use crate::manager::probe_watch::ProbeWatch;
 use crate::manager::report::StartReport;
@@ -53,17 +53,25 @@ impl Actor {
 
     /// Measures what the runs achieve, and ends the session if a condition of `abort_when` is met.
     pub(super) fn observe(&mut self) {
+        // A run whose thread waits for its disk reads no clock, and must not look frozen.
+        self.services.lived.now();
         let Some(session) = &mut self.session else {
             return;
         };
         let ledger = &self.services.ledger;
+        let is_due = self
+            .kept_at
+            .is_none_or(|at| at.elapsed() + OBSERVE_EVERY / 2 >= KEEP_EVERY);
         let (mut achieved, mut readings) = (Vec::new(), Vec::new());
         for run in session.runs.iter_mut().filter(|run| run.is_live()) {
             let effect = run.observe(ledger);
             readings.push(run.last_reading(&effect, ledger.now()));
             achieved.extend(effect.reading.achieved.map(|now| (run.name(), now)));
         }
-        ledger.keep_readings(readings);
+        if is_due {
+            ledger.keep_readings(readings);
+            self.kept_at = Some(Instant::now());
+        }
         let conditions = &session.abort_when;
         if conditions.is_empty() || !session.is_live() {
             return;

@@ -257,7 +257,6 @@ impl Actor {
             released: CancellationToken::new(),
             deadline: longest.map(|after| now + after),
             progress: EffectProgress::default(),
-            effective_since: None,
             stopping: None,
         };
         (detail, run)
