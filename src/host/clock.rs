@@ -4,14 +4,17 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
 /// The time since the machine booted. It also runs while the machine is suspended, and it never steps.
 pub(crate) fn since_machine_boot() -> Duration {
-    let now = clock_gettime(ClockId::Boottime);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
-    let nanos = u32::try_from(now.tv_nsec).unwrap_or_default();
-    Duration::new(seconds, nanos)
+    as_duration(clock_gettime(ClockId::Boottime))
+}
+
+pub(super) fn as_duration(time: Timespec) -> Duration {
+    // These clocks are never negative.
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 /// Reads how long one thread has been ready to run while no CPU took it.

@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
-use rustix::time::{ClockId, Timespec, clock_gettime};
+use rustix::time::{ClockId, clock_gettime};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+
+use super::clock::as_duration;
 
 /// CPU time that all threads of this process have used.
 pub(crate) fn process_cpu() -> Duration {
@@ -16,12 +18,6 @@ pub(crate) fn process_cpu() -> Duration {
 /// CPU time that the calling thread has used.
 pub(crate) fn thread_cpu() -> Duration {
     as_duration(clock_gettime(ClockId::ThreadCPUTime))
-}
-
-fn as_duration(time: Timespec) -> Duration {
-    // CPU clocks are never negative.
-    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
-    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 /// What this process uses at one moment.

@@ -45,8 +45,16 @@ impl Pace {
         }
     }
 
+    /// How many units are due by now, no more than `most`: what exceeds that becomes due later, at the rate.
+    pub(crate) fn due_within(&mut self, most: u64) -> u64 {
+        if most < self.due() {
+            self.hold(most as f64);
+        }
+        self.due().min(most)
+    }
+
     /// From now on, no more than `units` are due now: what exceeds them becomes due later, at the rate.
-    pub(crate) fn hold(&mut self, units: f64) {
+    fn hold(&mut self, units: f64) {
         self.hold_at(self.clock.now(), units);
     }
 

@@ -149,7 +149,7 @@ impl WriteStream {
             }
             // Whole pages only: two halves of a page would each write the whole page to disk.
             let mut left = owed.min(most_owed) / PAGE * PAGE;
-            while left > 0 && !stop.is_set() && !report.is_due() {
+            while left > 0 && !stop.is_set() {
                 let piece = left.min(PIECE);
                 let done = write_wrapping(file, &block, written, piece, file_bytes, stop)?;
                 file.sync_data()?;
@@ -157,6 +157,10 @@ impl WriteStream {
                 report.bytes += done;
                 left -= done;
                 self.total.store(written, Ordering::Relaxed);
+                // After the write: a window without its last step would measure too little. What is left stays owed.
+                if report.is_due() {
+                    break;
+                }
             }
             if report.is_due() {
                 let (rate, cause) = report.next();

@@ -125,10 +125,7 @@ impl TaskLeak {
             let most = (line.most((alive as f64 * TASK_BYTES) as u64) as f64 / TASK_BYTES) as u64;
             // Tasks cannot be given back one by one.
             let most = most.max(alive);
-            if most < growth.due() {
-                growth.hold(most as f64);
-            }
-            let due = growth.due().min(most);
+            let due = growth.due_within(most);
             let (work, ()) = Work::of(|| self.grow(&runtime, due, stop));
             let cause = effort.cause(work);
             let is_held_back = growth.due() + BATCH < self.pace.due();

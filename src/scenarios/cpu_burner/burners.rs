@@ -104,8 +104,10 @@ impl Burners {
             books
                 .granted
                 .store(nanos(schedule.granted()), Ordering::Relaxed);
+            // All threads share the lived clock: once a slot is enough.
+            let began = Instant::now();
             let next = loop {
-                let (now, burnt) = (self.lived.now(), used());
+                let (now, burnt) = (now + began.elapsed(), used());
                 books.burnt.store(nanos(burnt), Ordering::Relaxed);
                 match schedule.next(now, burnt) {
                     Next::Burn if !stop.is_set() => spin(),

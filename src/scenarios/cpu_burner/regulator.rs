@@ -10,6 +10,7 @@ use super::{CpuProbe, CpuUse};
 use crate::host::cgroup::Cgroup;
 use crate::host::lived::LivedClock;
 use crate::host::process;
+use crate::plugin::effort::throttled_periods;
 
 /// How often the grant is recomputed. More often would cost more than one percent of a quarter of a core.
 const REGULATE_EVERY: Duration = Duration::from_millis(100);
@@ -135,12 +136,6 @@ impl Window {
         self.throttled = periods;
         is_throttled
     }
-}
-
-fn throttled_periods(cgroup: &Cgroup) -> Option<u64> {
-    cgroup
-        .throttled()
-        .map(|throttled| throttled.throttled_periods)
 }
 
 #[cfg(test)]

@@ -81,10 +81,9 @@ impl Schedule {
         self.granted_until = self.slot_end.max(self.granted_until);
         let ahead = self.slot_end.saturating_sub(now).mul_f64(duty);
         self.was_contended = self.contention.is_contended();
-        let unburnt = match self.was_contended {
-            true => self.debt.forgive(self.granted, used, ahead, duty),
-            false => self.debt.put_off(self.granted, used, ahead, duty),
-        };
+        let is_contended = self.was_contended;
+        let debt = &mut self.debt;
+        let unburnt = debt.put_off(self.granted, used, ahead, duty, is_contended);
         self.due = self.granted.saturating_sub(unburnt);
     }
 
@@ -122,35 +121,30 @@ struct Debt {
 
 impl Debt {
     /// For a thread that has been granted `granted` and has burnt `used` since its start, where `ahead` of the grant is
-    /// for the slot to come: updates the debt and returns how much of the grant may be unburnt at the end of that slot.
+    /// for the slot to come: updates the debt and returns how much of the grant may be unburnt at the end of that slot. While others compete
+    /// for the CPU, nothing is put off.
     fn put_off(
         &mut self,
         granted: Duration,
         used: Duration,
         ahead: Duration,
         duty: f64,
+        is_contended: bool,
     ) -> Duration {
+        let (at_once, later) = match is_contended {
+            true => (DEBT_CONTENDED, Duration::ZERO),
+            false => (DEBT_AT_ONCE, DEBT_LATER),
+        };
+        if is_contended {
+            self.later = Duration::ZERO;
+        }
         let owed = granted.saturating_sub(used + self.later + self.forgiven);
-        self.later += owed.saturating_sub(ahead + DEBT_AT_ONCE.mul_f64(duty));
-        let too_much = self.later.saturating_sub(DEBT_LATER.mul_f64(duty));
+        self.later += owed.saturating_sub(ahead + at_once.mul_f64(duty));
+        let too_much = self.later.saturating_sub(later.mul_f64(duty));
         self.forgiven += too_much;
         self.later -= too_much;
         self.later = self.later.saturating_sub(ahead.mul_f64(REPAID));
         self.later + self.forgiven
-    }
-
-    /// As [`Debt::put_off`], for a thread whose CPU others compete for: nothing is put off.
-    fn forgive(
-        &mut self,
-        granted: Duration,
-        used: Duration,
-        ahead: Duration,
-        duty: f64,
-    ) -> Duration {
-        let owed = granted.saturating_sub(used + self.forgiven);
-        self.forgiven += owed.saturating_sub(ahead + DEBT_CONTENDED.mul_f64(duty));
-        self.later = Duration::ZERO;
-        self.forgiven
     }
 }
 
@@ -298,13 +292,13 @@ mod tests {
         let (mut debt, mut granted, mut used) = (Debt::default(), 100 * MS, Duration::ZERO);
         for _ in 0..100 {
             granted += SLOT;
-            used = granted - debt.put_off(granted, used, SLOT, 1.0);
+            used = granted - debt.put_off(granted, used, SLOT, 1.0, false);
         }
         let second = 1000 * MS;
         assert_eq!(used, second + DEBT_AT_ONCE + second.mul_f64(REPAID));
         for _ in 0..900 {
             granted += SLOT;
-            used = granted - debt.put_off(granted, used, SLOT, 1.0);
+            used = granted - debt.put_off(granted, used, SLOT, 1.0, false);
         }
         assert_eq!(used, 10_000 * MS + DEBT_AT_ONCE + DEBT_LATER);
         assert_eq!(debt.forgiven, 80 * MS);

@@ -75,10 +75,13 @@ impl Target {
 
     /// Under the limits as they are now.
     fn now(self, cgroup: &Cgroup) -> CurrentTarget {
-        let limit = memory_limit(cgroup);
+        let share_of = match self.is_share() {
+            true => memory_limit(cgroup),
+            false => None,
+        };
         CurrentTarget {
-            bytes: self.bytes(limit.map_or(0, |limit| limit.bytes)),
-            share_of: limit.filter(|_| self.is_share()),
+            bytes: self.bytes(share_of.map_or(0, |limit| limit.bytes)),
+            share_of,
         }
     }
 }
@@ -234,10 +237,7 @@ impl MemoryLeak {
                 look_at = now + LOOK_EVERY;
             }
             let most = line.most(held.touched());
-            if most < growth.due() {
-                growth.hold(most as f64);
-            }
-            let due = growth.due().min(most);
+            let due = growth.due_within(most);
             held.shrink(due);
             let work = self.grow(held, due, threads, look_at, stop)?;
             let cause = effort.cause(work);
