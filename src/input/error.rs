@@ -15,12 +15,12 @@ pub struct FieldError {
     pub detail: String,
     /// What was found and what is allowed, for the configuration, which knows how the value was written.
     #[serde(skip)]
-    pub(crate) refused: Option<Box<Refused>>,
+    pub(crate) refused: Option<Box<RefusedValue>>,
 }
 
 /// A value that its rule does not allow.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Refused {
+pub(crate) struct RefusedValue {
     /// What is allowed, as the beginning of a sentence.
     pub(crate) rule: String,
     pub(crate) found: Found,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Fields;
 use super::ceilings::{Ceiling, Resource};
-use super::error::Refused;
+use super::error::RefusedValue;
 use super::rule::{self, Rule, TimeUnit, end_of_range, plain, short};
 use super::suggest::did_you_mean;
 
@@ -269,9 +269,9 @@ impl OptionalField<'_> {
 }
 
 /// Why `given` is refused by `rule`.
-fn refusal<T>(rule: &Rule<'_, T>, given: &Value, is_secret: bool) -> (String, Refused) {
+fn refusal<T>(rule: &Rule<'_, T>, given: &Value, is_secret: bool) -> (String, RefusedValue) {
     let text = &rule.text;
-    let refused = Refused {
+    let refused = RefusedValue {
         rule: text.clone(),
         found: given.into(),
         wants_text: rule.wants_text(),

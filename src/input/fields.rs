@@ -12,7 +12,7 @@
 use serde_json::{Map, Value, json};
 
 use super::ceilings::{Ceiling, Ceilings, Resource};
-use super::error::Refused;
+use super::error::RefusedValue;
 use super::rule::short;
 use super::suggest::did_you_mean;
 use super::{Field, FieldError, cut, pointer_to};
@@ -265,7 +265,7 @@ impl Fields {
     }
 
     /// Refuses a value.
-    pub(super) fn reject_value(&mut self, name: &str, (detail, refused): (String, Refused)) {
+    pub(super) fn reject_value(&mut self, name: &str, (detail, refused): (String, RefusedValue)) {
         self.errors.push(FieldError {
             refused: Some(Box::new(refused)),
             ..FieldError::new(self.pointer_to(name), detail)

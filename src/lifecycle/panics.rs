@@ -48,15 +48,23 @@ fn log(panic: &PanicHookInfo<'_>) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io::{self, Write};
     use std::panic::catch_unwind;
     use std::sync::{Arc, Mutex};
 
     use super::*;
 
+    /// What a log writes.
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
+    pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Lines {
+        pub(crate) fn text(&self) -> String {
+            let bytes = self.0.lock().expect("no panic here").clone();
+            String::from_utf8(bytes).expect("a text")
+        }
+    }
 
     impl Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -82,8 +90,7 @@ mod tests {
         let thread = thread.spawn(move || drop(tracing::subscriber::with_default(log, panics)));
         thread.expect("a thread").join().expect("it is caught");
         assert!(count() > before);
-        let text = String::from_utf8(lines.0.lock().expect("no panic here").clone());
-        let text = text.expect("a text");
+        let text = lines.text();
         for part in [
             "ERROR",
             "Panicked.",

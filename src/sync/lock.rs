@@ -2,7 +2,7 @@
 
 use super::{Mutex, MutexGuard, PoisonError};
 
-/// Held for a few instructions and never across an `.await`, so a std mutex is enough. No holder leaves the data half
+/// Held for a short time and never across an `.await`, so a std mutex is enough. No holder leaves the data half
 /// changed, so a panic of one does not spoil it for the others.
 #[derive(Debug, Default)]
 pub(crate) struct Lock<T>(Mutex<T>);

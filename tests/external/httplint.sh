@@ -4,17 +4,6 @@
 # shellcheck source=tests/external/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-start() {
-  service=http://127.0.0.1:$(free_port)
-  admin=http://127.0.0.1:$(free_port)
-  printf 'Host: 127.0.0.1\nPort: %s\nAdmin:\n  Port: %s\nDataDir: %s\n' \
-    "${service##*:}" "${admin##*:}" "$scratch/data" >"$scratch/mockserver.yaml"
-  "$daemon" -f "$scratch/mockserver.yaml" >"$scratch/daemon.log" 2>&1 &
-  pid=$!
-  processes+=("$pid")
-  await "$admin/health" "$pid" "$scratch/daemon.log"
-}
-
 # lint CURL-ARGUMENTS...: what httplint finds bad or worth a warning in one answer.
 lint() {
   local found
@@ -55,7 +44,7 @@ lint_all() {
 make_venv
 pip_install 'httplint>=2026'
 build_daemon
-start
+serve
 judged=0
 # The first is what a 400 says. The second is in RFC 9110, section 12.5.3, for a 415.
 printf '%s\n' "The server didn't understand the request." '"Accept-Encoding" isn'"'"'t valid in a response.' \

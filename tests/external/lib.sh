@@ -178,3 +178,15 @@ find_engine() {
   local IFS=';'
   not_run "${reasons[*]}; tests/external/container-setup may help"
 }
+
+# serve [YAML]: runs the daemon on free ports, with this configuration beside that; sets service, admin and pid.
+serve() {
+  service=http://127.0.0.1:$(free_port)
+  admin=http://127.0.0.1:$(free_port)
+  printf 'Host: 127.0.0.1\nPort: %s\nAdmin: {Port: %s}\nDataDir: %s\n%s\n' \
+    "${service##*:}" "${admin##*:}" "$scratch/data" "${1-}" >"$scratch/mockserver.yaml"
+  "$daemon" -f "$scratch/mockserver.yaml" >"$scratch/daemon.log" 2>&1 &
+  pid=$!
+  processes+=("$pid")
+  await "$admin/health" "$pid" "$scratch/daemon.log"
+}

@@ -8,17 +8,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 readonly TOKEN=client
 
-start() {
-  service=http://127.0.0.1:$(free_port)
-  printf 'Host: 127.0.0.1\nPort: %s\nAdmin:\n  Port: %s\nDataDir: %s\nAuth:\n  Token: %s\n' \
-    "${service##*:}" "$(free_port)" "$scratch/data" "$TOKEN" >"$scratch/mockserver.yaml"
-  "$daemon" -f "$scratch/mockserver.yaml" >"$scratch/daemon.log" 2>&1 &
-  pid=$!
-  processes+=("$pid")
-  await "$service/health" "$pid" "$scratch/daemon.log"
-  curl -s --max-time 5 "$service/openapi.json" >"$scratch/openapi.json"
-}
-
 # logged NAME COMMAND...: shows the log of a command that fails.
 logged() {
   local log=$scratch/$1.log
@@ -50,7 +39,8 @@ the_models() {
 make_venv
 pip_install 'openapi-python-client>=0.29,<1' 'datamodel-code-generator>=0.71,<1'
 build_daemon
-start
+serve "Auth: {Token: $TOKEN}"
+curl -s --max-time 5 "$service/openapi.json" >"$scratch/openapi.json"
 the_client
 the_models
 kill "$pid"

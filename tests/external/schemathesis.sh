@@ -9,19 +9,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 readonly SEED=20260101 TOKEN=fuzz
 
-# === The daemon ===
-
-start() {
-  service=http://127.0.0.1:$(free_port)
-  admin=http://127.0.0.1:$(free_port)
-  printf 'Host: 127.0.0.1\nPort: %s\nAdmin:\n  Port: %s\nDataDir: %s\nAuth:\n  Token: %s\n' \
-    "${service##*:}" "${admin##*:}" "$scratch/data" "$TOKEN" >"$scratch/mockserver.yaml"
-  "$daemon" -f "$scratch/mockserver.yaml" >"$scratch/daemon.log" 2>&1 &
-  pid=$!
-  processes+=("$pid")
-  await "$admin/health" "$pid" "$scratch/daemon.log"
-}
-
 # === What is asked ===
 
 # Every check of schemathesis is on, unless it is turned off here.
@@ -121,7 +108,7 @@ the_document() {
 make_venv
 pip_install 'schemathesis>=4.32,<5' openapi-spec-validator
 build_daemon
-start
+serve "Auth: {Token: $TOKEN}"
 configuration
 the_document
 fuzz "admin listener" "$admin" 100

@@ -6,12 +6,13 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use time::format_description::well_known::Iso8601;
 use time::{Date, Duration, OffsetDateTime};
 
 use crate::config::Log;
+use crate::sync::Lock;
 
 /// All files together have at most this many times the size of one.
 const FILES: u64 = 8;
@@ -19,7 +20,7 @@ const MIB: u64 = 1024 * 1024;
 
 /// The log's files; cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct LogFiles(Arc<Mutex<Current>>);
+pub(super) struct LogFiles(Arc<Lock<Current>>);
 
 impl LogFiles {
     /// Opens the file of today under `Log.Path`, which is made where it is missing.
@@ -36,7 +37,7 @@ impl LogFiles {
             let folder = log.path.display();
             io::Error::other(format!("Log.Path cannot be written to: {folder}: {error}"))
         })?;
-        Ok(Self(Arc::new(Mutex::new(current))))
+        Ok(Self(Arc::new(Lock::new(current))))
     }
 
     /// Goes on in a new file where the current one was moved or deleted.
@@ -44,20 +45,16 @@ impl LogFiles {
     /// # Errors
     /// It cannot be opened; the current one stays.
     pub(super) fn reopen(&self) -> io::Result<()> {
-        let mut current = self.lock();
+        let mut current = self.0.lock();
         *current = Current::open(current.kept.clone(), today())?;
         Ok(())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Current> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Write for LogFiles {
     /// Writes one line, as a whole or not at all.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.lock().write(line, today())
+        self.0.lock().write(line, today())
     }
 
     fn flush(&mut self) -> io::Result<()> {

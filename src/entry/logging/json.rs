@@ -98,26 +98,11 @@ impl Visit for JsonLine {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Write};
-    use std::sync::{Arc, Mutex};
-
     use serde_json::json;
     use tracing::{error, info};
 
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("no panic here").write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::lifecycle::panics::tests::Lines;
 
     fn logged(events: impl FnOnce()) -> Vec<Value> {
         let lines = Lines::default();
@@ -127,8 +112,7 @@ mod tests {
             .with_writer(move || writer.clone())
             .finish();
         tracing::subscriber::with_default(log, events);
-        let text = String::from_utf8(lines.0.lock().expect("no panic here").clone());
-        let text = text.expect("a text");
+        let text = lines.text();
         let lines = text.lines();
         lines
             .map(|line| serde_json::from_str(line).expect("JSON"))

@@ -10,7 +10,7 @@ use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Write};
 use std::panic::PanicHookInfo;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 use tracing::{Level, error};
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
@@ -24,6 +24,7 @@ use self::json::{JsonFormat, JsonLine};
 use crate::config::{Log, LogFormat, LogMode};
 use crate::lifecycle::panics;
 use crate::lifecycle::termination::Termination;
+use crate::sync::Lock;
 use crate::traces::Traces;
 
 /// Lines that may wait for the writer: a few seconds of a busy debug log, about a megabyte.
@@ -38,7 +39,7 @@ struct Running {
     files: Option<LogFiles>,
     set_level: Box<dyn Fn(Level) + Send + Sync>,
     /// Flushes the lines that wait when it is dropped.
-    writer: Mutex<Option<WorkerGuard>>,
+    writer: Lock<Option<WorkerGuard>>,
 }
 
 /// Sets up logging for the whole process, panics included, and `traces` beside it; to be called once.
@@ -79,7 +80,7 @@ pub(super) fn init(log: &Log, traces: &Traces) -> io::Result<()> {
         format: log.format,
         files,
         set_level: Box::new(set_level),
-        writer: Mutex::new(Some(guard)),
+        writer: Lock::new(Some(guard)),
     };
     // It was not set before: this is called once.
     LOG.set(running).ok();
@@ -120,12 +121,7 @@ pub(super) fn reopen() -> io::Result<bool> {
 /// a second at most if the reader is stuck.
 pub(super) fn finish() {
     if let Some(log) = LOG.get() {
-        drop(
-            log.writer
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
+        drop(log.writer.lock().take());
     }
 }
 
