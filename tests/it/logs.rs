@@ -324,7 +324,7 @@ fn a_full_log_file_is_followed_by_another_one() {
         .map(|path| std::fs::read_to_string(path).unwrap())
         .collect();
     assert!(
-        lines.contains("Ready.") && lines.contains("ERROR"),
+        lines.contains("Listening.") && lines.contains("ERROR"),
         "{lines}"
     );
 }
