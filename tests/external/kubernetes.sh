@@ -118,7 +118,7 @@ agreement() {
   done
   complaints=$(manifests shared "$scratch"/{good,every-pod}.yaml etc/kubernetes/{argo-rollouts,flagger}.yaml 2>&1)
   expect "one token, and the admin port is for operators" "${complaints:-all agree}" test -z "$complaints"
-  complaints=$(manifests scrapes "$scratch"/{monitored,bad-canary-leak}.yaml etc/prometheus/alerts.yml 2>&1)
+  complaints=$(manifests scrapes "$scratch"/{monitored,bad-canary-leak}.yaml etc/prometheus/{alerts,versions,faults}.yml 2>&1)
   expect "the ServiceMonitor scrapes each pod once on each port" "${complaints:-with the token where it is needed}" \
     test -z "$complaints"
   complaints=$(manifests canary "$scratch/good.yaml" "$scratch/bad-canary-leak.yaml" 2>&1)

@@ -210,8 +210,8 @@ def shared(good, every_pod, argo, flagger):
             print("the policy keeps a caller out:", *caller)
 
 
-def scrapes(monitored, canary, alerts):
-    """Complains of a pod that the ServiceMonitor does not scrape once on each listener, under the job of the alerts."""
+def scrapes(monitored, canary, *rules):
+    """Complains of a pod that the ServiceMonitor does not scrape once on each listener, under the job of the rules."""
     (monitor,) = of_kind(monitored, "ServiceMonitor")
     services = of_kind(monitored, "Service") + of_kind(canary, "Service")
     found = [
@@ -237,7 +237,7 @@ def scrapes(monitored, canary, alerts):
             )
             if times != 1:
                 print(f"scraped {times} times:", deployment["metadata"]["name"], endpoint["port"])
-    named = set(re.findall(r'job="([^"]+)"', open(alerts).read()))
+    named = {name for file in rules for name in re.findall(r'job="([^"]+)"', open(file).read())}
     if set(jobs.values()) != named:
         print("jobs", jobs, "and not", named)
 

@@ -70,8 +70,11 @@ start_traffic() {
 # The shipped files, made to react within seconds. Of the CPU less is enough: a machine that others use
 # gives less than was asked, and delays a request now and then.
 start_prometheus() {
-  sed -E 's/\[1m\]/[8s]/; s/\[5m\]/[20s]/; s/for: 30s/for: 2s/; s/(cpu_period\) >) 0\.4/\1 0.1/; s/\+ 0\.05$/+ 0.25/' \
-    etc/prometheus/alerts.yml >"$scratch/alerts.yml"
+  local rules
+  for rules in alerts versions faults; do
+    sed -E 's/\[1m\]/[8s]/; s/\[5m\]/[20s]/; s/for: 30s/for: 2s/; s/(cpu_period\) >) 0\.4/\1 0.1/; s/\+ 0\.05$/+ 0.25/' \
+      "etc/prometheus/$rules.yml" >"$scratch/$rules.yml"
+  done
   sed -E "s/(interval|timeout): 5s/\1: 1s/; s/\"127.0.0.1:8888\"/\"$service\", \"$stable_service\"/; s/127.0.0.1:8889/$admin/" \
     etc/prometheus/prometheus.yml >"$scratch/prometheus.yml"
   cp etc/prometheus/token "$scratch/token"
@@ -122,8 +125,8 @@ formats_and_files() {
     expect "promtool check metrics, $listener listener" "${complaints:-no complaint}" \
       test -z "$complaints"
   done
-  complaints=$(promtool check rules etc/prometheus/alerts.yml 2>&1)
-  expect "promtool check rules" "$(tail -n 1 <<<"$complaints")" grep -q 'SUCCESS: 16 rules' <<<"$complaints"
+  complaints=$(promtool check rules etc/prometheus/{alerts,versions,faults}.yml 2>&1)
+  expect "promtool check rules" "$(grep -c SUCCESS <<<"$complaints") files" test "$(sed -n 's/.*SUCCESS: \(.*\) rules.*/\1/p' <<<"$complaints" | xargs)" = "9 5 2"
   complaints=$(promtool test rules "$EXTERNAL/alerts_test.yml" 2>&1)
   expect "promtool test rules, as shipped" "$(tail -n 1 <<<"$complaints")" grep -q 'SUCCESS' <<<"$complaints"
   complaints=$(promtool check config etc/prometheus/prometheus.yml 2>&1)
@@ -138,13 +141,13 @@ at_rest() {
   named=$(curl -s -o /dev/null -w '%{http_code}' --max-time 5 "http://$admin/metrics")
   expect "the admin listener's page needs the token" "HTTP $named" test "$named" = 401
   # See src/metrics/mod.rs.
-  fits=$(value 'max(scrape_samples_scraped{job="mockserver-admin"}) - 10 * count(mockserver_fault_active) <= 189')
+  fits=$(value 'max(scrape_samples_scraped{job="admin"}) - 10 * count(mockserver_fault_active) <= 189')
   expect "the admin page has at most 189 series and 10 for each scenario" "${fits:-too many}" test -n "$fits"
   # Long enough for every window to be full.
   sleep 10
   slowest=$(value 'max(scrape_duration_seconds)')
   expect "a scrape is quick" "$slowest s" above 0.1 "${slowest:-9}"
-  named=$(answer '{__name__=~"mockserver_.*",job="mockserver"}' | grep -c '"metric"')
+  named=$(answer '{__name__=~"mockserver_.*",job="service"}' | grep -c '"metric"')
   expect "the service listener shows nothing of faults" "$named series" test "$named" = 0
   named=$(answer "$(sed -n '/^```text$/,/^```$/p' etc/prometheus/README.md | sed '/^```/d; s/\[1m\]/[8s]/')" |
     grep -o '"service_version":"[^"]*"' | cut -d'"' -f4 | sort | tr '\n' ' ')
@@ -179,27 +182,27 @@ scenario() {
 # With their default parameters, the dependency in each of its ways. Only the CPU is asked for more: its
 # threads give way to whatever else runs here. alerts_test.yml holds the rule for its default.
 scenarios() {
-  local calls='http_client_request_duration_seconds_count{job="mockserver",server_address="inventory"'
+  local calls='http_client_request_duration_seconds_count{job="service",server_address="inventory"'
   scenario network_latency '{}' SlowRequests \
-    'histogram_quantile(0.5, sum by (instance, le) (rate(http_server_request_duration_seconds_bucket{job="mockserver",http_route="/api/v1/test/sleep10ms"}[8s])))' 0.1
+    'histogram_quantile(0.5, sum by (instance, le) (rate(http_server_request_duration_seconds_bucket{job="service",http_route="/api/v1/test/sleep10ms"}[8s])))' 0.1
   scenario health_check '{}' ProbeFails \
-    'rate(http_server_request_duration_seconds_count{job="mockserver",http_route="/health",http_response_status_code="503"}[8s])' 0
+    'rate(http_server_request_duration_seconds_count{job="service",http_route="/health",http_response_status_code="503"}[8s])' 0
   # The callers here give up after 10 s, before the call ends.
   scenario dependency '{}' DependencyFails \
-    'http_server_active_requests{job="mockserver",http_route="/api/v1/mock-service"}' 0
+    'http_server_active_requests{job="service",http_route="/api/v1/mock-service"}' 0
   eventually quiet DependencyFails
   scenario dependency '{"failure_type": "error"}' DependencyFails \
     "rate($calls,http_response_status_code=\"500\"}[8s])" 0
   eventually quiet DependencyFails
   scenario dependency '{"failure_type": "slow"}' DependencyFails \
     "rate($calls,http_response_status_code=\"200\"}[8s])" 0
-  scenario goroutine_leak '{}' TasksGrow 'deriv(tokio_num_alive_tasks{job="mockserver"}[8s])' 20
+  scenario goroutine_leak '{}' TasksGrow 'deriv(tokio_num_alive_tasks{job="service"}[8s])' 20
   scenario memory_leaker '{}' MemoryGrows \
-    'deriv(process_resident_memory_bytes{job="mockserver"}[8s])' 2e6
+    'deriv(process_resident_memory_bytes{job="service"}[8s])' 2e6
   scenario disk_io '{}' DiskBusy \
-    'rate(process_disk_write_bytes_total{job="mockserver"}[8s])' 1e7
+    'rate(process_disk_write_bytes_total{job="service"}[8s])' 1e7
   scenario cpu_burner '{"target_percent": 90}' HighCpu \
-    'rate(process_cpu_seconds_total{job="mockserver"}[8s])' 0.2
+    'rate(process_cpu_seconds_total{job="service"}[8s])' 0.2
 }
 
 # A canary is compared with the stable version by what its callers see.
@@ -227,7 +230,7 @@ comparison() {
 # The last one: it takes the process along, and this script restarts it.
 crash() {
   local before after from=$SECONDS code
-  before=$(value 'process_start_time_seconds{job="mockserver"}')
+  before=$(value 'process_start_time_seconds{job="service"}')
   post scenarios/crash/start >/dev/null
   wait "$pid"
   code=$?
@@ -235,7 +238,7 @@ crash() {
   eventually fires Restarted
   expect "crash makes Restarted fire" "exit $code, after $((SECONDS - from)) s; firing: $(alerts firing)" \
     fires Restarted
-  after=$(value 'process_start_time_seconds{job="mockserver"}')
+  after=$(value 'process_start_time_seconds{job="service"}')
   expect "crash moves its series" "process_start_time_seconds from $before to $after" above "$after" "$before"
 }
 
