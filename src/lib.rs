@@ -11,6 +11,7 @@
 //! | `boot` | the boot profile: a version that is bad from birth |
 //! | `listener` | accepts connections, within bounds |
 //! | `http` | the only list of routes, and their handlers |
+//! | `workload` | the service's own work: routes with latency, CPU time and errors |
 //! | `traces` | spans of the service's own requests |
 //! | `metrics` | what a scraper reads |
 //! | `manager` | checks requests and runs the one live session |
@@ -44,5 +45,6 @@ pub mod run;
 pub mod scenarios;
 mod sync;
 pub(crate) mod traces;
+pub(crate) mod workload;
 
 pub use entry::main;

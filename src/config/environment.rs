@@ -44,6 +44,9 @@ impl Setting {
     /// The value as a file would hold it, since the environment and the flags know only text. What does not
     /// parse stays a text, and is refused where it is read.
     pub(super) fn typed(&self, text: String) -> Value {
+        if self.schema.get("anyOf").is_some() && text.trim_start().starts_with('{') {
+            return json::parse(text.as_bytes()).unwrap_or(Value::String(text));
+        }
         let kinds = &self.schema["type"];
         // Of a time, which may be a text, the first.
         let parsed = match kinds.get(0).unwrap_or(kinds).as_str() {
@@ -110,7 +113,8 @@ fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// Every key that one variable sets, in the order of `schema`. `Boot` has a variable for all of it.
+/// Every key that one variable sets, in the order of `schema`. `Boot` has a variable for all of it, and so has what can
+/// be given by a name or as an object.
 pub(crate) fn settings_of(schema: &Value) -> Vec<Setting> {
     let mut settings = Vec::new();
     collect(schema, &[], &mut settings);

@@ -20,6 +20,7 @@ use serde_json::{Map, Value};
 
 use crate::boot::profile::BootProfile;
 use crate::input::limits::Limits;
+use crate::workload::WorkloadSpec;
 
 pub(crate) use environment::{Env, IgnoredVariable, ProcessEnv, settings_of};
 pub(crate) use file::STDIN;
@@ -49,10 +50,19 @@ pub(crate) struct Config {
     pub boot: BootProfile,
     /// What a request may ask for.
     pub limits: Limits,
+    /// The service's own work; none without.
+    pub workload: Option<WorkloadSpec>,
+}
+
+impl Config {
+    /// Whether each request to the service has a line in the log at level `info`.
+    pub(crate) fn logs_requests(&self) -> bool {
+        self.log.requests.unwrap_or(self.workload.is_some())
+    }
 }
 
 /// Where and how logs are written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Log {
     /// Standard output or files.
     pub mode: LogMode,
@@ -66,6 +76,10 @@ pub(crate) struct Log {
     pub keep_days: u32,
     /// The most that all log files together may have, in MiB; 0 is no bound.
     pub max_mb: u32,
+    /// Whether each request to the service has a line at level `info`; none as the workload is.
+    pub requests: Option<bool>,
+    /// Share of the requests that do not fail that have one.
+    pub request_share: f64,
 }
 
 /// Where logs go.

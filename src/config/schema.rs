@@ -13,6 +13,7 @@ use crate::client;
 use crate::input::Fields;
 use crate::input::limits::Limits;
 use crate::plugin::Registry;
+use crate::workload::{PathTemplate, WorkloadSpec};
 
 pub(super) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const ADDRESS_RULE: &str = "must be an IP address without a port, such as 0.0.0.0, ::1 or [::], or localhost; \
@@ -63,6 +64,7 @@ impl Config {
         let names: Vec<_> = registry.iter().map(|plugin| plugin.name()).collect();
         let about = "The most that a request may ask for.";
         let limits = fields.section("Limits", about, |limits| Limits::read(limits, &names));
+        let workload = workload(fields);
         Self {
             name,
             version: version.unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned()),
@@ -75,6 +77,7 @@ impl Config {
             otel,
             boot,
             limits,
+            workload,
         }
     }
 }
@@ -113,6 +116,22 @@ impl Log {
             max_mb: fields
                 .field("MaxMb", "The most of all log files, in MiB; 0 is no bound.")
                 .integer(0..=1_048_576, 1024),
+            requests: fields
+                .field(
+                    "Requests",
+                    "A line for each request at level info; auto: where there is a Workload.",
+                )
+                .choice(&[
+                    ("auto", None),
+                    ("always", Some(true)),
+                    ("never", Some(false)),
+                ]),
+            request_share: fields
+                .field(
+                    "RequestShare",
+                    "Share of the requests that do not fail that have such a line.",
+                )
+                .number(0.0..=1.0, 1.0),
         }
     }
 }
@@ -198,6 +217,26 @@ fn address(fields: &mut Fields, about: &'static str) -> IpAddr {
     };
     let field = fields.field("Host", about);
     field.text(ADDRESS_RULE, (LOOPBACK, "127.0.0.1"), parse)
+}
+
+/// The workload, whose routes must not take requests from the daemon's own.
+fn workload(fields: &mut Fields) -> Option<WorkloadSpec> {
+    let workload = WorkloadSpec::read(fields)?;
+    let own = crate::http::routes();
+    let own: Vec<_> = own
+        .iter()
+        .filter_map(|(_, path, _)| PathTemplate::parse(path))
+        .collect();
+    for (i, route) in workload.routes.iter().enumerate() {
+        if let Some(own) = own.iter().find(|own| own.overlaps(&route.path)) {
+            let detail = format!(
+                "{} would take requests to {own}, a route of mockserver",
+                route.path
+            );
+            fields.reject_at(&format!("/Workload/Routes/{i}/Path"), detail);
+        }
+    }
+    Some(workload)
 }
 
 fn not_empty(text: &str) -> Option<String> {

@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::metrics::requests::Requests;
 use crate::plugin::guard::LiveGuards;
 use crate::plugin::{BoxFuture, Services};
+use crate::workload::WorkloadRoute;
 
 /// Everything that the control thread serves.
 pub(super) struct Daemon {
@@ -100,7 +101,11 @@ fn parts(
 ) -> Parts {
     let config = &control.config;
     let service = (config.name.as_str(), config.version.as_str());
-    let requests = Requests::new(arrivals.clone());
+    let workload = config.workload.as_ref();
+    let workload = workload.map(|spec| WorkloadRoute::all(spec, &control.timer));
+    let workload = workload.unwrap_or_default();
+    let served = workload.iter().map(|route| route.spec().served());
+    let requests = Requests::new(arrivals.clone(), served.collect());
     Parts {
         metrics: Metrics::new(service, &control.runtimes, manager.clone(), requests),
         manager,
@@ -113,8 +118,10 @@ fn parts(
         token: control.token.clone(),
         protect_reads: config.auth.protect_reads,
         allowed_hosts: config.auth.allowed_hosts.clone(),
+        logs_requests: config.logs_requests().then_some(config.log.request_share),
         traced: config.otel.endpoint.is_some(),
         own_probe,
+        workload: workload.into_iter().map(Arc::new).collect(),
         description: Default::default(),
     }
 }

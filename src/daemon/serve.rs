@@ -36,11 +36,18 @@ impl Daemon {
             self.serve_admin(admin),
             self.carry_out_profile(),
             self.end_on(signals),
-            failures::report(self.api.metrics.requests(), &self.control.root),
+            self.report_failures(),
             session,
             drained
         );
         served.and(ended.map_err(io::Error::other))
+    }
+
+    /// Where each request has a line, so has each failure.
+    async fn report_failures(&self) {
+        if self.api.logs_requests.is_none() {
+            failures::report(self.api.metrics.requests(), &self.control.root).await;
+        }
     }
 
     /// The admin listener, where there is one; its end is the daemon's.

@@ -15,6 +15,7 @@ mod route;
 mod routes;
 mod unrouted;
 mod validators;
+mod workload;
 
 use std::sync::{Arc, OnceLock};
 
@@ -45,8 +46,9 @@ use crate::lifecycle::readiness::Readiness;
 use crate::manager::ScenarioManager;
 use crate::metrics::Metrics;
 use crate::metrics::measure::MeasureLayer;
-use crate::metrics::requests::{CallMeter, Requests, RouteMeter};
+use crate::metrics::requests::{CallMeter, OTHER_ROUTE, Requests, RouteMeter};
 use crate::traces::layer::TraceLayer;
+use crate::workload::WorkloadRoute;
 
 pub(crate) use self::extract::Client;
 pub(crate) use self::guard::auth::Token;
@@ -85,10 +87,15 @@ pub(crate) struct Parts {
     pub(crate) protect_reads: bool,
     /// Names under which people's browsers may know the daemon, beside addresses and localhost.
     pub(crate) allowed_hosts: Vec<String>,
+    /// Share of the requests to the service that have a line in the log at level `info`; none where they have it at
+    /// `debug`.
+    pub(crate) logs_requests: Option<f64>,
     /// Whether requests to the service are traced.
     pub(crate) traced: bool,
     /// Where the daemon asks for its own health.
     pub(crate) own_probe: OwnProbe,
+    /// The routes of the workload.
+    pub(crate) workload: Vec<Arc<WorkloadRoute>>,
     /// The API description without and with a token, each made at the first request for it.
     pub(crate) description: [OnceLock<Description>; 2],
 }
@@ -147,6 +154,7 @@ pub(crate) fn service_router(api: Api, table: &FaultTable) -> Router {
         timer: api.timer.clone(),
         requests: api.metrics.requests().clone(),
         traced: api.traced,
+        logged: api.logs_requests,
     };
     router(api, Some(&front))
 }
@@ -157,17 +165,39 @@ struct Front {
     timer: FineTimer,
     requests: Requests,
     traced: bool,
+    /// Share of the requests that have a line in the log at level `info`; none where they have it at `debug`.
+    logged: Option<f64>,
 }
 
 impl Front {
-    /// Only before the service's own work: the other paths name faults.
-    fn traced(&self, path: &'static str, counts_as: &str) -> Option<TraceLayer> {
-        let is_own_work = Requests::has_own_series(counts_as);
-        (self.traced && is_own_work).then(|| TraceLayer::server(path))
+    fn layers(&self, route: &Route) -> Layers {
+        // Only of the service's own work: the other paths name faults.
+        let is_traced = self.traced && Requests::has_own_series(route.counts_as);
+        let is_logged = matches!(route.access, Access::Open | Access::AdminRead);
+        Layers {
+            trace: is_traced.then(|| TraceLayer::server(route.path)),
+            log: match is_logged {
+                true => self.logged(route.path),
+                false => RequestLogLayer::default(),
+            },
+            measure: Some(MeasureLayer::new(self.requests.route(route.counts_as))),
+            faults: route.surface.map(|surface| self.faults(surface)),
+        }
     }
 
-    fn measured(&self, route: &str) -> MeasureLayer<RouteMeter> {
-        MeasureLayer::new(self.requests.route(route))
+    /// Where no route is.
+    fn layers_of_nothing(&self) -> Layers {
+        Layers {
+            trace: None,
+            log: self.logged("-"),
+            measure: Some(MeasureLayer::new(self.requests.route(OTHER_ROUTE))),
+            faults: Some(self.faults(Surface::Traffic)),
+        }
+    }
+
+    fn logged(&self, route: &str) -> RequestLogLayer {
+        let log = self.logged.map(|share| RequestLogLayer::of(route, share));
+        log.unwrap_or_default()
     }
 
     fn faults(&self, surface: Surface) -> FaultLayer {
@@ -192,17 +222,19 @@ fn router(api: Api, front: Option<&Front>) -> Router {
         large_bodies: LargeBodies::default(),
     };
     let no_route = Router::new().fallback(unrouted::not_found);
-    let mut router = with_layers(no_route, front, Some(Surface::Traffic), ("", "other"));
+    let layers = front.map_or_else(Layers::default, Front::layers_of_nothing);
+    let mut router = layers.before(no_route);
     if let Some(front) = front {
         router = router.merge(own_probe::route(&api, &front.table));
+        router = router.merge(workload::routes(&api.workload, front));
     }
     for route in routes::sections().into_iter().flat_map(|s| s.routes) {
-        let (surface, names) = (route.surface, (route.path, route.counts_as));
+        let layers = front.map_or_else(Layers::default, |front| front.layers(&route));
         let wrong_method = unrouted::wrong_method(route.method.clone());
         let alone = Router::new()
             .route(route.path, handler_of(route, &api, front))
             .method_not_allowed_fallback(wrong_method);
-        router = router.merge(with_layers(alone, front, surface, names));
+        router = router.merge(layers.before(alone));
     }
     router.with_state(served)
 }
@@ -248,19 +280,25 @@ fn handler_of(route: Route, api: &Api, front: Option<&Front>) -> MethodRouter<Se
     handler
 }
 
-/// One stack and not a layer after the other: each `layer` call would box every request anew. Outermost first: the log
-/// and the metrics see what a caught panic was answered with, and what a fault does as any service would.
-fn with_layers(
-    routes: Router<Served>,
-    front: Option<&Front>,
-    surface: Option<Surface>,
-    (path, counts_as): (&'static str, &str),
-) -> Router<Served> {
-    let layers = ServiceBuilder::new()
-        .layer(RequestLogLayer)
-        .option_layer(front.and_then(|front| front.traced(path, counts_as)))
-        .option_layer(front.map(|front| front.measured(counts_as)))
-        .layer(CatchPanicLayer::custom(problem::panicked))
-        .option_layer(front.and_then(|front| Some(front.faults(surface?))));
-    routes.layer(layers)
+/// What is before the handlers of one route.
+#[derive(Debug, Default)]
+struct Layers {
+    trace: Option<TraceLayer>,
+    log: RequestLogLayer,
+    measure: Option<MeasureLayer<RouteMeter>>,
+    faults: Option<FaultLayer>,
+}
+
+impl Layers {
+    /// One stack and not a layer after the other: each `layer` call would box every request anew. Outermost first: the
+    /// log and the metrics see what a caught panic was answered with, and what a fault does as any service would.
+    fn before(self, routes: Router<Served>) -> Router<Served> {
+        let layers = ServiceBuilder::new()
+            .option_layer(self.trace)
+            .layer(self.log)
+            .option_layer(self.measure)
+            .layer(CatchPanicLayer::custom(problem::panicked))
+            .option_layer(self.faults);
+        routes.layer(layers)
+    }
 }

@@ -1,27 +1,47 @@
-//! One line of the log for each request where the level is `debug`; a warning for an answer with a 5xx status.
+//! One line of the log for each request: at level `info` for the service's own work where a workload is on, otherwise
+//! at `debug`; a warning for an answer with a 5xx status.
 //!
 //! Not `tower_http::trace::TraceLayer`: it opens a span for each request and wraps each body, at level `info` too, and
 //! its line could name method and path only through a span, which the log's format does not have.
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::Either;
-use http::{Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use tower::{Layer, Service};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
-/// Adds the log to a service.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct RequestLogLayer;
+/// Adds the log to a service. The default writes a line at level `debug`.
+#[derive(Debug, Clone, Default)]
+pub(super) struct RequestLogLayer(Option<Arc<RouteLog>>);
+
+/// How the requests of one route are logged at level `info`.
+#[derive(Debug)]
+struct RouteLog {
+    /// The path as the configuration has it: the one of a request may hold anything.
+    route: String,
+    /// Of the requests that do not fail.
+    share: f64,
+}
+
+impl RequestLogLayer {
+    /// For a route of the service, `-` where none matches. `share` of the requests that do not fail have a line, drawn for each.
+    pub(super) fn of(route: &str, share: f64) -> Self {
+        let route = route.to_owned();
+        Self(Some(Arc::new(RouteLog { route, share })))
+    }
+}
 
 impl<S> Layer<S> for RequestLogLayer {
     type Service = RequestLog<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RequestLog { inner }
+        let route = self.0.clone();
+        RequestLog { inner, route }
     }
 }
 
@@ -29,6 +49,7 @@ impl<S> Layer<S> for RequestLogLayer {
 #[derive(Debug, Clone)]
 pub(super) struct RequestLog<S> {
     inner: S,
+    route: Option<Arc<RouteLog>>,
 }
 
 type Logged<R, E> = Pin<Box<dyn Future<Output = Result<R, E>> + Send>>;
@@ -47,23 +68,57 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if !tracing::enabled!(tracing::Level::DEBUG) {
+        if self.route.is_none() && !tracing::enabled!(tracing::Level::DEBUG) {
             return Either::Left(self.inner.call(request));
         }
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let start = Instant::now();
+        let entry = Entry {
+            route: self.route.clone(),
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            start: Instant::now(),
+        };
         let inner = self.inner.call(request);
         Either::Right(Box::pin(async move {
             let response = inner.await?;
-            let status = response.status().as_u16();
-            // JSON has no number wider than 64 bits.
-            let took_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
-            if response.status().is_server_error() {
-                warn!(%method, path, status, took_us, "Request failed.");
-            } else {
-                debug!(%method, path, status, took_us, "Request served.");
-            }
+            entry.write(response.status());
             Ok(response)
         }))
     }
+}
+
+/// What a line says.
+struct Entry {
+    route: Option<Arc<RouteLog>>,
+    method: Method,
+    path: String,
+    start: Instant,
+}
+
+impl Entry {
+    fn write(self, status: StatusCode) {
+        let Self { method, path, .. } = &self;
+        let took = self.start.elapsed();
+        let (status, failed) = (status.as_u16(), status.is_server_error());
+        if let Some(log) = &self.route {
+            let (route, duration_ms) = (log.route.as_str(), milliseconds(took));
+            if failed {
+                warn!(%method, route, status, duration_ms, "Request failed.");
+            } else if log.share >= 1.0 || rand::random::<f64>() < log.share {
+                info!(%method, route, status, duration_ms, "Request served.");
+            }
+            return;
+        }
+        // JSON has no number wider than 64 bits.
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        if failed {
+            warn!(%method, path, status, took_us, "Request failed.");
+        } else {
+            debug!(%method, path, status, took_us, "Request served.");
+        }
+    }
+}
+
+/// To the microsecond.
+fn milliseconds(took: Duration) -> f64 {
+    took.as_micros() as f64 / 1000.0
 }

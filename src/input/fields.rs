@@ -17,6 +17,9 @@ use super::rule::short;
 use super::suggest::did_you_mean;
 use super::{Field, FieldError, cut, pointer_to};
 
+/// A name for an object, and what makes it.
+pub(crate) type NamedSet = (&'static str, fn() -> Map<String, Value>);
+
 /// The members of one JSON object while they are being read.
 #[derive(Debug)]
 pub struct Fields {
@@ -30,6 +33,8 @@ pub struct Fields {
     elsewhere: Vec<(String, &'static str)>,
     /// Pairs of members that mean the same.
     either: Vec<[&'static str; 2]>,
+    /// Names of members that must be given.
+    required: Vec<&'static str>,
     ceilings: Ceilings,
     errors: Vec<FieldError>,
 }
@@ -46,6 +51,7 @@ impl Fields {
             beside: Vec::new(),
             elsewhere: Vec::new(),
             either: Vec::new(),
+            required: Vec::new(),
             ceilings: Ceilings::default(),
             errors: Vec::new(),
         }
@@ -136,7 +142,7 @@ impl Fields {
             Some((name.clone(), default.clone()))
         });
         let defaults = defaults.collect::<Map<_, _>>();
-        let mut schema = object_schema(inner.properties);
+        let mut schema = object_schema(inner.properties, &inner.required);
         schema["default"] = defaults.into();
         schema["description"] = about.into();
         self.properties.insert(name.to_owned(), schema);
@@ -151,14 +157,80 @@ impl Fields {
         read: impl FnOnce(&mut Fields) -> T,
     ) -> Option<T> {
         let given = self.given.get(name).is_some_and(|value| !value.is_null());
+        let errors = self.errors.len();
         let value = self.section(name, about, read);
         if !given {
             self.withdraw(name);
+            // Of what an object must have.
+            self.errors.truncate(errors);
         }
         if let Some(Value::Object(schema)) = self.properties.get_mut(name) {
             schema.remove("default");
         }
         given.then_some(value)
+    }
+
+    /// The same where one of `sets` may be given by its name instead.
+    pub(crate) fn optional_section_or<T>(
+        &mut self,
+        name: &'static str,
+        about: &'static str,
+        sets: &[NamedSet],
+        read: impl FnOnce(&mut Fields) -> T,
+    ) -> Option<T> {
+        let names: Vec<&str> = sets.iter().map(|(set, _)| *set).collect();
+        if let Some(Value::String(given)) = self.given.get(name) {
+            let mut sets = sets.iter();
+            let Some((_, set)) = sets.find(|(set, _)| set.eq_ignore_ascii_case(given)) else {
+                let detail = format!("must be an object or one of {}", names.join(", "));
+                let meant = did_you_mean(given, names.iter().copied());
+                self.reject(
+                    name,
+                    format!("{detail}, not {}{meant}", short(&self.given[name])),
+                );
+                self.given.shift_remove(name);
+                return self.optional_section(name, about, read);
+            };
+            let set = Value::Object(set());
+            self.given.insert(name.to_owned(), set);
+        }
+        let value = self.optional_section(name, about, read);
+        if let Some(schema) = self.properties.get_mut(name) {
+            let object = std::mem::take(schema);
+            *schema = json!({ "description": about, "anyOf": [{ "enum": names }, object] });
+        }
+        value
+    }
+
+    /// Refuses an absent member. To be called before it is read.
+    pub(crate) fn require(&mut self, name: &'static str) {
+        if !self.has(name) {
+            self.reject(name, "is missing");
+        }
+        self.required.push(name);
+    }
+
+    /// Reads a list of objects, empty by default, each with the same rules as this one.
+    pub(crate) fn objects<T>(
+        &mut self,
+        name: &'static str,
+        about: &'static str,
+        mut read: impl FnMut(&mut Fields) -> T,
+    ) -> Vec<T> {
+        let mut shape = Fields::new("", Map::new());
+        read(&mut shape);
+        let ceilings = self.ceilings.clone();
+        let values = self.list(name, about, |pointer, item| {
+            let Value::Object(given) = item else {
+                let detail = format!("must be an object, not {}", short(&item));
+                return Err(vec![FieldError::new(pointer, detail)]);
+            };
+            let mut fields = Fields::new(pointer, given).below(ceilings.clone());
+            let value = read(&mut fields);
+            Ok((value, fields.finish()?.into()))
+        });
+        self.properties[name]["items"] = object_schema(shape.properties, &shape.required);
+        values
     }
 
     /// Reads a list, empty by default, item by item: `read` gets the pointer to the item and the item, and returns its
@@ -238,7 +310,7 @@ impl Fields {
     /// The JSON Schema (2020-12) of everything that was asked for.
     #[must_use]
     pub fn schema(self) -> Value {
-        let mut schema = object_schema(self.properties);
+        let mut schema = object_schema(self.properties, &self.required);
         let clashes = self.either.iter();
         let clashes = clashes.map(|both| json!({ "not": { "required": both } }));
         match clashes.collect::<Vec<_>>() {
@@ -298,6 +370,11 @@ impl Fields {
     }
 }
 
-fn object_schema(properties: Map<String, Value>) -> Value {
-    json!({ "type": "object", "properties": properties, "additionalProperties": false })
+fn object_schema(properties: Map<String, Value>, required: &[&str]) -> Value {
+    let mut schema =
+        json!({ "type": "object", "properties": properties, "additionalProperties": false });
+    if !required.is_empty() {
+        schema["required"] = required.into();
+    }
+    schema
 }

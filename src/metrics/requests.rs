@@ -37,7 +37,7 @@ const ROUTES: [(&str, &[StatusCode]); 6] = [
 /// the admin page.
 const EXTRA: usize = 2;
 /// The control API, the metrics, unknown paths.
-const OTHER_ROUTE: &str = "other";
+pub(crate) const OTHER_ROUTE: &str = "other";
 /// The simulated dependency.
 pub(crate) const DEPENDENCY: &str = "inventory";
 /// The statuses of its successful and failed answers.
@@ -51,47 +51,57 @@ pub(crate) struct Requests(Arc<Counters>);
 struct Counters {
     arrivals: Arrivals,
     /// As in [`ROUTES`].
-    routes: [RouteCounters; ROUTES.len()],
-    extra: [ExtraSeries; EXTRA],
+    /// Those of the workload follow.
+    routes: Vec<RouteCounters>,
+    extra: Vec<ExtraSeries>,
     /// All requests without a series of their route.
     rest: Histogram,
     /// As in [`CALLS`].
     calls: [Histogram; CALLS.len()],
 }
 
+/// A route of the workload and what it answers.
+#[derive(Debug, Clone)]
+pub(crate) struct ServedRoute {
+    pub(crate) method: &'static str,
+    pub(crate) route: String,
+    pub(crate) statuses: Vec<StatusCode>,
+}
+
 #[derive(Debug)]
 struct RouteCounters {
-    route: &'static str,
+    method: &'static str,
+    route: String,
     active: AtomicI64,
     /// Answers with a 5xx status, whatever their method.
     failed: AtomicU64,
-    /// Answers to GET by status.
+    /// Answers to `method` by status.
     answers: Vec<(StatusCode, Histogram)>,
 }
 
-/// Answers to GET with a status that [`ROUTES`] does not list; the first such route and status keep it.
+/// Answers with a status that is not listed; the first such route, by its index, and status keep it.
 #[derive(Debug, Default)]
 struct ExtraSeries {
-    answer: OnceLock<(&'static str, StatusCode)>,
+    answer: OnceLock<(usize, StatusCode)>,
     times: Histogram,
 }
 
 impl Requests {
-    /// Counters at zero that also note each request in `arrivals`.
-    pub(crate) fn new(arrivals: Arrivals) -> Self {
-        let routes = ROUTES.map(|(route, statuses)| RouteCounters {
-            route,
-            active: AtomicI64::new(0),
-            failed: AtomicU64::new(0),
-            answers: statuses
-                .iter()
-                .map(|s| (*s, Histogram::default()))
-                .collect(),
+    /// Counters at zero that also note each request in `arrivals`, for the routes of `workload` too.
+    pub(crate) fn new(arrivals: Arrivals, workload: Vec<ServedRoute>) -> Self {
+        let extra = EXTRA * (1 + workload.len());
+        let own = ROUTES.map(|(route, statuses)| ServedRoute {
+            method: "GET",
+            route: route.to_owned(),
+            statuses: statuses.to_vec(),
         });
+        let routes = own.into_iter().chain(workload).map(RouteCounters::new);
         Self(Arc::new(Counters {
             arrivals,
-            routes,
-            extra: Default::default(),
+            routes: routes.collect(),
+            extra: std::iter::repeat_with(ExtraSeries::default)
+                .take(extra)
+                .collect(),
             rest: Histogram::default(),
             calls: Default::default(),
         }))
@@ -106,19 +116,46 @@ impl Requests {
         }
     }
 
+    /// The meter of a route of the workload.
+    pub(crate) fn workload_route(&self, method: &str, route: &str) -> RouteMeter {
+        let mut routes = self.0.routes.iter();
+        let at = routes.position(|known| known.method == method && known.route == route);
+        RouteMeter {
+            counters: Arc::clone(&self.0),
+            route: at.unwrap_or(ROUTES.len() - 1),
+        }
+    }
+
     pub(crate) fn has_own_series(route: &str) -> bool {
         route != OTHER_ROUTE && ROUTES.iter().any(|(known, _)| *known == route)
     }
 
     /// How many requests each route has answered with a 5xx status.
-    pub(crate) fn failed(&self) -> [(&'static str, u64); ROUTES.len()] {
-        let failed = |route: &RouteCounters| (route.route, route.failed.load(Ordering::Relaxed));
-        self.0.routes.each_ref().map(failed)
+    pub(crate) fn failed(&self) -> Vec<(&str, u64)> {
+        let routes = self.0.routes.iter();
+        routes
+            .map(|route| (route.route.as_str(), route.failed.load(Ordering::Relaxed)))
+            .collect()
     }
 
     /// The meter of calls to the dependency.
     pub(crate) fn calls(&self) -> CallMeter {
         CallMeter(Arc::clone(&self.0))
+    }
+}
+
+impl RouteCounters {
+    fn new(served: ServedRoute) -> Self {
+        let statuses = served.statuses.into_iter();
+        Self {
+            method: served.method,
+            route: served.route,
+            active: AtomicI64::new(0),
+            failed: AtomicU64::new(0),
+            answers: statuses
+                .map(|status| (status, Histogram::default()))
+                .collect(),
+        }
     }
 }
 
@@ -142,31 +179,42 @@ impl RequestMeter for RouteMeter {
         if status.is_some_and(|status| status.is_server_error()) {
             route.failed.fetch_add(1, Ordering::Relaxed);
         }
-        let own = status.and_then(|status| self.counters.series(route, method, status));
+        let own = status.and_then(|status| self.counters.series(self.route, method, status));
         own.unwrap_or(&self.counters.rest).record(took);
     }
 }
 
 impl Counters {
     /// The histogram of an answer on `route`, if it has one or can still get one.
-    fn series<'a>(
-        &'a self,
-        route: &'a RouteCounters,
-        method: &'static str,
-        status: StatusCode,
-    ) -> Option<&'a Histogram> {
-        // The routes allow GET and HEAD only, and a client's mistakes must not use up the extra series.
-        if method != "GET" || route.answers.is_empty() {
+    fn series(&self, at: usize, method: &str, status: StatusCode) -> Option<&Histogram> {
+        let route = &self.routes[at];
+        // A client's mistakes must not use up the extra series.
+        if method != route.method || route.answers.is_empty() {
             return None;
         }
         let mut answers = route.answers.iter();
         if let Some((_, times)) = answers.find(|(known, _)| *known == status) {
             return Some(times);
         }
-        let answer = (route.route, status);
+        let answer = (at, status);
         let mut extra = self.extra.iter();
         let own = extra.find(|extra| *extra.answer.get_or_init(|| answer) == answer);
         own.map(|extra| &extra.times)
+    }
+}
+
+impl Counters {
+    /// Requests that are being served by route, of all its methods together.
+    fn active(&self) -> Vec<(&str, i64)> {
+        let mut active: Vec<(&str, i64)> = Vec::with_capacity(self.routes.len());
+        for route in &self.routes {
+            let now = route.active.load(Ordering::Relaxed);
+            match active.iter_mut().find(|(known, _)| *known == route.route) {
+                Some((_, sum)) => *sum += now,
+                None => active.push((&route.route, now)),
+            }
+        }
+        active
     }
 }
 
@@ -196,10 +244,10 @@ impl Collector for RequestMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let e = &mut encoder;
         self.encode_requests(e)?;
-        let active = self.requests.0.routes.iter().map(|route| {
-            let active = route.active.load(Ordering::Relaxed);
-            ([("http_route", route.route)], active as f64)
-        });
+        let active = self.requests.0.active();
+        let active = active
+            .iter()
+            .map(|(route, active)| ([("http_route", *route)], *active as f64));
         let help = "Requests that are being served";
         page::gauges(e, "http_server_active_requests", help, active)?;
         self.encode_calls(e)
@@ -222,11 +270,18 @@ impl RequestMetrics {
         } = &*self.requests.0;
         let listed = routes.iter().flat_map(|route| {
             let answers = route.answers.iter();
-            answers.map(|(status, times)| ("GET", route.route, status.as_str(), times))
+            answers
+                .map(|(status, times)| (route.method, route.route.as_str(), status.as_str(), times))
         });
         let extra = extra.iter().filter_map(|extra| {
-            let (route, status) = extra.answer.get()?;
-            Some(("GET", *route, status.as_str(), &extra.times))
+            let (at, status) = extra.answer.get()?;
+            let route = &routes[*at];
+            Some((
+                route.method,
+                route.route.as_str(),
+                status.as_str(),
+                &extra.times,
+            ))
         });
         let all = listed
             .chain(extra)
@@ -287,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_listed_answer_has_its_series_from_the_start() {
-        let requests = Requests::new(Arrivals::default());
+        let requests = Requests::new(Arrivals::default(), Vec::new());
         for (route, statuses) in ROUTES {
             for status in statuses {
                 answer(&requests.route(route), "GET", status.as_u16());
@@ -298,7 +353,7 @@ mod tests {
 
     #[test]
     fn the_first_two_other_statuses_get_series_and_the_next_count_as_other() {
-        let requests = Requests::new(Arrivals::default());
+        let requests = Requests::new(Arrivals::default(), Vec::new());
         let health = requests.route("/health");
         for code in [500, 500, 429, 502, 500] {
             answer(&health, "GET", code);
@@ -308,7 +363,7 @@ mod tests {
 
     #[test]
     fn other_routes_and_unanswered_requests_count_as_other() {
-        let requests = Requests::new(Arrivals::default());
+        let requests = Requests::new(Arrivals::default(), Vec::new());
         answer(&requests.route("/api/v1/scenarios"), "GET", 200);
         answer(&requests.route("/no/such/path"), "GET", 404);
         let ready = requests.route("/ready");
@@ -321,7 +376,7 @@ mod tests {
 
     #[test]
     fn a_request_is_active_from_its_start_to_its_end() {
-        let requests = Requests::new(Arrivals::default());
+        let requests = Requests::new(Arrivals::default(), Vec::new());
         let (ready, other) = (requests.route("/ready"), requests.route("/"));
         let active = || -> Vec<i64> {
             let routes = requests.0.routes.iter();
@@ -337,7 +392,7 @@ mod tests {
 
     #[test]
     fn every_5xx_counts_as_failed_on_its_route() {
-        let requests = Requests::new(Arrivals::default());
+        let requests = Requests::new(Arrivals::default(), Vec::new());
         let (health, other) = (requests.route("/health"), requests.route("/nowhere"));
         for (method, code) in [("GET", 503), ("HEAD", 500), ("GET", 599), ("GET", 404)] {
             answer(&health, method, code);
@@ -350,7 +405,7 @@ mod tests {
 
     #[test]
     fn a_call_is_counted_by_its_outcome() {
-        let requests = Requests::new(Arrivals::default());
+        let requests = Requests::new(Arrivals::default(), Vec::new());
         let calls = requests.calls();
         for code in [200, 204, 500, 404] {
             answer(&calls, "GET", code);

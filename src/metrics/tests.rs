@@ -27,7 +27,7 @@ fn metrics(registry: &'static [&'static dyn Plugin]) -> Metrics {
     let (sessions, _actor) = SessionManager::spawn(services, table, root, Onsets::new());
     let cgroup = Cgroup::at("/nowhere", "/nowhere");
     let manager = ScenarioManager::new(registry, sessions, Limits::default(), cgroup);
-    let requests = Requests::new(Arrivals::default());
+    let requests = Requests::new(Arrivals::default(), Vec::new());
     Metrics::new(("checkout", "1.0"), &Runtimes::default(), manager, requests)
 }
 

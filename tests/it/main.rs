@@ -35,3 +35,4 @@ mod signals;
 mod support;
 mod traces;
 mod words;
+mod workload;

@@ -1,0 +1,109 @@
+//! The service's own work: routes that take time and CPU, fail sometimes and call other services.
+//!
+//! Off by default, and then free: without it there is no route more and nothing runs.
+
+mod answer;
+mod cpu;
+mod path;
+mod shop;
+mod spec;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::response::Response;
+use http::StatusCode;
+use http_body_util::{BodyExt, Limited};
+use tracing::error;
+
+use crate::fault::Draw;
+use crate::fault::timer::FineTimer;
+
+pub(crate) use path::PathTemplate;
+pub(crate) use spec::{RouteSpec, WorkloadSpec};
+
+/// The largest body of a request: 1 MiB.
+const MOST_REQUEST_BYTES: usize = 1024 * 1024;
+
+/// Why a request fails where nothing is wrong: a healthy service is never perfect.
+const REASONS: [&str; 4] = [
+    "database: deadlock detected, transaction rolled back",
+    "database: connection closed by the server",
+    "cache: unexpected end of file",
+    "serialization of the response failed: invalid utf-8 sequence of 1 bytes from index 17",
+];
+
+/// A route at work.
+#[derive(Debug)]
+pub(crate) struct WorkloadRoute {
+    spec: RouteSpec,
+    timer: FineTimer,
+    body: Bytes,
+    seed: u64,
+    draws: AtomicU64,
+}
+
+impl WorkloadRoute {
+    /// Every route of `spec`.
+    pub(crate) fn all(spec: &WorkloadSpec, timer: &FineTimer) -> Vec<Self> {
+        let seed = spec.seed.map_or_else(rand::random, u64::from);
+        let routes = spec.routes.iter().zip(0_u64..).map(|(route, number)| {
+            // Far apart, so that no two routes draw the same numbers.
+            let seed = (seed << 40) ^ (number << 32);
+            Self {
+                body: answer::body(route.response_bytes, seed),
+                spec: route.clone(),
+                timer: timer.clone(),
+                seed,
+                draws: AtomicU64::new(0),
+            }
+        });
+        routes.collect()
+    }
+
+    pub(crate) fn spec(&self) -> &RouteSpec {
+        &self.spec
+    }
+
+    /// Serves one request. A client that goes away ends it.
+    pub(crate) async fn serve(&self, request: Request) -> Response {
+        let arrived = Instant::now();
+        let mut draw = self.next_draw();
+        let (_head, body) = request.into_parts();
+        if read_whole(body).await.is_err() {
+            return answer::error(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        if let Some(law) = &self.spec.latency {
+            let waits = law.sample(&mut draw).saturating_sub(self.spec.cpu);
+            self.timer.sleep_until(arrived + waits).await;
+        }
+        cpu::use_cpu(self.spec.cpu);
+        if draw.uniform() < self.spec.error_share {
+            let reason = (draw.uniform() * REASONS.len() as f64) as usize;
+            error!(
+                route = self.spec.path.as_str(),
+                error = REASONS[reason],
+                "Request failed."
+            );
+            return answer::error(StatusCode::INTERNAL_SERVER_ERROR);
+        }
+        answer::json(StatusCode::OK, self.body.clone())
+    }
+
+    /// The random numbers of the next request.
+    fn next_draw(&self) -> Draw {
+        let number = self.draws.fetch_add(1, Ordering::Relaxed);
+        Draw::seeded(self.seed.wrapping_add(number))
+    }
+}
+
+/// Reads what the client sends, which is of no use: a connection cannot be used again before.
+async fn read_whole(body: Body) -> Result<(), ()> {
+    let mut body = Limited::new(body, MOST_REQUEST_BYTES);
+    while let Some(frame) = body.frame().await {
+        frame.map_err(drop)?;
+    }
+    Ok(())
+}

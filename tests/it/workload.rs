@@ -1,0 +1,232 @@
+//! The service's own work: its routes, what they take, what is logged and counted of them.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::program::{run_in, with_file};
+use crate::support::{Daemon, agent, header_of, send_raw};
+
+/// Two routes on one path, and one that always fails.
+const ORDERS: &str = "
+Workload:
+  Seed: 7
+  Routes:
+    - {Path: '/api/orders/{id}', ResponseBytes: 700, Latency: {p50_ms: 20}}
+    - {Path: '/api/orders/{number}', Method: DELETE, ResponseBytes: 0}
+    - {Path: /api/broken, Method: POST, ErrorShare: 1}
+";
+
+fn status_of(daemon: &Daemon, method: &str, path: &str) -> u16 {
+    let url = format!("http://{}{path}", daemon.service);
+    let request = http::Request::builder().method(method).uri(url);
+    let answer = agent().run(request.body(()).unwrap()).unwrap();
+    answer.status().as_u16()
+}
+
+#[test]
+fn routes_answer_as_the_configuration_has_it() {
+    let daemon = Daemon::builder().file(ORDERS).start();
+    let url = format!("http://{}/api/orders/17", daemon.service);
+    let sent = Instant::now();
+    let mut answer = agent().get(&url).call().unwrap();
+    assert!(sent.elapsed() >= Duration::from_millis(20));
+    let body = answer.body_mut().read_to_string().unwrap();
+    assert_eq!((answer.status().as_u16(), body.len()), (200, 700));
+    assert_eq!(header_of(&answer, "content-type"), "application/json");
+    assert!(serde_json::from_str::<Value>(&body).unwrap().is_object());
+    assert_eq!(status_of(&daemon, "HEAD", "/api/orders/17"), 200);
+    assert_eq!(status_of(&daemon, "DELETE", "/api/orders/17"), 200);
+    assert_eq!(status_of(&daemon, "POST", "/api/broken"), 500);
+    assert_eq!(status_of(&daemon, "POST", "/api/orders/17"), 405);
+    assert_eq!(status_of(&daemon, "GET", "/api/orders"), 404);
+    assert_eq!(status_of(&daemon, "GET", "/api/orders/17/items"), 404);
+    let on_admin = format!("http://{}/api/orders/17", daemon.admin);
+    assert_eq!(agent().get(on_admin).call().unwrap().status(), 404);
+}
+
+#[test]
+fn a_body_is_read_before_the_answer_and_one_that_is_too_large_is_refused() {
+    let daemon = Daemon::builder().file(ORDERS).start();
+    let broken = |length: usize| {
+        let head = format!(
+            "POST /api/broken HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+        );
+        send_raw(
+            daemon.service,
+            &[head.as_bytes(), &vec![b'x'; length]].concat(),
+        )
+    };
+    assert!(broken(1 << 20).starts_with("HTTP/1.1 500 "));
+    assert!(broken((1 << 20) + 1).starts_with("HTTP/1.1 413 "));
+}
+
+#[test]
+fn a_request_is_counted_and_logged_by_its_route_and_never_by_its_path() {
+    let mut daemon = Daemon::builder().file(ORDERS).start();
+    let page = || {
+        let url = format!("http://{}/metrics", daemon.service);
+        agent()
+            .get(url)
+            .call()
+            .unwrap()
+            .body_mut()
+            .read_to_string()
+            .unwrap()
+    };
+    let count = |page: &str, method: &str, route: &str, status: u16| -> u64 {
+        let series = format!(
+            "http_server_request_duration_seconds_count{{http_request_method=\"{method}\",\
+             http_route=\"{route}\",http_response_status_code=\"{status}\"}} "
+        );
+        let mut lines = page.lines();
+        let value = lines.find_map(|line| line.strip_prefix(&series));
+        value
+            .unwrap_or_else(|| panic!("no {series}in {page}"))
+            .parse()
+            .unwrap()
+    };
+    let (get, post) = ("/api/orders/{id}", "/api/broken");
+    let before = page();
+    for status in [200, 500, 503] {
+        assert_eq!(count(&before, "GET", get, status), 0);
+    }
+    assert_eq!(status_of(&daemon, "GET", "/api/orders/secret"), 200);
+    assert_eq!(status_of(&daemon, "POST", "/api/broken"), 500);
+    assert_eq!(status_of(&daemon, "GET", "/api/v1/composite/status"), 200);
+    assert_eq!(status_of(&daemon, "GET", "/unknown/secret"), 404);
+    let after = page();
+    assert_eq!(count(&after, "GET", get, 200), 1);
+    assert_eq!(count(&after, "POST", post, 500), 1);
+    assert!(!after.contains("secret"));
+
+    let lines = daemon.whole_log();
+    let of_requests = lines.iter().filter(|line| line.get("route").is_some());
+    let shown: Vec<Value> = of_requests
+        .map(|line| json!([line["level"], line["method"], line["route"], line["status"]]))
+        .collect();
+    let expected = json!([
+        ["INFO", "GET", "/metrics", 200],
+        ["INFO", "GET", get, 200],
+        ["ERROR", null, post, null],
+        ["WARN", "POST", post, 500],
+        ["INFO", "GET", "-", 404],
+        ["INFO", "GET", "/metrics", 200],
+    ]);
+    assert_eq!(Value::from(shown), expected);
+    let whole = lines.iter().map(Value::to_string).collect::<String>();
+    assert!(!whole.contains("secret"), "{whole}");
+}
+
+#[test]
+fn only_a_share_of_the_good_requests_is_logged_and_every_failure() {
+    let config = format!("{ORDERS}Log: {{RequestShare: 0}}\n");
+    let mut daemon = Daemon::builder().file(&config).start();
+    assert_eq!(status_of(&daemon, "GET", "/api/orders/1"), 200);
+    assert_eq!(status_of(&daemon, "POST", "/api/broken"), 500);
+    let lines = daemon.whole_log();
+    let statuses: Vec<&Value> = lines.iter().filter_map(|line| line.get("status")).collect();
+    assert_eq!(statuses, [500]);
+}
+
+#[test]
+fn requests_are_logged_without_a_workload_where_that_is_asked_for() {
+    let mut daemon = Daemon::builder().file("Log: {Requests: always}\n").start();
+    assert_eq!(status_of(&daemon, "GET", "/api/v1/test/sleep10ms"), 200);
+    let lines = daemon.whole_log();
+    let routes: Vec<&Value> = lines.iter().filter_map(|line| line.get("route")).collect();
+    assert_eq!(routes, ["/api/v1/test/sleep10ms"]);
+}
+
+#[test]
+fn a_fault_finds_the_routes_by_their_paths() {
+    let daemon = Daemon::builder().file(ORDERS).start();
+    let body = json!({ "match": { "routes": ["/api/orders/*"], "methods": ["GET"] } });
+    daemon.start_scenario("http_error", body);
+    assert_eq!(status_of(&daemon, "GET", "/api/orders/1"), 503);
+    assert_eq!(status_of(&daemon, "DELETE", "/api/orders/1"), 200);
+}
+
+#[test]
+fn each_request_uses_its_cpu_time() {
+    let workload = "Workload: {Routes: [{Path: /work, CpuMs: 10}]}\n";
+    let daemon = Daemon::builder().file(workload).start();
+    let before = daemon.process().live_cpu();
+    for _ in 0..50 {
+        assert_eq!(status_of(&daemon, "GET", "/work"), 200);
+    }
+    let used = daemon.process().live_cpu() - before;
+    // Other work only adds to it. The clock of /proc ticks every 10 ms.
+    assert!(used >= Duration::from_millis(490), "{used:?}");
+}
+
+#[test]
+fn the_shop_is_there_by_its_name() {
+    for daemon in [
+        Daemon::builder().file("Workload: shop\n").start(),
+        Daemon::builder().env("MOCKSERVER_WORKLOAD", "Shop").start(),
+    ] {
+        assert_eq!(status_of(&daemon, "GET", "/api/products"), 200);
+        assert_eq!(status_of(&daemon, "GET", "/api/products/4711"), 200);
+    }
+    let workload = r#"{"Routes": [{"Path": "/only"}]}"#;
+    let daemon = Daemon::builder()
+        .env("MOCKSERVER_WORKLOAD", workload)
+        .start();
+    assert_eq!(status_of(&daemon, "GET", "/only"), 200);
+}
+
+#[test]
+fn a_bad_description_is_refused_with_every_error() {
+    let errors = |workload: &str| {
+        let folder = with_file(workload);
+        let output = run_in(&folder, &["--check", "-f", "a.yaml"], &[]);
+        assert_eq!(output.status.code(), Some(64), "{workload}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let many = "{Path: /a, Method: GET}, ".repeat(40);
+    for (workload, expected) in [
+        (
+            "shpo",
+            "must be an object or one of shop, not \"shpo\"; did you mean \"shop\"?",
+        ),
+        ("{}", "Workload.Routes: must have at least one route"),
+        ("{Routes: [{}]}", "Workload.Routes.0.Path: is missing"),
+        (
+            "{Routes: [7]}",
+            "Workload.Routes.0: must be an object, not 7",
+        ),
+        (
+            "{Routes: [{Path: orders}]}",
+            "Workload.Routes.0.Path: must be a path that begins with /",
+        ),
+        (
+            "{Routes: [{Path: /a, Metod: PUT}]}",
+            "did you mean \"Method\"?",
+        ),
+        (
+            "{Routes: [{Path: /a, Method: BREW}]}",
+            "Workload.Routes.0.Method: must be one of",
+        ),
+        (
+            "{Routes: [{Path: '/a/{x}'}, {Path: '/a/{y}'}]}",
+            "Workload.Routes.1.Path: serves the same requests as Routes.0",
+        ),
+        (
+            "{Routes: [{Path: '/api/v1/scenarios/{x}'}]}",
+            "would take requests to /api/v1/scenarios/{name}, a route of mockserver",
+        ),
+        ("{Routes: [{Path: '/{x}'}]}", "a route of mockserver"),
+        (
+            "{Routes: [{Path: /a, Latency: {p50_ms: 9, p99_ms: 8}}]}",
+            "must not be below p50_ms",
+        ),
+        (
+            &format!("{{Routes: [{many}]}}"),
+            "must have at most 32 routes",
+        ),
+    ] {
+        let said = errors(&format!("Workload: {workload}\n"));
+        assert!(said.contains(expected), "{workload}: {said}");
+    }
+}
