@@ -42,6 +42,8 @@ pub(crate) struct Config {
     pub admin: Admin,
     /// Who may change anything.
     pub auth: Auth,
+    /// Whether the service listener and the log are those of an ordinary service.
+    pub blind: bool,
     /// Where files may be written.
     pub data_dir: PathBuf,
     /// Where traces go.

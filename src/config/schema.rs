@@ -16,6 +16,8 @@ use crate::plugin::Registry;
 use crate::workload::{PathTemplate, WorkloadSpec};
 
 pub(super) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// The name of this program.
+const PRODUCT: &str = "mockserver";
 const ADDRESS_RULE: &str = "must be an IP address without a port, such as 0.0.0.0, ::1 or [::], or localhost; \
                             other names are not looked up";
 const TEXT_RULE: &str = "must be a text that is not empty";
@@ -32,7 +34,7 @@ impl Config {
 
     pub(super) fn read(fields: &mut Fields, registry: Registry) -> Self {
         let about = "The service's name in its logs, metrics and traces.";
-        let default = ("mockserver".to_owned(), "mockserver");
+        let default = (PRODUCT.to_owned(), PRODUCT);
         let name = fields
             .field("Name", about)
             .text(TEXT_RULE, default, not_empty);
@@ -53,6 +55,11 @@ impl Config {
             fields.reject_at("/Admin/Port", detail);
         }
         let auth = fields.section("Auth", "Access to the API.", Auth::read);
+        let about = "Whether all that others can see is an ordinary service: the API is on the admin listener alone.";
+        let blind = fields.field("Blind", about).flag(false);
+        if blind {
+            check_blind(fields, &name, &admin, &auth);
+        }
         let about = "Folder of the ledger and of what disk faults write; created when missing.";
         let data_dir =
             fields
@@ -73,6 +80,7 @@ impl Config {
             log,
             admin,
             auth,
+            blind,
             data_dir,
             otel,
             boot,
@@ -198,6 +206,23 @@ impl Otel {
         Self {
             endpoint: endpoint.text(rule, collector).flatten(),
         }
+    }
+}
+
+/// Refuses a blind service that would give itself away, or that nothing could control.
+fn check_blind(fields: &mut Fields, name: &str, admin: &Admin, auth: &Auth) {
+    if name.to_ascii_lowercase().contains(PRODUCT) {
+        let detail =
+            "must be the name of the service that Blind makes it look like, without mockserver";
+        fields.reject("Name", detail);
+    }
+    if admin.port.is_none() {
+        let detail = "needs the admin listener, which has the whole API then: set Admin.Port";
+        fields.reject("Blind", detail);
+    } else if !admin.host.is_loopback() && auth.token.is_none() {
+        let detail = "needs Auth.Token or Auth.TokenFile where Admin.Host is not loopback: \
+                      the admin listener would answer anyone who reaches it";
+        fields.reject("Blind", detail);
     }
 }
 

@@ -261,6 +261,35 @@ fn a_token_that_no_client_can_send_is_refused() {
 }
 
 #[test]
+fn a_blind_service_that_would_give_itself_away_is_refused() {
+    for (yaml, fault) in [
+        ("Blind: true", "Name: must be the name of the service"),
+        (
+            "Blind: true\nName: My-MockServer",
+            "Name: must be the name of the service",
+        ),
+        (
+            "Blind: true\nName: a\nAdmin: {Port: 0}",
+            "Blind: needs the admin listener",
+        ),
+        (
+            "Blind: true\nName: a\nAdmin: {Host: 0.0.0.0}",
+            "Blind: needs Auth.Token",
+        ),
+    ] {
+        let message = load(yaml, &[], Flags::default()).expect_err(yaml);
+        assert!(message.contains(fault), "{yaml}: {message}");
+    }
+    for yaml in [
+        "Blind: true\nName: a",
+        "Blind: true\nName: a\nAdmin: {Host: 0.0.0.0}\nAuth: {Token: t}",
+        "Blind: false\nAdmin: {Port: 0}",
+    ] {
+        assert!(load(yaml, &[], Flags::default()).is_ok(), "{yaml}");
+    }
+}
+
+#[test]
 fn a_variable_that_is_not_unicode_is_refused_by_its_name() {
     struct NotUnicode;
     impl Env for NotUnicode {

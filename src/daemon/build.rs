@@ -120,6 +120,7 @@ fn parts(
         allowed_hosts: config.auth.allowed_hosts.clone(),
         logs_requests: config.logs_requests().then_some(config.log.request_share),
         traced: config.otel.endpoint.is_some(),
+        blind: config.blind,
         own_probe,
         workload: workload.into_iter().map(Arc::new).collect(),
         description: Default::default(),

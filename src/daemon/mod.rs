@@ -30,6 +30,7 @@ use crate::host::cgroup::Cgroup;
 use crate::host::memory_limit_bytes;
 use crate::host::runtimes::{Runtimes, workers};
 use crate::host::{allocator, code};
+use crate::http::plain::PlainErrors;
 use crate::http::{Api, Token, service_router};
 use crate::ledger::event::BootFacts;
 use crate::lifecycle::termination::Termination;
@@ -136,9 +137,13 @@ fn serve_requests(control: &Control, service: TcpListener, api: Api) -> io::Resu
     announce(&control.config, service.local_addr()?, &api);
     let router = service_router(api, &control.table);
     let most = control.connections.service;
+    let plain = match control.config.blind {
+        true => PlainErrors::All,
+        false => PlainErrors::None,
+    };
     let served = runtime.block_on(async {
         tokio::select! {
-            served = serve(service, router, most, control.root.clone()) => served,
+            served = serve(service, router, most, plain, control.root.clone()) => served,
             () = control.cut_off.cancelled() => Ok(()),
         }
     });
@@ -207,7 +212,8 @@ fn announce(config: &Config, address: SocketAddr, api: &Api) {
         info!(%endpoint, "Requests are traced.");
     }
     let is_open = |ip: std::net::IpAddr| config.auth.token.is_none() && !ip.is_loopback();
-    if is_open(address.ip()) || (config.admin.port.is_some() && is_open(config.admin.host)) {
+    let service_is_open = !config.blind && is_open(address.ip());
+    if service_is_open || (config.admin.port.is_some() && is_open(config.admin.host)) {
         warn!(
             "The API is open: it needs no token and listens beyond this machine, so anyone who reaches it \
              can start faults. Set Auth.TokenFile, or Host to 127.0.0.1."

@@ -10,6 +10,7 @@ use tracing::info;
 use super::build::Daemon;
 use super::failures;
 use crate::http::admin_router;
+use crate::http::plain::PlainErrors;
 use crate::lifecycle::shutdown::ShutdownAction;
 use crate::lifecycle::signals::Signals;
 use crate::lifecycle::termination::Termination;
@@ -59,7 +60,12 @@ impl Daemon {
         let _ends_all = root.clone().drop_guard();
         let router = admin_router(self.api.clone());
         let most = self.control.connections.admin;
-        listener::serve(bound, router, most, root.clone()).await
+        // A stranger without a token learns nothing here either.
+        let plain = match self.control.config.blind {
+            true => PlainErrors::BeforeRoutes,
+            false => PlainErrors::None,
+        };
+        listener::serve(bound, router, most, plain, root.clone()).await
     }
 
     /// What the boot profile does while the daemon listens.

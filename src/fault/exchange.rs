@@ -23,6 +23,13 @@ pub enum Surface {
     DependencyCall,
 }
 
+impl Surface {
+    /// Whether it is one of the probes.
+    pub(crate) fn is_probe(self) -> bool {
+        Surfaces::PROBES.contains(self)
+    }
+}
+
 /// A set of surfaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Surfaces(u8);

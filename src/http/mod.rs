@@ -9,6 +9,7 @@ mod guard;
 mod handlers;
 pub(crate) mod own_probe;
 mod page;
+pub(crate) mod plain;
 pub(crate) mod problem;
 mod request_log;
 mod route;
@@ -92,6 +93,8 @@ pub(crate) struct Parts {
     pub(crate) logs_requests: Option<f64>,
     /// Whether requests to the service are traced.
     pub(crate) traced: bool,
+    /// Whether the service listener has what any service has and nothing else.
+    pub(crate) blind: bool,
     /// Where the daemon asks for its own health.
     pub(crate) own_probe: OwnProbe,
     /// The routes of the workload.
@@ -144,7 +147,16 @@ impl FromRef<Served> for LargeBodies {
 
 /// The routes of the admin listener: no fault ever applies.
 pub(crate) fn admin_router(api: Api) -> Router {
-    router(api, None)
+    if !api.blind {
+        return router(api, None, |_| true);
+    }
+    // Without the token a stranger finds nothing but probes.
+    let probes = router(Arc::clone(&api), None, Route::is_probe);
+    let plain = ServiceBuilder::new().map_response(plain::instead_of_documents);
+    let rest = router(Arc::clone(&api), None, |route| !route.is_probe());
+    let token = from_fn_with_state(api, auth::require_token);
+    let guarded = ServiceBuilder::new().layer(token).service(rest);
+    probes.layer(plain).fallback_service(guarded)
 }
 
 /// The routes of the service listener, with the faults of `table` before them.
@@ -155,8 +167,12 @@ pub(crate) fn service_router(api: Api, table: &FaultTable) -> Router {
         requests: api.metrics.requests().clone(),
         traced: api.traced,
         logged: api.logs_requests,
+        is_blind: api.blind,
     };
-    router(api, Some(&front))
+    match front.is_blind {
+        true => router(api, Some(&front), |route| route.is_ordinary),
+        false => router(api, Some(&front), |_| true),
+    }
 }
 
 /// The layers of the service listener alone.
@@ -167,6 +183,8 @@ struct Front {
     traced: bool,
     /// Share of the requests that have a line in the log at level `info`; none where they have it at `debug`.
     logged: Option<f64>,
+    /// Whether it has ordinary routes alone.
+    is_blind: bool,
 }
 
 impl Front {
@@ -215,8 +233,8 @@ impl Front {
     }
 }
 
-/// All routes, each with what `front` puts before its surface.
-fn router(api: Api, front: Option<&Front>) -> Router {
+/// The routes that are served, each with what `front` puts before its surface.
+fn router(api: Api, front: Option<&Front>, is_served: fn(&Route) -> bool) -> Router {
     let served = Served {
         api: Arc::clone(&api),
         large_bodies: LargeBodies::default(),
@@ -228,7 +246,8 @@ fn router(api: Api, front: Option<&Front>) -> Router {
         router = router.merge(own_probe::route(&api, &front.table));
         router = router.merge(workload::routes(&api.workload, front));
     }
-    for route in routes::sections().into_iter().flat_map(|s| s.routes) {
+    let routes = routes::sections().into_iter().flat_map(|s| s.routes);
+    for route in routes.filter(is_served) {
         let layers = front.map_or_else(Layers::default, |front| front.layers(&route));
         let wrong_method = unrouted::wrong_method(route.method.clone());
         let alone = Router::new()
@@ -256,7 +275,8 @@ fn handler_of(route: Route, api: &Api, front: Option<&Front>) -> MethodRouter<Se
         let token = from_fn_with_state(Arc::clone(api), auth::require_token);
         handler = handler.route_layer(token);
     }
-    if route.access != Access::Open {
+    // A blind service has nothing that a page might misuse.
+    if route.access != Access::Open && !front.is_some_and(|front| front.is_blind) {
         let no_page = from_fn_with_state(Arc::clone(api), browser::refuse_foreign_pages);
         handler = handler.route_layer(no_page);
     }

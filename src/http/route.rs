@@ -24,6 +24,8 @@ pub(super) struct Route {
     pub(super) surface: Option<Surface>,
     /// Whether it calls the pretended dependency.
     pub(super) calls_dependency: bool,
+    /// Whether any service has such a route; a blind service listener has no other.
+    pub(super) is_ordinary: bool,
     /// Whether its answer stays the same as long as the process lives.
     pub(super) is_fixed: bool,
     /// The route that the metrics count its requests for.
@@ -51,6 +53,7 @@ impl Route {
             on_admin: None,
             access: Access::Open,
             calls_dependency: false,
+            is_ordinary: false,
             is_fixed: false,
             counts_as: path,
             surface: Some(Surface::Traffic),
@@ -58,6 +61,10 @@ impl Route {
             summary,
             operation: Operation::of::<H, A>(),
         }
+    }
+
+    pub(super) fn is_probe(&self) -> bool {
+        self.surface.is_some_and(Surface::is_probe)
     }
 
     /// Makes it a read of the control API: no page of another site may ask, and it needs the token where
@@ -97,6 +104,14 @@ impl Route {
     pub(super) fn calls_dependency(self) -> Self {
         Self {
             calls_dependency: true,
+            ..self
+        }
+    }
+
+    /// Makes it one that any service has.
+    pub(super) fn ordinary(self) -> Self {
+        Self {
+            is_ordinary: true,
             ..self
         }
     }

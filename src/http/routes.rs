@@ -82,7 +82,7 @@ fn of_ledger() -> Vec<Route> {
 fn of_probes() -> Vec<Route> {
     let of = |surface, counts_as| move |route: Route| {
         let about = "What a fault of the probes answers, with the status that it was given.";
-        route.on(surface).counts_as(counts_as).or::<probes::Health>("4XX", about).or::<probes::Health>("5XX", about)
+        route.ordinary().on(surface).counts_as(counts_as).or::<probes::Health>("4XX", about).or::<probes::Health>("5XX", about)
     };
     let live = of(Surface::Health, "/health");
     let ready = of(Surface::Ready, "/ready");
@@ -112,7 +112,7 @@ fn of_traffic() -> Vec<Route> {
 fn of_metrics() -> Vec<Route> {
     vec![
         get("/metrics", "metrics", "What the process and its requests measure", metrics::service)
-            .control_on_admin().on_admin(metrics::admin),
+            .ordinary().control_on_admin().on_admin(metrics::admin),
     ]
 }
 
@@ -123,6 +123,7 @@ fn of_description() -> Vec<Route> {
             .on(Surface::ControlRead).fixed(),
         get("/docs", "docs", "This description, for people", docs::docs)
             .on(Surface::ControlRead).fixed(),
-        get("/version", "version", "Name and version of the service", traffic::version),
+        get("/version", "version", "Name and version of the service", traffic::version)
+            .ordinary().on_admin(traffic::version_of_program),
     ]
 }

@@ -18,6 +18,7 @@ use super::service::RouterService;
 use super::state::{ConnCommand, ConnState};
 use super::stream::MonitoredStream;
 use crate::http::Client;
+use crate::http::plain::PlainErrors;
 
 /// The most bytes of a request's line and headers together.
 const LARGEST_HEAD: usize = 16 * 1024;
@@ -27,11 +28,12 @@ const LARGEST_HEAD: usize = 16 * 1024;
 pub(super) struct Server {
     router: Router,
     http: http1::Builder,
+    plain: PlainErrors,
     pub(super) connections: Arc<Connections>,
 }
 
 impl Server {
-    pub(super) fn new(router: Router, connections: Arc<Connections>) -> Self {
+    pub(super) fn new(router: Router, connections: Arc<Connections>, plain: PlainErrors) -> Self {
         let mut http = http1::Builder::new();
         // `ConnState` times the heads: hyper's timer would cost every request.
         http.header_read_timeout(None).max_buf_size(LARGEST_HEAD);
@@ -40,6 +42,7 @@ impl Server {
         Self {
             router,
             http,
+            plain,
             connections,
         }
     }
@@ -54,7 +57,8 @@ impl Server {
         let entry = self.connections.join(slot);
         let http = self.http.clone();
         let state = Arc::clone(&entry.state);
-        let service = RouterService::new(self.router.clone(), Client::at(from), &state);
+        let (client, plain) = (Client::at(from), self.plain);
+        let service = RouterService::new(self.router.clone(), client, &state, plain);
         async move {
             // Dropped last: its slot is free only when the socket is closed.
             let _entry = entry;
@@ -62,7 +66,7 @@ impl Server {
             if !first_byte(&stream, &state).await {
                 return;
             }
-            let stream = MonitoredStream::new(stream, &state);
+            let stream = MonitoredStream::new(stream, &state, plain);
             let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
             let served = poll_fn(|cx| {
                 match state.command(cx.waker()) {

@@ -33,6 +33,8 @@ use budget::ReserveFds;
 use connection::Server;
 use registry::Connections;
 
+use crate::http::plain::PlainErrors;
+
 /// How long requests in progress may take after a signal. Together with the end of the session before it, the shutdown
 /// takes less than two seconds.
 const DRAIN: Duration = Duration::from_millis(900);
@@ -47,7 +49,7 @@ const OLD: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves `router` on a bound, non-blocking listener with at most `most` connections at a time until `end`, then drains
-/// requests in progress for a bounded time.
+/// requests in progress for a bounded time. `plain` says which errors do not name this program.
 ///
 /// # Errors
 /// The runtime cannot register the socket.
@@ -55,10 +57,11 @@ pub(crate) async fn serve(
     listener: std::net::TcpListener,
     router: Router,
     most: u32,
+    plain: PlainErrors,
     end: CancellationToken,
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
-    let server = Server::new(router, Arc::new(Connections::new(most)));
+    let server = Server::new(router, Arc::new(Connections::new(most)), plain);
     tokio::select! {
         () = accept(&listener, &server) => {}
         () = end.cancelled() => {}

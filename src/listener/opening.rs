@@ -6,6 +6,8 @@ use std::sync::Once;
 
 use tracing::warn;
 
+use crate::http::edge;
+use crate::http::plain::PlainErrors;
 use crate::http::problem::{Problem, ProblemKind};
 
 /// The first line of the preface of HTTP/2, which a client sends that is sure that the server speaks it.
@@ -17,7 +19,7 @@ const HTTP_1_ONLY: &str = "This port speaks HTTP/1.1 only.";
 
 /// The answer to `bytes`, with which a connection begins, if they are not HTTP/1; none if they are, or if they are too few
 /// or no HTTP at all.
-pub(super) fn refusal(bytes: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn refusal(bytes: &[u8], plain: PlainErrors) -> Option<Vec<u8>> {
     if bytes.starts_with(TLS) {
         static ONCE: Once = Once::new();
         ONCE.call_once(|| {
@@ -25,12 +27,12 @@ pub(super) fn refusal(bytes: &[u8]) -> Option<Vec<u8>> {
         });
         let detail =
             "This is TLS, and this port speaks plain HTTP: use http:// instead of https://.";
-        return Some(answer(ProblemKind::MalformedRequest, detail));
+        return Some(answer(ProblemKind::MalformedRequest, detail, plain));
     }
     if bytes.starts_with(HTTP_2) {
         return Some(goaway());
     }
-    is_other_version(bytes).then(|| answer(ProblemKind::UnsupportedVersion, HTTP_1_ONLY))
+    is_other_version(bytes).then(|| answer(ProblemKind::UnsupportedVersion, HTTP_1_ONLY, plain))
 }
 
 /// Whether the first line ends with another version of HTTP.
@@ -48,13 +50,12 @@ fn is_other_version(bytes: &[u8]) -> bool {
         })
 }
 
-fn answer(kind: ProblemKind, detail: &str) -> Vec<u8> {
+fn answer(kind: ProblemKind, detail: &str, plain: PlainErrors) -> Vec<u8> {
     let status = kind.status();
-    let body = Problem::new(kind, detail).to_json();
+    let (media_type, body) = edge::refusal_text(&Problem::new(kind, detail), plain);
     let head = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: {}\r\ncontent-length: {}\r\ncache-control: no-store\r\n\
+        "HTTP/1.1 {status}\r\ncontent-type: {media_type}\r\ncontent-length: {}\r\ncache-control: no-store\r\n\
          connection: close\r\n\r\n",
-        Problem::MEDIA_TYPE,
         body.len(),
     );
     [head.into_bytes(), body].concat()
@@ -87,7 +88,8 @@ mod tests {
     use super::*;
 
     fn refused(bytes: &[u8]) -> Option<String> {
-        refusal(bytes).map(|answer| String::from_utf8_lossy(&answer).into_owned())
+        refusal(bytes, PlainErrors::None)
+            .map(|answer| String::from_utf8_lossy(&answer).into_owned())
     }
 
     #[test]
@@ -126,7 +128,8 @@ mod tests {
 
     #[test]
     fn http_2_gets_its_own_frames() {
-        let answer = refusal(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").expect("an answer to HTTP/2");
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        let answer = refusal(preface, PlainErrors::None).expect("an answer to HTTP/2");
         let (settings, goaway) = answer.split_at(9);
         assert_eq!(settings, [0, 0, 0, 4, 0, 0, 0, 0, 0]);
         assert_eq!(goaway[..9], [0, 0, 8 + 31, 7, 0, 0, 0, 0, 0]);
@@ -137,7 +140,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
-            refusal(&bytes);
+            refusal(&bytes, PlainErrors::None);
         }
     }
 }

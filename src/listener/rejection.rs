@@ -1,12 +1,14 @@
-//! Adds a problem document to hyper's bare answers to requests that it cannot parse.
+//! Adds a body to hyper's bare answers to requests that it cannot parse.
 //!
 //! Such a request never reaches the router, and hyper has no hook for these responses
-//! (<https://github.com/hyperium/hyper/issues/3844>). Every error of this API is a problem document, so the one write
+//! (<https://github.com/hyperium/hyper/issues/3844>). Every error of this API has a body, so the one write
 //! that holds hyper's head is recognised by its bytes and extended here. Without this file, a malformed or oversized
 //! head would get a 400 or 431 with an empty body.
 
 use http::StatusCode;
 
+use crate::http::edge;
+use crate::http::plain::PlainErrors;
 use crate::http::problem::{Problem, ProblemKind};
 
 /// How hyper's own response begins, up to its status.
@@ -15,7 +17,7 @@ const BEGIN: &[u8] = b"HTTP/1.1 4";
 const NO_BODY: &str = "\r\ncontent-length: 0\r\n";
 
 /// The response to send in place of `written` if that is a bare 400 or 431 of hyper.
-pub(super) fn with_problem(written: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn with_body(written: &[u8], plain: PlainErrors) -> Option<Vec<u8>> {
     if !written.starts_with(BEGIN) {
         return None;
     }
@@ -33,11 +35,10 @@ pub(super) fn with_problem(written: &[u8]) -> Option<Vec<u8>> {
         ),
         _ => return None,
     };
-    let body = Problem::new(kind, detail).to_json();
+    let (media_type, body) = edge::refusal_text(&Problem::new(kind, detail), plain);
     let length = body.len();
     let head = format!(
-        "{before}\r\ncontent-type: {}\r\ncontent-length: {length}\r\ncache-control: no-store\r\n{after}",
-        Problem::MEDIA_TYPE
+        "{before}\r\ncontent-type: {media_type}\r\ncontent-length: {length}\r\ncache-control: no-store\r\n{after}"
     );
     Some([head.into_bytes(), body].concat())
 }
@@ -50,7 +51,8 @@ mod tests {
 
     #[test]
     fn a_bare_refusal_gets_a_document_of_the_announced_length() {
-        let response = with_problem(BARE.as_bytes()).expect("a response with a problem");
+        let response = with_body(BARE.as_bytes(), PlainErrors::None);
+        let response = response.expect("a response with a problem");
         let response = String::from_utf8(response).expect("the response is text");
         let (head, body) = response.split_once("\r\n\r\n").expect("a head and a body");
         assert!(head.starts_with("HTTP/1.1 431 Request Header Fields Too Large\r\n"));
@@ -70,7 +72,8 @@ mod tests {
             "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
             "",
         ] {
-            assert_eq!(with_problem(response.as_bytes()), None, "{response}");
+            let replaced = with_body(response.as_bytes(), PlainErrors::None);
+            assert_eq!(replaced, None, "{response}");
         }
     }
 }

@@ -14,7 +14,6 @@ use std::task::{self, Context, Poll};
 
 use axum::Router;
 use axum::body::{Body, HttpBody};
-use axum::response::IntoResponse;
 use futures_util::future::Either;
 use http::{HeaderValue, Request, Response, header};
 use http_body::{Frame, SizeHint};
@@ -23,6 +22,7 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::state::{ConnPhase, ConnState};
+use crate::http::plain::PlainErrors;
 use crate::http::{Client, edge};
 
 #[derive(Debug)]
@@ -30,14 +30,21 @@ pub(super) struct RouterService {
     router: Router,
     client: Client,
     state: Arc<ConnState>,
+    plain: PlainErrors,
 }
 
 impl RouterService {
-    pub(super) fn new(router: Router, client: Client, state: &Arc<ConnState>) -> Self {
+    pub(super) fn new(
+        router: Router,
+        client: Client,
+        state: &Arc<ConnState>,
+        plain: PlainErrors,
+    ) -> Self {
         Self {
             router,
             client,
             state: Arc::clone(state),
+            plain,
         }
     }
 }
@@ -57,12 +64,13 @@ impl hyper::service::Service<Request<Incoming>> for RouterService {
         let response = match edge::admit(&mut request) {
             // A router is always ready.
             Ok(()) => Either::Left(self.router.clone().call(request)),
-            Err(problem) => Either::Right(ready(Ok(problem.into_response()))),
+            Err(problem) => Either::Right(ready(Ok(edge::refusal(problem, self.plain)))),
         };
         ResponseFuture {
             response,
             in_progress: Some(in_progress),
             progress,
+            plain: self.plain,
         }
     }
 }
@@ -85,6 +93,7 @@ pin_project! {
         response: Either<Routed, Ready<Result<Response<Body>, Infallible>>>,
         in_progress: Option<InProgress>,
         progress: Option<BodyProgress>,
+        plain: PlainErrors,
     }
 }
 
@@ -94,7 +103,7 @@ impl Future for ResponseFuture {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let Ok(mut response) = task::ready!(this.response.poll(cx));
-        edge::complete(&mut response);
+        edge::complete(&mut response, *this.plain);
         let observer = this.in_progress.take();
         if this.progress.as_ref().is_some_and(|body| !body.is_read()) {
             let close = HeaderValue::from_static("close");

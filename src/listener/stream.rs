@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 
 use super::state::ConnState;
 use super::{opening, rejection};
+use crate::http::plain::PlainErrors;
 
 /// How every answer begins.
 const BEGIN: &[u8] = b"HTTP/1.";
@@ -25,6 +26,7 @@ const BEGIN: &[u8] = b"HTTP/1.";
 pub(super) struct MonitoredStream {
     stream: TcpStream,
     state: Arc<ConnState>,
+    plain: PlainErrors,
     /// Whether nothing has come yet.
     is_new: bool,
     /// How many bytes of [`BEGIN`] were sent ahead of the answer.
@@ -34,10 +36,11 @@ pub(super) struct MonitoredStream {
 }
 
 impl MonitoredStream {
-    pub(super) fn new(stream: TcpStream, state: &Arc<ConnState>) -> Self {
+    pub(super) fn new(stream: TcpStream, state: &Arc<ConnState>, plain: PlainErrors) -> Self {
         Self {
             stream,
             state: Arc::clone(state),
+            plain,
             is_new: true,
             sent_ahead: 0,
             replacement: None,
@@ -85,7 +88,7 @@ impl MonitoredStream {
         bytes: &[u8],
     ) -> Option<Poll<io::Result<usize>>> {
         let pending = self.replacement.take();
-        let mut rest = pending.or_else(|| Some(rejection::with_problem(bytes)?.into()))?;
+        let mut rest = pending.or_else(|| Some(rejection::with_body(bytes, self.plain)?.into()))?;
         while !rest.is_empty() {
             match Pin::new(&mut self.stream).poll_write(cx, &rest) {
                 Poll::Ready(Ok(sent)) => drop(rest.split_to(sent)),
@@ -114,7 +117,7 @@ impl AsyncRead for MonitoredStream {
         }
         self.state.note_bytes();
         if mem::take(&mut self.is_new)
-            && let Some(refusal) = opening::refusal(come)
+            && let Some(refusal) = opening::refusal(come, self.plain)
         {
             // It fits into the buffer of a socket with nothing else to send. Then hyper sees the end.
             self.stream.try_write(&refusal).ok();

@@ -9,6 +9,7 @@
 mod api;
 mod auth;
 mod bad_input;
+mod blind;
 mod boot;
 mod configuration;
 mod connections;

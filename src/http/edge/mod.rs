@@ -3,8 +3,10 @@
 mod host;
 mod target;
 
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 
+use super::plain::{Plain, PlainErrors, replace_document};
 use super::problem::{Problem, ProblemKind};
 
 /// Checks and normalises a request: which host it names, and which path.
@@ -28,8 +30,29 @@ fn check_coding(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::new(ProblemKind::MalformedRequest, detail))
 }
 
+/// The answer to a request that no route sees because of `problem`.
+pub(crate) fn refusal(problem: Problem, plain: PlainErrors) -> Response {
+    match plain {
+        PlainErrors::None => problem.into_response(),
+        PlainErrors::BeforeRoutes | PlainErrors::All => Plain(problem.status).into_response(),
+    }
+}
+
+/// The media type and the body of such an answer.
+pub(crate) fn refusal_text(problem: &Problem, plain: PlainErrors) -> (&'static str, Vec<u8>) {
+    match plain {
+        PlainErrors::None => (Problem::MEDIA_TYPE, problem.to_json()),
+        PlainErrors::BeforeRoutes | PlainErrors::All => {
+            (Plain::MEDIA_TYPE, Plain(problem.status).to_json())
+        }
+    }
+}
+
 /// Completes an answer: what runs can change at any moment, so no cache may keep what does not say otherwise.
-pub(crate) fn complete<B>(response: &mut Response<B>) {
+pub(crate) fn complete(response: &mut Response, plain: PlainErrors) {
+    if plain == PlainErrors::All {
+        replace_document(response);
+    }
     let no_store = HeaderValue::from_static("no-store");
     let is_unchanged = response.status() == StatusCode::NOT_MODIFIED;
     let headers = response.headers_mut();

@@ -8,10 +8,11 @@ use arc_swap::ArcSwapOption;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use subtle::ConstantTimeEq;
 
 use crate::http::Api;
+use crate::http::plain::Plain;
 use crate::http::problem::{Problem, ProblemKind};
 
 /// The bearer token, where one is required. Cheap to clone; all clones have the same.
@@ -58,8 +59,15 @@ pub(in crate::http) async fn require_token(
     if given(request.headers()).is_some_and(|given| bool::from(given.ct_eq(token.as_bytes()))) {
         return next.run(request).await;
     }
-    let detail = "Send the token as \"Authorization: Bearer <token>\".";
     let scheme = HeaderValue::from_static("Bearer");
+    if api.blind {
+        return (
+            [(header::WWW_AUTHENTICATE, scheme)],
+            Plain(StatusCode::UNAUTHORIZED),
+        )
+            .into_response();
+    }
+    let detail = "Send the token as \"Authorization: Bearer <token>\".";
     Problem::new(ProblemKind::NoToken, detail)
         .with_header(header::WWW_AUTHENTICATE, scheme)
         .into_response()

@@ -8,7 +8,7 @@ use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::http::Api;
+use crate::http::{Api, Parts};
 
 /// The answer of a call that went well.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -61,15 +61,27 @@ pub(in crate::http) struct Version {
     name: String,
     /// The service's version, from the configuration.
     version: String,
-    /// The version of the program.
-    mockserver: &'static str,
+    /// The version of the program; a blind service listener does not say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mockserver: Option<&'static str>,
 }
 
 /// `GET /version`
 pub(in crate::http) async fn version(State(api): State<Api>) -> Json<Version> {
-    Json(Version {
-        name: api.name.clone(),
-        version: api.version.clone(),
-        mockserver: env!("CARGO_PKG_VERSION"),
-    })
+    Json(Version::of(&api, !api.blind))
+}
+
+/// The same on the admin listener.
+pub(in crate::http) async fn version_of_program(State(api): State<Api>) -> Json<Version> {
+    Json(Version::of(&api, true))
+}
+
+impl Version {
+    fn of(api: &Parts, with_program: bool) -> Self {
+        Self {
+            name: api.name.clone(),
+            version: api.version.clone(),
+            mockserver: with_program.then_some(env!("CARGO_PKG_VERSION")),
+        }
+    }
 }
