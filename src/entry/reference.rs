@@ -22,6 +22,7 @@ pub(super) fn markdown(registry: Registry) -> String {
     let mut text = INTRO.to_owned();
     scenarios(&mut text, registry);
     configuration(&mut text, registry);
+    shapes(&mut text);
     api(&mut text);
     exit_codes(&mut text);
     text
@@ -77,6 +78,16 @@ fn configuration(text: &mut String, registry: Registry) {
     parameters(text, &entry.schema());
     *text += "\nThe other members:\n";
     parameters(text, &schema["properties"]["Boot"]);
+}
+
+/// What every member that may be a shape takes.
+fn shapes(text: &mut String) {
+    section(text, 2, "Shapes");
+    *text += "\nA figure that changes while time passes: an object with one of the forms, and noise if wanted. Its \
+              numbers are what the\nmember may be, in its unit. `steps` are pairs such as `[[0, 10], [60, 40]]`.\n";
+    let mut member = Fields::new("", Map::new());
+    member.field("any", "").shape(.., 0.0);
+    parameters(text, &member.schema()["properties"]["any"]);
 }
 
 fn api(text: &mut String) {
@@ -148,7 +159,8 @@ fn parameters(text: &mut String, schema: &Value) {
 fn collect(schema: &Value, at: &str, rows: &mut Vec<Vec<String>>) {
     for (name, member) in schema["properties"].as_object().into_iter().flatten() {
         let path = format!("{at}{name}");
-        if member["properties"].is_object() {
+        // A shape may be a number, and is described apart.
+        if member["type"] == "object" && member["properties"].is_object() {
             collect(member, &format!("{path}."), rows);
             continue;
         }
@@ -206,13 +218,21 @@ fn values_of(schema: &Value) -> String {
     let number = |key: &str| schema[key].as_f64();
     let low = number("exclusiveMinimum").map(|low| format!(">{low}"));
     let low = low.or_else(|| number("minimum").map(|low| low.to_string()));
+    let may_be = |kind: &str| {
+        let mut kinds = schema["type"].as_array().into_iter().flatten();
+        kinds.any(|one| one == kind)
+    };
     // A time may be a text, with a unit of its own.
-    let or_text = match schema["type"].is_array() {
+    let or_text = match may_be("string") {
         true => ", or a text with a unit",
         false => "",
     };
+    let or_shape = match may_be("object") {
+        true => ", or a [shape](#shapes)",
+        false => "",
+    };
     match (low, number("maximum")) {
-        (Some(low), Some(high)) => format!("{low}–{high}{or_text}"),
+        (Some(low), Some(high)) => format!("{low}–{high}{or_text}{or_shape}"),
         _ => names(schema)
             .or_else(|| names(&schema["items"]).map(|names| format!("any of {names}")))
             .unwrap_or_else(|| schema["type"].as_str().unwrap_or_default().to_owned()),

@@ -1,10 +1,9 @@
 //! How long something takes: a law with a long tail, as answers of real services have it.
 
-use std::f64::consts::TAU;
 use std::time::Duration;
 
 use super::Draw;
-use crate::input::Fields;
+use crate::input::{Fields, standard_normal};
 
 /// The 99 % quantile of the standard normal distribution.
 const Z99: f64 = 2.326_347_874_040_841;
@@ -57,15 +56,9 @@ impl Law {
         if self.sigma == 0.0 {
             return Duration::from_secs_f64(self.p50);
         }
-        let seconds = self.p50 * (self.sigma * standard_normal(draw)).exp();
+        let seconds = self.p50 * (self.sigma * standard_normal(|| draw.uniform())).exp();
         Duration::from_secs_f64(seconds.min(LONGEST_MS / 1000.0))
     }
-}
-
-/// A number of the standard normal distribution, by the method of Box and Muller.
-fn standard_normal(draw: &mut Draw) -> f64 {
-    let (radius, angle) = (1.0 - draw.uniform(), draw.uniform());
-    (-2.0 * radius.ln()).sqrt() * (TAU * angle).cos()
 }
 
 #[cfg(test)]

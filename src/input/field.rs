@@ -4,13 +4,15 @@ use std::ops::{RangeBounds, RangeInclusive};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Fields;
 use super::ceilings::{Ceiling, Resource};
 use super::error::RefusedValue;
 use super::rule::{self, Rule, TimeUnit, end_of_range, plain, short};
+use super::shape::{self, Shape};
 use super::suggest::did_you_mean;
+use super::times::in_ms;
 
 /// A member that has a default. The last call, such as [`Field::integer`], reads it.
 #[derive(Debug)]
@@ -111,6 +113,57 @@ impl<'f> Field<'f> {
         field.quantity(rule, unit.duration(default), plain(default))
     }
 
+    /// A number within `range`, or a shape: such numbers over time.
+    pub fn shape(self, range: impl RangeBounds<f64> + Clone, default: f64) -> Shape {
+        let ceiling = self.ceiling;
+        self.shape_by(&|| rule::number(range.clone(), ceiling), default)
+    }
+
+    /// A time within `range` in milliseconds, or a shape: such times over time. Its values are in milliseconds.
+    pub fn shape_of_milliseconds(
+        self,
+        range: impl RangeBounds<f64> + Clone,
+        default: f64,
+    ) -> Shape {
+        let (unit, ceiling) = (TimeUnit::Ms, self.ceiling);
+        let rule = || rule::time(unit, range.clone(), ceiling, false).map(in_ms);
+        self.unit(unit.name()).shape_by(&rule, default)
+    }
+
+    fn shape_by<'r>(self, rule: &'r dyn Fn() -> Rule<'r, f64>, default: f64) -> Shape {
+        let default = end_of_range(default, self.ceiling).0;
+        let one = rule();
+        if one.allows_nothing && !self.fields.has(self.name) {
+            self.fields.reject(self.name, one.text.as_str());
+        }
+        let shape = self.shaped(rule, one, Some(plain(default)));
+        shape.unwrap_or_else(|| Shape::constant(default))
+    }
+
+    /// Reads one value by `one`, which `rule` makes again for each value of a shape.
+    fn shaped<'r>(
+        self,
+        rule: &'r dyn Fn() -> Rule<'r, f64>,
+        one: Rule<'r, f64>,
+        default: Option<Value>,
+    ) -> Option<Shape> {
+        let value = |field: Field<'_>| field.take(rule(), None);
+        let schema = shape::schema(&one, &value);
+        let Some(Value::Object(given)) = self.fields.peek(self.name).cloned() else {
+            let text = format!("{}, or {}", one.text, shape::FORM);
+            let one = Rule {
+                schema,
+                text,
+                ..one
+            };
+            return self.take(one, default).map(Shape::constant);
+        };
+        let schema = self.described(schema, default.as_ref());
+        self.fields.take(self.name, schema);
+        self.fields
+            .read_inner(self.name, given, |inner| shape::read(inner, &one, &value))
+    }
+
     /// Reads by `rule`; where a ceiling leaves no value, an absent member is refused too.
     fn quantity<T>(self, rule: Rule<'_, T>, default: T, shown: Value) -> T {
         if rule.allows_nothing && !self.fields.has(self.name) {
@@ -178,14 +231,7 @@ impl<'f> Field<'f> {
     /// Takes the member out of the object, records its schema and effective value, and parses it.
     /// A refused value is recorded as an error; reading goes on with the default.
     fn take<T>(self, rule: Rule<'_, T>, shown_default: Option<Value>) -> Option<T> {
-        let mut schema = rule.schema.clone();
-        schema.insert("description".to_owned(), self.about.into());
-        if let Some(unit) = self.unit {
-            schema.insert("unit".to_owned(), unit.into());
-        }
-        if let Some(shown) = &shown_default {
-            schema.insert("default".to_owned(), shown.clone());
-        }
+        let schema = self.described(rule.schema.clone(), shown_default.as_ref());
         let Some(given) = self.fields.take(self.name, schema) else {
             if let Some(shown) = shown_default {
                 self.fields.show(self.name, shown);
@@ -208,6 +254,22 @@ impl<'f> Field<'f> {
         self.fields.show(self.name, shown);
         Some(value)
     }
+
+    /// `schema` with what is known of the member.
+    fn described(
+        &self,
+        mut schema: Map<String, Value>,
+        default: Option<&Value>,
+    ) -> Map<String, Value> {
+        schema.insert("description".to_owned(), self.about.into());
+        if let Some(unit) = self.unit {
+            schema.insert("unit".to_owned(), unit.into());
+        }
+        if let Some(default) = default {
+            schema.insert("default".to_owned(), default.clone());
+        }
+        schema
+    }
 }
 
 impl OptionalField<'_> {
@@ -224,6 +286,13 @@ impl OptionalField<'_> {
     pub fn number(self, range: impl RangeBounds<f64>) -> Option<f64> {
         let rule = rule::number(range, self.0.ceiling);
         self.0.take(rule, None)
+    }
+
+    /// A number within `range`, or a shape: such numbers over time.
+    pub fn shape(self, range: impl RangeBounds<f64> + Clone) -> Option<Shape> {
+        let ceiling = self.0.ceiling;
+        let rule = || rule::number(range.clone(), ceiling);
+        self.0.shaped(&rule, rule(), None)
     }
 
     /// A time within `range` in seconds; a text with a unit of its own, such as `"5m"`, is as good.

@@ -331,6 +331,27 @@ impl Fields {
         self.given.shift_remove(name)
     }
 
+    /// A member that is not read yet.
+    pub(super) fn peek(&self, name: &str) -> Option<&Value> {
+        self.given.get(name)
+    }
+
+    /// Reads `given`, which was the member `name`, by the same rules as this object.
+    pub(super) fn read_inner<T>(
+        &mut self,
+        name: &str,
+        given: Map<String, Value>,
+        read: impl FnOnce(&mut Fields) -> T,
+    ) -> T {
+        let mut inner = Fields::new(self.pointer_to(name), given).below(self.ceilings.clone());
+        let value = read(&mut inner);
+        match inner.finish() {
+            Ok(effective) => self.show(name, effective.into()),
+            Err(mut errors) => self.errors.append(&mut errors),
+        }
+        value
+    }
+
     /// Adds `value` to the effective values.
     pub(super) fn show(&mut self, name: &str, value: Value) {
         self.effective.insert(name.to_owned(), value);

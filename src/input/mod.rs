@@ -10,6 +10,7 @@ mod fields;
 pub(crate) mod json;
 pub(crate) mod limits;
 mod rule;
+mod shape;
 pub(crate) mod suggest;
 #[cfg(test)]
 mod tests;
@@ -22,4 +23,6 @@ pub use field::{Field, OptionalField};
 pub use fields::Fields;
 pub(crate) use rule::SMALLEST;
 pub use rule::above;
+pub use shape::Shape;
+pub(crate) use shape::standard_normal;
 pub(crate) use times::in_ms;

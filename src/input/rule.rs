@@ -59,6 +59,23 @@ impl<'r, T> Rule<'r, T> {
         }
     }
 
+    /// The same rule for what `of` makes of the value.
+    pub(super) fn map<U>(self, of: impl Fn(T) -> U + 'r) -> Rule<'r, U>
+    where
+        T: 'r,
+    {
+        let parse = self.parse;
+        Rule {
+            schema: self.schema,
+            text: self.text,
+            names: self.names,
+            allows_nothing: self.allows_nothing,
+            smallest: self.smallest,
+            number_of: self.number_of,
+            parse: Box::new(move |value| parse(value).map(&of)),
+        }
+    }
+
     /// Whether a text, or a list of texts, is wanted, other than one of known names.
     pub(super) fn wants_text(&self) -> bool {
         let is_text = |schema: Option<&Value>| schema.is_some_and(|kind| kind == "string");
