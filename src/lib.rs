@@ -12,6 +12,7 @@
 //! | `listener` | accepts connections, within bounds |
 //! | `http` | the only list of routes, and their handlers |
 //! | `workload` | the service's own work: routes with latency, CPU time and errors |
+//! | `upstream` | calls to other services |
 //! | `traces` | spans of the service's own requests |
 //! | `metrics` | what a scraper reads |
 //! | `manager` | checks requests and runs the one live session |
@@ -45,6 +46,9 @@ pub mod run;
 pub mod scenarios;
 mod sync;
 pub(crate) mod traces;
+// The routes that call upstreams are the next step.
+#[allow(dead_code)]
+pub(crate) mod upstream;
 pub(crate) mod workload;
 
 pub use entry::main;

@@ -19,6 +19,7 @@ use crate::lifecycle::shutdown::Shutdown;
 use crate::manager::ScenarioManager;
 use crate::manager::session::{Onsets, SessionManager};
 use crate::metrics::Metrics;
+use crate::metrics::calls::Calls;
 use crate::metrics::requests::Requests;
 use crate::plugin::guard::LiveGuards;
 use crate::plugin::{BoxFuture, Services};
@@ -106,8 +107,9 @@ fn parts(
     let workload = workload.unwrap_or_default();
     let served = workload.iter().map(|route| route.spec().served());
     let requests = Requests::new(arrivals.clone(), served.collect());
+    let (runtimes, calls) = (&control.runtimes, Calls::default());
     Parts {
-        metrics: Metrics::new(service, &control.runtimes, manager.clone(), requests),
+        metrics: Metrics::new(service, runtimes, manager.clone(), requests, calls),
         manager,
         timer: control.timer.clone(),
         ledger: ledger.clone(),

@@ -79,6 +79,8 @@ pub struct Exchange<'r> {
     pub path: &'r str,
     /// The headers.
     pub headers: &'r HeaderMap,
+    /// The upstream that is called; none for an incoming request.
+    pub upstream: Option<&'r str>,
     /// The time since the fault took effect.
     pub age: Duration,
 }
@@ -91,7 +93,13 @@ impl<'r> Exchange<'r> {
             method: request.method(),
             path: request.uri().path(),
             headers: request.headers(),
+            upstream: None,
             age: Duration::ZERO,
         }
+    }
+
+    /// The same as a call to `upstream`.
+    pub(super) fn calling(self, upstream: Option<&'r str>) -> Self {
+        Self { upstream, ..self }
     }
 }

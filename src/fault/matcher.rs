@@ -14,6 +14,7 @@ pub struct Matcher {
     routes: Vec<Glob>,
     methods: Vec<&'static str>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    upstream: Option<String>,
     sampling: Sampling,
     seed: Option<u32>,
 }
@@ -31,6 +32,7 @@ impl Matcher {
             routes: Vec::new(),
             methods: Vec::new(),
             headers: Vec::new(),
+            upstream: None,
             sampling: Sampling::default(),
             seed: None,
         }
@@ -41,6 +43,12 @@ impl Matcher {
     pub fn share(mut self, share: f64) -> Self {
         self.sampling.share = share;
         self
+    }
+
+    /// Selects calls to this upstream only; none selects all.
+    #[must_use]
+    pub fn calling(self, upstream: Option<String>) -> Self {
+        Self { upstream, ..self }
     }
 
     /// Makes the fault's random numbers repeatable; without a seed they differ from run to run.
@@ -112,7 +120,9 @@ impl Matcher {
             let values = exchange.headers.get_all(name);
             values.iter().any(|other| other == value)
         };
+        let upstream = self.upstream.as_deref();
         self.surfaces.contains(exchange.surface)
+            && (upstream.is_none() || upstream == exchange.upstream)
             && (self.routes.is_empty() || self.routes.iter().any(has_path))
             && (self.methods.is_empty() || self.methods.contains(&exchange.method.as_str()))
             && self.headers.iter().all(has_header)

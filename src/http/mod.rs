@@ -46,8 +46,9 @@ use crate::ledger::Ledger;
 use crate::lifecycle::readiness::Readiness;
 use crate::manager::ScenarioManager;
 use crate::metrics::Metrics;
+use crate::metrics::calls::{Calls, DEPENDENCY, DependencyMeter};
 use crate::metrics::measure::MeasureLayer;
-use crate::metrics::requests::{CallMeter, OTHER_ROUTE, Requests, RouteMeter};
+use crate::metrics::requests::{OTHER_ROUTE, Requests, RouteMeter};
 use crate::traces::layer::TraceLayer;
 use crate::workload::WorkloadRoute;
 
@@ -165,6 +166,7 @@ pub(crate) fn service_router(api: Api, table: &FaultTable) -> Router {
         table: table.clone(),
         timer: api.timer.clone(),
         requests: api.metrics.requests().clone(),
+        calls: api.metrics.calls().clone(),
         traced: api.traced,
         logged: api.logs_requests,
         is_blind: api.blind,
@@ -180,6 +182,7 @@ struct Front {
     table: FaultTable,
     timer: FineTimer,
     requests: Requests,
+    calls: Calls,
     traced: bool,
     /// Share of the requests that have a line in the log at level `info`; none where they have it at `debug`.
     logged: Option<f64>,
@@ -223,9 +226,9 @@ impl Front {
     }
 
     /// Before the call to the dependency, which is a call of this service and is measured as such.
-    fn call(&self) -> (MeasureLayer<CallMeter>, FaultLayer) {
-        let faults = self.faults(Surface::DependencyCall);
-        (MeasureLayer::new(self.requests.calls()), faults)
+    fn call(&self) -> Option<(MeasureLayer<DependencyMeter>, FaultLayer)> {
+        let faults = self.faults(Surface::DependencyCall).calling(DEPENDENCY);
+        Some((MeasureLayer::new(self.calls.dependency()?), faults))
     }
 
     fn traced_call(&self) -> Option<TraceLayer> {
@@ -294,7 +297,7 @@ fn handler_of(route: Route, api: &Api, front: Option<&Front>) -> MethodRouter<Se
         // A `route_layer`: nothing is called where the method is refused.
         let call = ServiceBuilder::new()
             .option_layer(front.and_then(Front::traced_call))
-            .option_layer(front.map(Front::call));
+            .option_layer(front.and_then(Front::call));
         handler = handler.route_layer(call);
     }
     handler

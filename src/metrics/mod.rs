@@ -7,7 +7,10 @@
 //! and 20 for each of 13 histograms. The admin page has at most 189, with 12 for each histogram and 4 more of the
 //! session, the halt, the ledger and panics, plus 10 for each scenario of the registry: active, asked, achieved, and runs by 7
 //! ends. `tests.rs` holds both pages to that.
+//!
+//! Calls to configured upstreams add at most 9 histograms for each upstream and method, and 5 series for each pool.
 
+pub(crate) mod calls;
 mod fault_metrics;
 mod histogram;
 pub(crate) mod measure;
@@ -25,6 +28,7 @@ use prometheus_client::registry::Registry;
 use crate::host::cgroup::Cgroup;
 use crate::host::runtimes::Runtimes;
 use crate::manager::ScenarioManager;
+use calls::{CallMetrics, Calls};
 use histogram::Resolution;
 use page::Format;
 use requests::{RequestMetrics, Requests};
@@ -44,20 +48,26 @@ pub(crate) struct Metrics {
     service: Registry,
     admin: Registry,
     requests: Requests,
+    calls: Calls,
 }
 
 impl Metrics {
-    /// Metrics of the service `name` in `version`, whose requests count in `requests`.
+    /// Metrics of the service `name` in `version`, whose requests count in `requests` and whose calls in `calls`.
     pub(crate) fn new(
         (name, version): (&str, &str),
         runtimes: &Runtimes,
         manager: ScenarioManager,
         requests: Requests,
+        calls: Calls,
     ) -> Self {
         let common = |resolution| {
             let mut registry = system(name, version, runtimes);
             registry.register_collector(Box::new(RequestMetrics {
                 requests: requests.clone(),
+                resolution,
+            }));
+            registry.register_collector(Box::new(CallMetrics {
+                calls: calls.clone(),
                 resolution,
             }));
             registry
@@ -69,7 +79,13 @@ impl Metrics {
             service,
             admin,
             requests,
+            calls,
         }
+    }
+
+    /// The counters of the service's calls.
+    pub(crate) fn calls(&self) -> &Calls {
+        &self.calls
     }
 
     pub(crate) fn requests(&self) -> &Requests {

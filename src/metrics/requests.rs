@@ -1,4 +1,4 @@
-//! Durations and counts of the service listener's requests and of its calls to the simulated dependency.
+//! Durations and counts of the service listener's requests.
 //!
 //! All series exist at zero from the start: `rate()` misses the first step of a series that appears with it. A request
 //! finds its series with two comparisons and no lock.
@@ -38,10 +38,6 @@ const ROUTES: [(&str, &[StatusCode]); 6] = [
 const EXTRA: usize = 2;
 /// The control API, the metrics, unknown paths.
 pub(crate) const OTHER_ROUTE: &str = "other";
-/// The simulated dependency.
-pub(crate) const DEPENDENCY: &str = "inventory";
-/// The statuses of its successful and failed answers.
-const CALLS: [&str; 2] = ["200", "500"];
 
 /// The counters of all requests; cheap to clone.
 #[derive(Debug, Clone)]
@@ -56,8 +52,6 @@ struct Counters {
     extra: Vec<ExtraSeries>,
     /// All requests without a series of their route.
     rest: Histogram,
-    /// As in [`CALLS`].
-    calls: [Histogram; CALLS.len()],
 }
 
 /// A route of the workload and what it answers.
@@ -103,7 +97,6 @@ impl Requests {
                 .take(extra)
                 .collect(),
             rest: Histogram::default(),
-            calls: Default::default(),
         }))
     }
 
@@ -136,11 +129,6 @@ impl Requests {
         routes
             .map(|route| (route.route.as_str(), route.failed.load(Ordering::Relaxed)))
             .collect()
-    }
-
-    /// The meter of calls to the dependency.
-    pub(crate) fn calls(&self) -> CallMeter {
-        CallMeter(Arc::clone(&self.0))
     }
 }
 
@@ -218,21 +206,6 @@ impl Counters {
     }
 }
 
-/// Measures the calls to the dependency.
-#[derive(Debug, Clone)]
-pub(crate) struct CallMeter(Arc<Counters>);
-
-impl RequestMeter for CallMeter {
-    fn started(&self) {}
-
-    fn finished(&self, _: &'static str, status: Option<StatusCode>, took: Duration) {
-        // Without an answer this side cancelled the call, which says nothing about the dependency.
-        let Some(status) = status else { return };
-        let failed = status.is_client_error() || status.is_server_error();
-        self.0.calls[usize::from(failed)].record(took);
-    }
-}
-
 /// The counters as one page shows them.
 #[derive(Debug)]
 pub(super) struct RequestMetrics {
@@ -249,8 +222,7 @@ impl Collector for RequestMetrics {
             .iter()
             .map(|(route, active)| ([("http_route", *route)], *active as f64));
         let help = "Requests that are being served";
-        page::gauges(e, "http_server_active_requests", help, active)?;
-        self.encode_calls(e)
+        page::gauges(e, "http_server_active_requests", help, active)
     }
 }
 
@@ -290,24 +262,6 @@ impl RequestMetrics {
             let labels = [
                 ("http_request_method", method),
                 ("http_route", route),
-                ("http_response_status_code", status),
-            ];
-            times.encode(&mut family, &labels, self.resolution)?;
-        }
-        Ok(())
-    }
-
-    fn encode_calls(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let mut family = encoder.encode_descriptor(
-            "http_client_request_duration_seconds",
-            "Time from a call to another service to its answer",
-            None,
-            MetricType::Histogram,
-        )?;
-        for (status, times) in CALLS.into_iter().zip(&self.requests.0.calls) {
-            let labels = [
-                ("server_address", DEPENDENCY),
-                ("http_request_method", "GET"),
                 ("http_response_status_code", status),
             ];
             times.encode(&mut family, &labels, self.resolution)?;
@@ -401,17 +355,5 @@ mod tests {
         health.finished("GET", None, Duration::ZERO);
         let failed = requests.failed();
         assert_eq!((failed[0], failed[5]), (("/health", 3), ("other", 1)));
-    }
-
-    #[test]
-    fn a_call_is_counted_by_its_outcome() {
-        let requests = Requests::new(Arrivals::default(), Vec::new());
-        let calls = requests.calls();
-        for code in [200, 204, 500, 404] {
-            answer(&calls, "GET", code);
-        }
-        calls.finished("GET", None, Duration::ZERO);
-        let counted: Vec<u64> = requests.0.calls.iter().map(Histogram::count).collect();
-        assert_eq!(counted, [2, 2]);
     }
 }

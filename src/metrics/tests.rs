@@ -28,7 +28,8 @@ fn metrics(registry: &'static [&'static dyn Plugin]) -> Metrics {
     let cgroup = Cgroup::at("/nowhere", "/nowhere");
     let manager = ScenarioManager::new(registry, sessions, Limits::default(), cgroup);
     let requests = Requests::new(Arrivals::default(), Vec::new());
-    Metrics::new(("checkout", "1.0"), &Runtimes::default(), manager, requests)
+    let (names, calls) = (("checkout", "1.0"), Calls::default());
+    Metrics::new(names, &Runtimes::default(), manager, requests, calls)
 }
 
 fn series(metrics: &Metrics, page: MetricsPage) -> usize {

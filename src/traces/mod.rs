@@ -4,6 +4,8 @@
 //! hold what any service would report, and the control API, whose paths name faults, has none. A request never waits
 //! for the collector: a thread sends spans from a bounded queue, and spans that do not fit are dropped.
 
+pub(crate) mod call;
+pub(crate) mod context;
 mod export;
 pub(crate) mod layer;
 

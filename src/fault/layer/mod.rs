@@ -24,6 +24,8 @@ pub(crate) struct FaultLayer {
     table: FaultTable,
     timer: FineTimer,
     surface: Surface,
+    /// What is called behind this layer.
+    upstream: Option<&'static str>,
     counted: bool,
 }
 
@@ -33,7 +35,16 @@ impl FaultLayer {
             table,
             timer,
             surface,
+            upstream: None,
             counted: true,
+        }
+    }
+
+    /// For calls to `upstream`.
+    pub(crate) fn calling(self, upstream: &'static str) -> Self {
+        Self {
+            upstream: Some(upstream),
+            ..self
         }
     }
 
@@ -97,8 +108,9 @@ where
 
 type Faulted<E> = Pin<Box<dyn Future<Output = Result<Response, E>> + Send>>;
 
-/// What all live faults together do to one request.
-struct Impact {
+/// What all live faults together do to one request or call.
+#[derive(Debug)]
+pub(crate) struct Impact {
     arrived: Instant,
     counted: bool,
     delays: Vec<(Arc<ArmedFault>, Duration)>,
@@ -106,21 +118,32 @@ struct Impact {
 }
 
 impl FaultLayer {
-    /// Asks every live fault once; `None` when all leave the request alone.
     fn impact_on<B>(&self, request: &Request<B>) -> Option<Impact> {
         let table = self.table.load();
         if table.is_empty() {
             return None;
         }
-        let exchange = Exchange::new(self.surface, request);
-        let mut impact = Impact {
+        let exchange = Exchange::new(self.surface, request).calling(self.upstream);
+        Impact::of(&table, &exchange, self.counted)
+    }
+}
+
+impl Impact {
+    /// What the live faults do to a call of the service.
+    pub(crate) fn on_call(table: &FaultTable, call: &Exchange<'_>) -> Option<Self> {
+        Self::of(&table.load(), call, true)
+    }
+
+    /// Asks every fault once; `None` when all leave the request alone.
+    fn of(faults: &[Arc<ArmedFault>], exchange: &Exchange<'_>, counted: bool) -> Option<Self> {
+        let mut impact = Self {
             arrived: Instant::now(),
-            counted: self.counted,
+            counted,
             delays: Vec::new(),
             reply: None,
         };
-        for armed in table.iter() {
-            match armed.decide(&exchange, impact.arrived, self.counted) {
+        for armed in faults {
+            match armed.decide(exchange, impact.arrived, counted) {
                 Action::Delay(delay) => impact.delays.push((Arc::clone(armed), delay)),
                 Action::Reply(reply) if impact.reply.is_none() => {
                     impact.reply = Some((Arc::clone(armed), reply));
@@ -130,13 +153,11 @@ impl FaultLayer {
         }
         (!impact.delays.is_empty() || impact.reply.is_some()).then_some(impact)
     }
-}
 
-impl Impact {
     /// Waits out the delays, one after the other, then gives the reply if there is one.
     ///
     /// A fault that is stopped meanwhile lets the request go on at once, as if it had never been armed.
-    async fn carry_out(self, timer: &FineTimer) -> Option<Reply> {
+    pub(crate) async fn carry_out(self, timer: &FineTimer) -> Option<Reply> {
         let mut since = self.arrived;
         for (armed, delay) in &self.delays {
             let until = since + *delay;
