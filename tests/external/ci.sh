@@ -11,17 +11,6 @@ readonly REPORT=mockserver-sessions.csv
 # The job leaves it where it is called, which is where a CI job is called.
 clean_up() { rm -f "$REPOSITORY/$REPORT"; }
 
-find_compose() {
-  if [[ $engine == docker ]]; then
-    docker compose version >/dev/null 2>&1 || not_run "docker has no compose plugin"
-    export COMPOSE="docker compose"
-    return
-  fi
-  make_venv
-  pip_install 'podman-compose>=1.6,<2'
-  export COMPOSE=$scratch/venv/bin/podman-compose
-}
-
 left_behind() { "$engine" ps -a --filter name=mockserver-ci --format '{{.Names}}' 2>/dev/null; }
 
 # The commands of the job; docker's own are the engine's.

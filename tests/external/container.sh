@@ -19,26 +19,6 @@ clean_up() {
   done
 }
 
-# === The engine and the image ===
-
-# The engine's own complaints go to a file that is shown when something fails.
-on_engine() { timeout 60 "$engine" "$@" 2>>"$scratch/engine.log"; }
-
-# build OPTION...: sets image.
-build() {
-  local options=(-t mockserver:test --iidfile "$scratch/image" "$@")
-  # podman's own format has no health check.
-  [[ $engine == podman ]] && options+=(--format docker)
-  if ! timeout 1200 "$engine" build "${options[@]}" "$REPOSITORY" >"$scratch/build.log" 2>&1; then
-    tail -n 40 "$scratch/build.log"
-    expect "the image builds" "$(tail -n 1 "$scratch/build.log")" false
-    exit 1
-  fi
-  image=$(<"$scratch/image")
-  # An engine may leave files of its own where it is called.
-  cd "$scratch" || exit 1
-}
-
 # === Checks ===
 
 now() { echo "$EPOCHREALTIME"; }
@@ -165,7 +145,7 @@ the_labels() {
   local revision=0123456789abcdef0123456789abcdef01234567 other=$image from
   labelled "without arguments the version and the revision are unknown" unknown unknown
   from=$(now)
-  build --build-arg VERSION=1.2.3-rc.1 --build-arg "REVISION=$revision"
+  build_image --build-arg VERSION=1.2.3-rc.1 --build-arg "REVISION=$revision"
   labelled "with them the labels name both" 1.2.3-rc.1 "$revision"
   expect "and all else comes from the cache" "$(since "$from") s" cached
   image=$other
@@ -660,7 +640,7 @@ bad_versions() {
 
 find_engine
 begun=$(now)
-build
+build_image
 echo "$engine built the image in $(since "$begun") s."
 the_image
 the_labels

@@ -179,6 +179,36 @@ find_engine() {
   not_run "${reasons[*]}; tests/external/container-setup may help"
 }
 
+# The engine's own complaints go to a file that is shown when something fails.
+on_engine() { timeout 60 "$engine" "$@" 2>>"$scratch/engine.log"; }
+
+# build_image OPTION...: from the layers of an earlier build in seconds. Sets image.
+build_image() {
+  local options=(-t mockserver:test --iidfile "$scratch/image" "$@")
+  # podman's own format has no health check.
+  [[ $engine == podman ]] && options+=(--format docker)
+  if ! timeout 1200 "$engine" build "${options[@]}" "$REPOSITORY" >"$scratch/build.log" 2>&1; then
+    tail -n 40 "$scratch/build.log"
+    expect "the image builds" "$(tail -n 1 "$scratch/build.log")" false
+    exit 1
+  fi
+  image=$(<"$scratch/image")
+  # An engine may leave files of its own where it is called.
+  cd "$scratch" || exit 1
+}
+
+# What reads compose files for the engine; sets and exports COMPOSE.
+find_compose() {
+  if [[ $engine == docker ]]; then
+    docker compose version >/dev/null 2>&1 || not_run "docker has no compose plugin"
+    export COMPOSE="docker compose"
+    return
+  fi
+  make_venv
+  pip_install 'podman-compose>=1.6,<2'
+  export COMPOSE=$scratch/venv/bin/podman-compose
+}
+
 # serve [YAML]: runs the daemon on free ports, with this configuration beside that; sets service, admin and pid.
 serve() {
   service=http://127.0.0.1:$(free_port)
