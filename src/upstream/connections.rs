@@ -4,6 +4,7 @@
 //! while, says neither how many are open nor whether one was used before, and bounds the idle ones only.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -14,8 +15,9 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 
+use super::addresses::Addresses;
 use super::failure::Failure;
 use crate::metrics::calls::PoolMeter;
 use crate::sync::Lock;
@@ -29,6 +31,7 @@ pub(super) type Bare = Request<Empty<Bytes>>;
 /// The connections that no call uses. Those in use belong to their calls, which close them when they are dropped.
 #[derive(Debug)]
 pub(super) struct Connections {
+    addresses: Addresses,
     /// The one used last comes last.
     idle: Lock<Vec<(Instant, Connection)>>,
     meter: Option<PoolMeter>,
@@ -36,19 +39,25 @@ pub(super) struct Connections {
 
 impl Connections {
     pub(super) fn new(meter: Option<PoolMeter>) -> Self {
+        Self::to(Addresses::default(), meter)
+    }
+
+    pub(super) fn to(addresses: Addresses, meter: Option<PoolMeter>) -> Self {
         Self {
+            addresses,
             idle: Lock::default(),
             meter,
         }
     }
 
-    /// Sends what `request` makes to `address` and reads the answer to its end.
+    /// Sends what `request` makes to one of the servers at `address` and reads the answer to its end.
     pub(super) async fn send(
         &self,
         address: &str,
         request: impl Fn() -> Bare,
     ) -> Result<StatusCode, Failure> {
-        while let Some(mut kept) = self.take() {
+        let server = self.addresses.one_of(address).await?;
+        while let Some(mut kept) = self.take(server) {
             if !kept.is_ready().await {
                 continue;
             }
@@ -65,21 +74,32 @@ impl Connections {
                 Err(lost) => return Err(Failure::of_exchange(&lost.error)),
             }
         }
-        let mut new = Connection::open(address).await?;
+        let mut new = self.open(server).await?;
         let status = new.exchange(request()).await;
         let status = status.map_err(|lost| Failure::of_exchange(&lost.error))?;
         self.keep(new).await;
         Ok(status)
     }
 
-    /// The connection that was used last.
-    fn take(&self) -> Option<Connection> {
+    /// A new connection to `server`, or to another one where that takes none.
+    async fn open(&self, mut server: SocketAddr) -> Result<Connection, Failure> {
+        loop {
+            match Connection::open(server).await {
+                Ok(new) => return Ok(new),
+                Err(failure) => server = self.addresses.instead_of(server).ok_or(failure)?,
+            }
+        }
+    }
+
+    /// The connection to `server` that was used last.
+    fn take(&self, server: SocketAddr) -> Option<Connection> {
         let mut idle = self.idle.lock();
         let before = idle.len();
         let now = Instant::now();
         let fresh = idle.partition_point(|(since, _)| now - *since > KEPT_FOR);
         let old: Vec<_> = idle.drain(..fresh).collect();
-        let taken = idle.pop();
+        let last = idle.iter().rposition(|(_, kept)| kept.server == server);
+        let taken = last.map(|last| idle.remove(last));
         let gone = before - idle.len();
         drop(idle);
         drop(old);
@@ -105,6 +125,7 @@ impl Connections {
 /// One connection. It is driven by its call and by no task.
 #[derive(Debug)]
 struct Connection {
+    server: SocketAddr,
     sender: http1::SendRequest<Empty<Bytes>>,
     io: http1::Connection<TokioIo<TcpStream>, Empty<Bytes>>,
     is_over: bool,
@@ -118,11 +139,8 @@ struct Lost {
 }
 
 impl Connection {
-    async fn open(address: &str) -> Result<Self, Failure> {
-        let found = lookup_host(address).await;
-        let found = found.map_err(|error| Failure::Lookup(error.to_string()))?;
-        let found: Vec<_> = found.collect();
-        let stream = TcpStream::connect(&found[..]).await;
+    async fn open(server: SocketAddr) -> Result<Self, Failure> {
+        let stream = TcpStream::connect(server).await;
         let stream = stream.map_err(|error| Failure::of_connect(&error))?;
         // Without it, the end of a request might wait for the acknowledgement of its beginning.
         stream
@@ -132,6 +150,7 @@ impl Connection {
             .await
             .map_err(|error| Failure::of_exchange(&error))?;
         Ok(Self {
+            server,
             sender,
             io,
             is_over: false,

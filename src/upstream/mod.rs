@@ -2,6 +2,7 @@
 //!
 //! A call that is dropped is cancelled: it has no task of its own, and gives its connection back.
 
+mod addresses;
 mod connections;
 mod failure;
 mod pool;

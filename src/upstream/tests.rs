@@ -8,6 +8,7 @@ use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::addresses::Addresses;
 use super::spec::tests::read;
 use super::*;
 use crate::fault::table::{ArmedFault, StagedFault};
@@ -449,4 +450,43 @@ async fn a_delay_of_a_fault_runs_into_the_time_out_of_the_call() {
     bench.arm(calls_to_inventory(), Action::Delay(PATIENCE));
     let failed = "upstream inventory timed out after 30 ms, attempt 2 of 2".to_owned();
     assert_eq!(bench.send().await, Err(failed));
+}
+
+/// A request to whichever server.
+fn bare() -> connections::Bare {
+    let body = http_body_util::Empty::new();
+    http::Request::get("/").body(body).expect("a good request")
+}
+
+#[tokio::test]
+async fn a_name_with_several_addresses_spreads_the_calls_over_them() {
+    let servers = [0, 1].map(|_| Server::start(|_| Answer::Status(200)));
+    let ports = servers.each_ref().map(|server| server.port);
+    let connections = Connections::to(Addresses::of_ports(&ports), None);
+    for _ in 0..60 {
+        let status = connections.send("not looked up", bare).await;
+        assert_eq!(status, Ok(StatusCode::OK));
+    }
+    for server in servers {
+        // With two even chances, fewer come in one run of ten million.
+        assert!(server.requests().len() >= 10, "{server:?}");
+        assert_eq!(server.connections(), 1);
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_refuses_is_left_out() {
+    let server = Server::start(|_| Answer::Status(200));
+    let closed = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let refuses = closed.local_addr().expect("an address").port();
+    drop(closed);
+    let connections = Connections::to(Addresses::of_ports(&[refuses, server.port]), None);
+    for _ in 0..20 {
+        let status = connections.send("not looked up", bare).await;
+        assert_eq!(status, Ok(StatusCode::OK));
+    }
+    assert_eq!(server.requests().len(), 20);
+    let none = Connections::to(Addresses::of_ports(&[refuses]), None);
+    let failed = none.send("not looked up", bare).await;
+    assert_eq!(failed, Err(failure::Failure::Refused));
 }
