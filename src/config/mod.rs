@@ -66,6 +66,8 @@ impl Config {
 /// Where and how logs are written.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Log {
+    /// A file for the daemon's own lines, rotated like the log; the log has them where there is none.
+    pub admin: Option<PathBuf>,
     /// Standard output or files.
     pub mode: LogMode,
     /// The least severe level that is written.

@@ -101,6 +101,14 @@ impl Log {
         ];
         let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
         Self {
+            admin: fields
+                .field(
+                    "Admin",
+                    "File for the lines of faults, sessions and the API, which the service's log then lacks; \
+                     rotated: a.log is written as a.2026-01-31.log.",
+                )
+                .optional()
+                .text("must be the path of a file", path_of_file),
             mode: fields
                 .field("Mode", "Standard output, or files, at least one a day.")
                 .choice(&modes),
@@ -270,6 +278,10 @@ fn not_empty(text: &str) -> Option<String> {
 
 fn path(text: &str) -> Option<PathBuf> {
     not_empty(text).map(PathBuf::from)
+}
+
+fn path_of_file(text: &str) -> Option<PathBuf> {
+    path(text).filter(|path| !text.ends_with('/') && path.file_stem().is_some())
 }
 
 /// A token that a client can send.

@@ -19,13 +19,15 @@ use crate::fault::timer::FineTimer;
 use crate::host::cgroup::Cgroup;
 use crate::host::memory_limit_bytes;
 use crate::host::runtimes::Runtimes;
+use crate::host::threads;
 use crate::host::turns::take_short_turns;
 use crate::http::{Api, Token};
 use crate::ledger::Ledger;
 use crate::ledger::event::{BootFacts, EventKind, NewEvent};
+use crate::lifecycle::SERVICE;
 use crate::lifecycle::signals::{AtSignal, OtherSignals, RestOfSignals, Signals};
 use crate::lifecycle::termination::{EXIT_BY_SIGNAL, Termination};
-use crate::listener::bind::bind;
+use crate::listener::bind::{Which, bind};
 use crate::listener::budget::ConnectionBudget;
 use crate::plugin::Registry;
 use crate::run::Initiator;
@@ -110,7 +112,7 @@ impl Control {
         let booting = BootSequence::begin(self.config.boot.clone(), &self.config.data_dir)?;
         let ending = tokio::select! {
             number = signals.next() => {
-                info!(number, "Signal received before the start: exiting.");
+                info!(target: SERVICE, number, "Signal received before the start: exiting.");
                 return Ok(());
             }
             ending = booting.before_listening() => ending,
@@ -149,7 +151,7 @@ impl Control {
         let (done, outcome) = oneshot::channel();
         let reload = Arc::clone(&self.reload);
         // A thread of its own: a file may be slow or a pipe.
-        let thread = std::thread::Builder::new().name("reload".to_owned());
+        let thread = std::thread::Builder::new().name(threads::name("reload"));
         let thread = thread.spawn(move || {
             // At the daemon's end the outcome is of no use.
             done.send(reload()).ok();
@@ -180,9 +182,9 @@ impl Control {
         } = &self.config;
         let admin = admin
             .port
-            .map(|port| bind("admin", (admin.host, port).into(), ADMIN_SET_BY));
+            .map(|port| bind(Which::Admin(ADMIN_SET_BY), (admin.host, port).into()));
         let admin = admin.transpose()?;
-        let service = bind("service", (*host, *port).into(), SERVICE_SET_BY)?;
+        let service = bind(Which::Service(SERVICE_SET_BY), (*host, *port).into())?;
         Ok((admin, service))
     }
 
@@ -201,7 +203,7 @@ impl Control {
 
     /// Exits as soon as the intent is on disk, so that the next boot knows that the exit was asked for.
     pub(super) async fn exit_by(&self, signal: i32, ledger: &Ledger) {
-        warn!(number = signal, "Second signal received: exiting at once.");
+        warn!(target: SERVICE, number = signal, "Second signal received: exiting at once.");
         let termination = Termination::Exit(EXIT_BY_SIGNAL + signal);
         let intent = NewEvent::new(EventKind::ExitIntent).by(Some(Initiator::Signal));
         ledger.note(intent.exit_code(termination.exit_status()));

@@ -9,6 +9,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::lifecycle::SERVICE;
 use crate::metrics::requests::Requests;
 
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -30,7 +31,7 @@ pub(super) async fn report(requests: &Requests, root: &CancellationToken) {
         let failed: u64 = routes.values().filter_map(Value::as_u64).sum();
         if failed > 0 {
             let routes = Value::Object(routes);
-            warn!(failed, %routes, "Requests were answered with a 5xx status in the last minute.");
+            warn!(target: SERVICE, failed, %routes, "Requests were answered with a 5xx status in the last minute.");
         }
         if is_over {
             return;

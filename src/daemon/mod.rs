@@ -29,10 +29,11 @@ use crate::fault::timer::FineTimer;
 use crate::host::cgroup::Cgroup;
 use crate::host::memory_limit_bytes;
 use crate::host::runtimes::{Runtimes, workers};
-use crate::host::{allocator, code};
+use crate::host::{allocator, code, threads};
 use crate::http::plain::PlainErrors;
 use crate::http::{Api, Token, service_router};
 use crate::ledger::event::BootFacts;
+use crate::lifecycle::SERVICE;
 use crate::lifecycle::termination::Termination;
 use crate::listener::budget::{ConnectionBudget, raise_limit};
 use crate::listener::serve;
@@ -111,7 +112,7 @@ impl App {
             config,
         };
         let (hand_over, ready_to_serve) = mpsc::channel();
-        let thread = std::thread::Builder::new().name("control".to_owned());
+        let thread = std::thread::Builder::new().name(threads::name("control"));
         let of_thread = control.clone();
         let thread = thread.spawn(move || of_thread.run(runtime, &hand_over))?;
         let Ok((service, api)) = ready_to_serve.recv() else {
@@ -169,10 +170,12 @@ fn joined(control: JoinHandle<io::Result<()>>) -> io::Result<()> {
 
 /// The first lines of the log.
 fn introduce(loaded: &Loaded, profile: Option<&Map<String, Value>>) {
+    let program = (!loaded.config.blind).then_some(env!("CARGO_PKG_VERSION"));
     info!(
+        target: SERVICE,
         service = loaded.config.name,
         version = loaded.config.version,
-        mockserver = env!("CARGO_PKG_VERSION"),
+        mockserver = program,
         "Starting."
     );
     match &loaded.file {
@@ -204,12 +207,13 @@ fn announce(config: &Config, address: SocketAddr, api: &Api) {
         false => "Serving, but not ready yet.",
     };
     info!(
+        target: SERVICE,
         service = config.name,
         cpu_limit_cores = limit.cores,
         "{message}"
     );
     if let Some(endpoint) = &config.otel.endpoint {
-        info!(%endpoint, "Requests are traced.");
+        info!(target: SERVICE, %endpoint, "Requests are traced.");
     }
     let is_open = |ip: std::net::IpAddr| config.auth.token.is_none() && !ip.is_loopback();
     let service_is_open = !config.blind && is_open(address.ip());

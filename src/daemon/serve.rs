@@ -11,6 +11,7 @@ use super::build::Daemon;
 use super::failures;
 use crate::http::admin_router;
 use crate::http::plain::PlainErrors;
+use crate::lifecycle::SERVICE;
 use crate::lifecycle::shutdown::ShutdownAction;
 use crate::lifecycle::signals::Signals;
 use crate::lifecycle::termination::Termination;
@@ -74,7 +75,7 @@ impl Daemon {
             self.booting.until_ready().await;
             if !self.booting.is_ready_at_once() {
                 self.readiness.begin();
-                info!("Ready.");
+                info!(target: SERVICE, "Ready.");
             }
         };
         let end = async {

@@ -30,13 +30,13 @@ pub(crate) fn files() -> io::Result<()> {
     }
 }
 
-/// Checks that the process can have all of the daemon's threads, and one that sends traces where that is wanted: some
-/// libraries hang or abort with one too few.
+/// Checks that the process can have all of the daemon's threads, and `more` of its libraries: some hang or abort with one
+/// too few.
 ///
 /// # Errors
 /// It cannot; the message says how many there are and what may limit them.
-pub(crate) fn threads(traces: bool) -> io::Result<()> {
-    let needed = OWN_THREADS + usize::from(traces) + workers();
+pub(crate) fn threads(more: usize) -> io::Result<()> {
+    let needed = OWN_THREADS + more + workers();
     can_have(needed).map_err(|(given, error)| {
         io::Error::new(
             error.kind(),

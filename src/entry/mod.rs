@@ -17,7 +17,9 @@ use tracing::{Level, warn};
 
 use crate::config::{Config, Flags, IgnoredVariable, Loaded, LogFormat, ProcessEnv};
 use crate::daemon::{App, ControlRuntime, startup_checks};
+use crate::host::threads;
 use crate::http;
+use crate::lifecycle::SERVICE;
 use crate::lifecycle::termination::Termination;
 use crate::scenarios;
 use crate::traces::Traces;
@@ -77,14 +79,18 @@ pub fn main() -> ExitCode {
 fn serve(runtime: io::Result<ControlRuntime>, flags: Flags, mut loaded: Loaded) -> io::Result<()> {
     let config = &mut loaded.config;
     startup_checks::files()?;
-    startup_checks::threads(config.otel.endpoint.is_some())?;
+    if config.blind {
+        threads::disguise(&config.name);
+    }
+    let more_threads = [config.otel.endpoint.is_some(), config.log.admin.is_some()];
+    startup_checks::threads(more_threads.map(usize::from).iter().sum())?;
     let traces = Traces::start(config.otel.endpoint.as_ref(), &config.name, &config.version);
     let no_traces = traces.as_ref().err().map(io::Error::to_string);
     let traces = traces.unwrap_or_default();
-    logging::init(&config.log, &traces)?;
+    logging::init(config, &traces)?;
     if let Some(error) = no_traces {
         // Mostly by a variable of OpenTelemetry, which is set for every program around.
-        warn!(error, "Requests are not traced.");
+        warn!(target: SERVICE, error, "Requests are not traced.");
         config.otel.endpoint = None;
     }
     let reload = Arc::new(reload::of(flags, &loaded));

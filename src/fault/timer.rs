@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use crate::host::threads;
 use crate::sync::{Arc, Builder, Condvar, Lock, PoisonError};
 
 /// A handle to the timer; the thread ends when the last handle and the last sleep are gone.
@@ -76,7 +77,7 @@ impl FineTimer {
         let sleeps = Arc::new(Sleeps::default());
         let owner = Owner(Arc::clone(&sleeps));
         Builder::new()
-            .name("timer".to_owned())
+            .name(threads::name("timer"))
             .spawn(move || sleeps.run())?;
         Ok(Self(Arc::new(owner)))
     }

@@ -10,6 +10,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, sleep};
 use std::time::Duration;
 
+use super::threads;
+
 /// The delay from the first request to a trim, so that memory freed together is returned together.
 const TRIM_DELAY: Duration = Duration::from_millis(100);
 /// The pause after a trim, however much more is freed.
@@ -26,7 +28,7 @@ static REQUESTS: OnceLock<SyncSender<()>> = OnceLock::new();
 pub(crate) fn start() -> io::Result<()> {
     if cfg!(target_env = "gnu") {
         let (sender, requests) = sync_channel(1);
-        let thread = Builder::new().name("allocator".to_owned());
+        let thread = Builder::new().name(threads::name("allocator"));
         thread.spawn(move || trim_on_request(&requests))?;
         // The thread of a second call loses its sender here, and ends.
         REQUESTS.set(sender).ok();

@@ -12,6 +12,7 @@ pub(crate) mod disks;
 pub(crate) mod lived;
 pub(crate) mod process;
 pub(crate) mod runtimes;
+pub(crate) mod threads;
 pub(crate) mod turns;
 
 use std::fs;

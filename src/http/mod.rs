@@ -218,7 +218,7 @@ impl Front {
 
     fn logged(&self, route: &str) -> RequestLogLayer {
         let log = self.logged.map(|share| RequestLogLayer::of(route, share));
-        log.unwrap_or_default()
+        log.unwrap_or_else(RequestLogLayer::of_service)
     }
 
     fn faults(&self, surface: Surface) -> FaultLayer {

@@ -15,9 +15,23 @@ use http::{Method, Request, Response, StatusCode};
 use tower::{Layer, Service};
 use tracing::{debug, info, warn};
 
-/// Adds the log to a service. The default writes a line at level `debug`.
+use crate::lifecycle::SERVICE;
+
+/// Adds the log to a service.
 #[derive(Debug, Clone, Default)]
-pub(super) struct RequestLogLayer(Option<Arc<RouteLog>>);
+pub(super) struct RequestLogLayer(Kind);
+
+/// Whose lines there are, and how many.
+#[derive(Debug, Clone, Default)]
+enum Kind {
+    /// The daemon's own, at level `debug`: of its API, and of all that the admin listener serves.
+    #[default]
+    Own,
+    /// The service's, at level `debug`.
+    Service,
+    /// The service's, at level `info`.
+    Route(Arc<RouteLog>),
+}
 
 /// How the requests of one route are logged at level `info`.
 #[derive(Debug)]
@@ -32,7 +46,12 @@ impl RequestLogLayer {
     /// For a route of the service, `-` where none matches. `share` of the requests that do not fail have a line, drawn for each.
     pub(super) fn of(route: &str, share: f64) -> Self {
         let route = route.to_owned();
-        Self(Some(Arc::new(RouteLog { route, share })))
+        Self(Kind::Route(Arc::new(RouteLog { route, share })))
+    }
+
+    /// For any route of the service, at level `debug`.
+    pub(super) fn of_service() -> Self {
+        Self(Kind::Service)
     }
 }
 
@@ -40,8 +59,8 @@ impl<S> Layer<S> for RequestLogLayer {
     type Service = RequestLog<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let route = self.0.clone();
-        RequestLog { inner, route }
+        let kind = self.0.clone();
+        RequestLog { inner, kind }
     }
 }
 
@@ -49,7 +68,7 @@ impl<S> Layer<S> for RequestLogLayer {
 #[derive(Debug, Clone)]
 pub(super) struct RequestLog<S> {
     inner: S,
-    route: Option<Arc<RouteLog>>,
+    kind: Kind,
 }
 
 type Logged<R, E> = Pin<Box<dyn Future<Output = Result<R, E>> + Send>>;
@@ -68,11 +87,16 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if self.route.is_none() && !tracing::enabled!(tracing::Level::DEBUG) {
+        let is_logged = match self.kind {
+            Kind::Own => tracing::enabled!(tracing::Level::DEBUG),
+            Kind::Service => tracing::enabled!(target: SERVICE, tracing::Level::DEBUG),
+            Kind::Route(_) => true,
+        };
+        if !is_logged {
             return Either::Left(self.inner.call(request));
         }
         let entry = Entry {
-            route: self.route.clone(),
+            kind: self.kind.clone(),
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
             start: Instant::now(),
@@ -88,7 +112,7 @@ where
 
 /// What a line says.
 struct Entry {
-    route: Option<Arc<RouteLog>>,
+    kind: Kind,
     method: Method,
     path: String,
     start: Instant,
@@ -99,21 +123,26 @@ impl Entry {
         let Self { method, path, .. } = &self;
         let took = self.start.elapsed();
         let (status, failed) = (status.as_u16(), status.is_server_error());
-        if let Some(log) = &self.route {
+        if let Kind::Route(log) = &self.kind {
             let (route, duration_ms) = (log.route.as_str(), milliseconds(took));
             if failed {
-                warn!(%method, route, status, duration_ms, "Request failed.");
+                warn!(target: SERVICE, %method, route, status, duration_ms, "Request failed.");
             } else if log.share >= 1.0 || rand::random::<f64>() < log.share {
-                info!(%method, route, status, duration_ms, "Request served.");
+                info!(target: SERVICE, %method, route, status, duration_ms, "Request served.");
             }
             return;
         }
         // JSON has no number wider than 64 bits.
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        if failed {
-            warn!(%method, path, status, took_us, "Request failed.");
-        } else {
-            debug!(%method, path, status, took_us, "Request served.");
+        match (&self.kind, failed) {
+            (Kind::Own, true) => warn!(%method, path, status, took_us, "Request failed."),
+            (Kind::Own, false) => debug!(%method, path, status, took_us, "Request served."),
+            (_, true) => {
+                warn!(target: SERVICE, %method, path, status, took_us, "Request failed.");
+            }
+            (_, false) => {
+                debug!(target: SERVICE, %method, path, status, took_us, "Request served.");
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use tracing::warn;
 use super::Ledger;
 use super::event::{EventKind, NewEvent};
 use crate::host::clock::{CpuWait, since_machine_boot};
+use crate::host::threads;
 use crate::run::{Moment, Timestamp};
 
 /// How often the clocks are looked at. A freeze is sure to be found if it is longer than this and [`LONGEST_STALL`].
@@ -80,7 +81,7 @@ impl RunWatch {
 /// Watches the clocks until the ledger is closed.
 pub(super) fn begin(ledger: &Ledger) {
     let ledger = ledger.clone();
-    let thread = thread::Builder::new().name("clocks".to_owned());
+    let thread = thread::Builder::new().name(threads::name("clocks"));
     let watch = move || {
         let mut watch = RunWatch::of_this_thread();
         while !ledger.is_closed() {

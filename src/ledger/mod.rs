@@ -31,6 +31,7 @@ use journal::{Bounds, Found, Journal, LastReadings, Store};
 use state::{Batch, Durability, State, Work};
 
 use crate::host::clock::since_machine_boot;
+use crate::host::threads;
 use crate::lifecycle::panics::panic_text;
 use crate::run::{Moment, Timestamp};
 use crate::sync::Lock;
@@ -112,7 +113,7 @@ impl Ledger {
     fn with_store(store: Box<dyn Store>, found: Found, facts: BootFacts) -> Self {
         let ledger = Self::new(found, facts);
         let writer = ledger.clone();
-        let thread = std::thread::Builder::new().name("ledger".to_owned());
+        let thread = std::thread::Builder::new().name(threads::name("ledger"));
         let write = move || {
             let written = catch_unwind(AssertUnwindSafe(|| writer.write(store)));
             if let Err(panic) = written {

@@ -10,6 +10,9 @@ use std::thread;
 
 use tracing::error;
 
+use super::SERVICE;
+use super::termination::MAIN;
+
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
 /// How many panics there were since [`install_hook`].
@@ -17,16 +20,76 @@ pub(crate) fn count() -> u64 {
     COUNT.load(Ordering::Relaxed)
 }
 
-/// Writes a panic to standard error.
-pub(crate) type PrintPanic = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
+/// Writes a panic to standard error, as it is or as it is shown.
+pub(crate) type PrintPanic = Box<dyn Fn(&PanicHookInfo<'_>, &Shown) + Send + Sync>;
 
-/// From now on every panic is counted and logged, then printed.
-pub(crate) fn install_hook(print: PrintPanic) {
+/// What a reader sees of a panic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) thread: Option<String>,
+    pub(crate) location: Option<String>,
+    pub(crate) text: String,
+}
+
+/// From now on every panic is counted and logged, then printed. Where it is to look like one of the service
+/// `disguised_as`, it is shown as one of that service's own code, and the log of the service has that too.
+pub(crate) fn install_hook(disguised_as: Option<String>, print: PrintPanic) {
     std::panic::set_hook(Box::new(move |panic| {
         COUNT.fetch_add(1, Ordering::Relaxed);
-        log(panic);
-        print(panic);
+        let real = Shown::of(panic);
+        error!(
+            thread = real.thread,
+            location = real.location.as_ref().map(tracing::field::display),
+            panic = real.text,
+            "Panicked."
+        );
+        let Some(service) = &disguised_as else {
+            return print(panic, &real);
+        };
+        let shown = real.disguised(service);
+        error!(
+            target: SERVICE,
+            thread = shown.thread,
+            location = shown.location.as_ref().map(tracing::field::display),
+            panic = shown.text,
+            "Panicked."
+        );
+        print(panic, &shown);
     }));
+}
+
+impl Shown {
+    fn of(panic: &PanicHookInfo<'_>) -> Self {
+        Self {
+            thread: thread::current().name().map(str::to_owned),
+            location: panic.location().map(ToString::to_string),
+            text: panic_text(panic.payload()).to_owned(),
+        }
+    }
+
+    /// A panic that a handler of `service` might have, or the main thread that waits for its task.
+    fn disguised(self, service: &str) -> Self {
+        const DEFECT: &str = "index out of bounds: the len is 3 but the index is 7";
+        let is_main = self.thread.as_deref() == Some(MAIN);
+        let (location, text) = match is_main {
+            true => (
+                "src/main.rs:64:10".to_owned(),
+                format!(
+                    "called `Result::unwrap()` on an `Err` value: JoinError::Panic(Id(19), {DEFECT:?}, ...)"
+                ),
+            ),
+            false => {
+                let module = service.to_ascii_lowercase();
+                let module = module.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+                (format!("src/handlers/{module}.rs:88:23"), DEFECT.to_owned())
+            }
+        };
+        Self {
+            location: Some(location),
+            text,
+            ..self
+        }
+    }
 }
 
 /// The text of a caught panic.
@@ -36,15 +99,6 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message")
-}
-
-fn log(panic: &PanicHookInfo<'_>) {
-    error!(
-        thread = thread::current().name(),
-        location = panic.location().map(tracing::field::display),
-        panic = panic_text(panic.payload()),
-        "Panicked."
-    );
 }
 
 #[cfg(test)]
@@ -77,8 +131,28 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_disguised_panic_is_one_of_the_service_itself() {
+        let real = |thread: &str| Shown {
+            thread: Some(thread.to_owned()),
+            location: Some("src/scenarios/crash.rs:1:1".to_owned()),
+            text: "a scenario".to_owned(),
+        };
+        let worker = real("tokio-rt-worker").disguised("Order-service");
+        let location = worker.location.expect("a location");
+        assert_eq!(location, "src/handlers/order_service.rs:88:23");
+        assert!(worker.text.starts_with("index out of bounds"));
+        let main = real(MAIN).disguised("orders");
+        assert!(
+            main.text.contains(&format!("{:?}", worker.text)),
+            "{main:?}"
+        );
+        assert_eq!(main.location.as_deref(), Some("src/main.rs:64:10"));
+    }
+
+    #[test]
     fn a_panic_is_counted_and_logged_with_its_thread_and_place() {
-        install_hook(std::panic::take_hook());
+        let print = std::panic::take_hook();
+        install_hook(None, Box::new(move |panic, _| print(panic)));
         let (lines, before) = (Lines::default(), count());
         let writer = lines.clone();
         let log = tracing_subscriber::fmt()

@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use super::SERVICE;
 use super::readiness::Readiness;
 use super::signals::{Signals, is_sigterm};
 use crate::sync::Lock;
@@ -105,7 +106,7 @@ impl Shutdown {
                 readiness.end();
             }
         }
-        info!(number, "Signal received: shutting down.");
+        info!(target: SERVICE, number, "Signal received: shutting down.");
         ShutdownAction::Drain
     }
 

@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use rustix::process::{Signal, getpid, kill_process};
 
+use crate::host::threads;
+
 /// Shells report a process that a signal ended as this plus the signal's number.
 pub(crate) const EXIT_BY_SIGNAL: i32 = 128;
 /// The exit status of a Rust program whose main thread panicked.
 const EXIT_BY_PANIC: i32 = 101;
+/// The name of the main thread in the output: another one stands in for it, since the real one is busy.
+pub(crate) const MAIN: &str = "main";
 /// How long a signal that the process sends to itself may take to end it.
 const SIGNAL_GRACE: Duration = Duration::from_millis(100);
 /// How much memory is allocated in one step.
@@ -52,11 +56,17 @@ impl Termination {
     pub(crate) fn carry_out(self) -> ! {
         match self {
             Self::Exit(_) => {}
-            Self::Panic => as_main_thread(panic_out_of_bounds),
+            Self::Panic => {
+                if threads::are_disguised() {
+                    // In a service, a handler panics, and main finds its task ended.
+                    on_thread(threads::name("handler"), panic_out_of_bounds);
+                }
+                on_thread(MAIN.to_owned(), panic_out_of_bounds);
+            }
             Self::Abort => send_to_self(Signal::ABORT),
             Self::Segfault => send_to_self(Signal::SEGV),
             Self::Kill => send_to_self(Signal::KILL),
-            Self::StackOverflow => as_main_thread(overflow_the_stack),
+            Self::StackOverflow => on_thread(threads::name(MAIN), overflow_the_stack),
             Self::OutOfMemory(most) => use_up_memory(most),
         }
         // The above need not end the process: a panic ends one thread, and process 1 of a container is immune to
@@ -65,9 +75,9 @@ impl Termination {
     }
 }
 
-/// Runs `work` on a thread that is named like the main thread in the output: the real one is busy.
-fn as_main_thread(work: fn()) {
-    let thread = std::thread::Builder::new().name("main".to_owned());
+/// Runs `work` on a thread of this name, which the output shows.
+fn on_thread(name: String, work: fn()) {
+    let thread = std::thread::Builder::new().name(name);
     if let Ok(thread) = thread.spawn(work) {
         // The panic hook has logged it.
         drop(thread.join());

@@ -6,21 +6,37 @@ use std::net::{SocketAddr, TcpListener};
 use socket2::{Domain, Socket, Type};
 use tracing::info;
 
+use crate::lifecycle::SERVICE;
+
 /// Connections that may wait to be accepted. With the standard library's 128, a burst of clients would wait a second
 /// for their SYN to be sent again.
 const BACKLOG: i32 = 4096;
 
-/// Listens on `address` with a non-blocking socket; `which` names the listener in the log, and `set_by` what sets its
-/// address.
+/// A listener and what sets its address.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Which {
+    Service(&'static str),
+    Admin(&'static str),
+}
+
+/// Listens on `address` with a non-blocking socket.
 ///
 /// # Errors
 /// The address cannot be bound; the message names it.
-pub(crate) fn bind(which: &str, address: SocketAddr, set_by: &str) -> io::Result<TcpListener> {
+pub(crate) fn bind(which: Which, address: SocketAddr) -> io::Result<TcpListener> {
+    let (name, set_by) = match which {
+        Which::Service(set_by) => ("service", set_by),
+        Which::Admin(set_by) => ("admin", set_by),
+    };
     let listener = listen(address).map_err(|error| {
-        let message = format!("the {which} listener cannot bind {address}: {error}; {set_by}");
+        let message = format!("the {name} listener cannot bind {address}: {error}; {set_by}");
         io::Error::new(error.kind(), message)
     })?;
-    info!(listener = which, address = %listener.local_addr()?, "Listening.");
+    let address = listener.local_addr()?;
+    match which {
+        Which::Service(_) => info!(target: SERVICE, listener = name, %address, "Listening."),
+        Which::Admin(_) => info!(listener = name, %address, "Listening."),
+    }
     Ok(listener)
 }
 

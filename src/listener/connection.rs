@@ -19,6 +19,7 @@ use super::state::{ConnCommand, ConnState};
 use super::stream::MonitoredStream;
 use crate::http::Client;
 use crate::http::plain::PlainErrors;
+use crate::lifecycle::SERVICE;
 
 /// The most bytes of a request's line and headers together.
 const LARGEST_HEAD: usize = 16 * 1024;
@@ -77,7 +78,7 @@ impl Server {
                 connection.as_mut().poll(cx)
             });
             if let Err(error) = served.await {
-                trace!(%error, "A connection ended with an error.");
+                trace!(target: SERVICE, %error, "A connection ended with an error.");
             }
         }
     }

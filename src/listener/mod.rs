@@ -34,6 +34,7 @@ use connection::Server;
 use registry::Connections;
 
 use crate::http::plain::PlainErrors;
+use crate::lifecycle::SERVICE;
 
 /// How long requests in progress may take after a signal. Together with the end of the session before it, the shutdown
 /// takes less than two seconds.
@@ -71,7 +72,7 @@ pub(crate) async fn serve(
     let drained = timeout(DRAIN, server.connections.all_closed()).await;
     if drained.is_err() {
         let after_ms = DRAIN.as_millis() as u64;
-        warn!(after_ms, "Requests are still in progress and are dropped.");
+        warn!(target: SERVICE, after_ms, "Requests are still in progress and are dropped.");
     }
     Ok(())
 }
@@ -99,10 +100,10 @@ async fn accept(listener: &TcpListener, server: &Server) {
                 }
             }
             Err(error) if is_client_gone(&error) || reserve.release_one() => {
-                trace!(%error, "Could not accept a connection; trying again.");
+                trace!(target: SERVICE, %error, "Could not accept a connection; trying again.");
             }
             Err(error) => {
-                debug!(%error, "Could not accept a connection; closing a quiet one.");
+                debug!(target: SERVICE, %error, "Could not accept a connection; closing a quiet one.");
                 // accept() fails so even if no client waits here; a client of the other listener may need the
                 // descriptor.
                 connections.evict(OLD);
@@ -133,7 +134,7 @@ async fn slot(connections: &Connections) -> Option<OwnedSemaphorePermit> {
 fn spawn(server: &Server, stream: TcpStream, from: SocketAddr, slot: OwnedSemaphorePermit) {
     // Responses are small: waiting to fill a packet would only delay them.
     if let Err(error) = stream.set_nodelay(true) {
-        debug!(%error, "Could not set TCP_NODELAY.");
+        debug!(target: SERVICE, %error, "Could not set TCP_NODELAY.");
     }
     tokio::spawn(server.connection(stream, from, slot));
 }

@@ -9,6 +9,7 @@ use tracing::warn;
 use crate::http::edge;
 use crate::http::plain::PlainErrors;
 use crate::http::problem::{Problem, ProblemKind};
+use crate::lifecycle::SERVICE;
 
 /// The first line of the preface of HTTP/2, which a client sends that is sure that the server speaks it.
 const HTTP_2: &[u8] = b"PRI * HTTP/2.0\r\n";
@@ -23,7 +24,7 @@ pub(super) fn refusal(bytes: &[u8], plain: PlainErrors) -> Option<Vec<u8>> {
     if bytes.starts_with(TLS) {
         static ONCE: Once = Once::new();
         ONCE.call_once(|| {
-            warn!("A client speaks TLS (https://) to a port that speaks plain HTTP.")
+            warn!(target: SERVICE, "A client speaks TLS (https://) to a port that speaks plain HTTP.")
         });
         let detail =
             "This is TLS, and this port speaks plain HTTP: use http:// instead of https://.";

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Exit, StartError};
+use crate::host::threads;
 use crate::lifecycle::panics::panic_text;
 use crate::sync::{
     Arc, AtomicBool, AtomicUsize, Builder, Condvar, JoinHandle, Lock, Ordering, PoisonError,
@@ -142,7 +143,7 @@ impl ThreadGroup {
             // Fails only when the group is gone, and with it the interest in how the thread ended.
             drop(end.send(outcome));
         };
-        let thread = Builder::new().name(name.to_owned()).spawn(run);
+        let thread = Builder::new().name(threads::name(name)).spawn(run);
         let thread = thread.map_err(|error| {
             StartError::new(format!("the system refused a thread for {name}: {error}"))
         })?;

@@ -12,6 +12,7 @@ use opentelemetry_http::{HttpClient, HttpError};
 use tracing::{info, warn};
 
 use crate::client;
+use crate::lifecycle::SERVICE;
 
 /// How long a batch may take, retries included.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -47,11 +48,12 @@ impl HttpClient for Client {
         match failed {
             Some(error) if !failed_before => {
                 warn!(
+                    target: SERVICE,
                     endpoint,
                     error, "Trace export failed; spans will be lost until it recovers."
                 );
             }
-            None if failed_before => info!(endpoint, "Trace export recovered."),
+            None if failed_before => info!(target: SERVICE, endpoint, "Trace export recovered."),
             _ => {}
         }
         Box::pin(std::future::ready(answer.map_err(HttpError::from)))

@@ -21,6 +21,7 @@ use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
+use crate::lifecycle::SERVICE;
 use export::{Client, PATIENCE};
 
 /// The target that only exported spans have.
@@ -88,7 +89,7 @@ impl Traces {
     pub(crate) fn finish(self) {
         let ended = self.0.map(|provider| provider.shutdown_with_timeout(FLUSH));
         if let Some(Err(error)) = ended {
-            tracing::warn!(%error, "Could not export the last spans; they are lost.");
+            tracing::warn!(target: SERVICE, %error, "Could not export the last spans; they are lost.");
         }
     }
 }

@@ -20,6 +20,7 @@ use tracing::error;
 
 use crate::fault::Draw;
 use crate::fault::timer::FineTimer;
+use crate::lifecycle::SERVICE;
 
 pub(crate) use path::PathTemplate;
 pub(crate) use spec::{RouteSpec, WorkloadSpec};
@@ -83,6 +84,7 @@ impl WorkloadRoute {
         if draw.uniform() < self.spec.error_share {
             let reason = (draw.uniform() * REASONS.len() as f64) as usize;
             error!(
+                target: SERVICE,
                 route = self.spec.path.as_str(),
                 error = REASONS[reason],
                 "Request failed."

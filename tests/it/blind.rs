@@ -1,8 +1,12 @@
 //! A blind service: what others can see of it is an ordinary service.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use crate::support::{Daemon, PROBES, request, send_raw};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::program::{command, stderr, with_file};
+use crate::support::{ChildGuard, Daemon, PROBES, eventually, free_port, request, send_raw};
 
 const TOKEN: (&str, &str) = ("authorization", "Bearer open-sesame");
 /// What any service has.
@@ -143,4 +147,120 @@ fn on_the_admin_listener_a_stranger_without_the_token_finds_nothing_but_probes()
     }
     let halted = request("POST", daemon.admin, "/api/v1/halt", "", &[TOKEN]);
     assert_eq!(halted.status, 200, "{halted:?}");
+}
+
+// === The log ===
+
+/// The lines of all files of the daemon's own log.
+fn admin_lines(daemon: &Daemon) -> Vec<Value> {
+    let files = std::fs::read_dir(daemon.folder.path().join("own")).unwrap();
+    let mut lines = Vec::new();
+    for file in files {
+        let path = file.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(
+            name.starts_with("admin.20") && name.ends_with(".log"),
+            "{name}"
+        );
+        let text = std::fs::read_to_string(&path).unwrap();
+        lines.extend(text.lines().map(|line| serde_json::from_str(line).unwrap()));
+    }
+    lines
+}
+
+fn messages(lines: &[Value]) -> Vec<&str> {
+    let messages = lines.iter().map(|line| line["message"].as_str().unwrap());
+    messages.collect()
+}
+
+#[test]
+fn the_log_has_the_lines_of_the_service_and_the_file_of_the_admin_all_others() {
+    let own = "Log: {Admin: own/admin.log, Level: debug}\n";
+    for yaml in [own, &format!("Name: orders\nBlind: true\n{own}")] {
+        let mut daemon = Daemon::start_with(yaml, &[]);
+        let start = daemon.admin_post("/api/v1/scenarios/crash/start", "");
+        assert_eq!(start.status, 200, "{start:?}");
+        assert_eq!(daemon.get("/no/such/path").status, 404);
+        let lines = daemon.whole_log();
+        let (of_service, of_admin) = (messages(&lines), admin_lines(&daemon));
+        assert_eq!(
+            of_service,
+            ["Request served.", "Signal received: shutting down."]
+        );
+        let of_admin = messages(&of_admin);
+        for line in [
+            "Configuration read.",
+            "Listening.",
+            "Scenario started.",
+            "Request served.",
+            "Scenario ended.",
+            "All faults stopped.",
+        ] {
+            assert!(
+                of_admin.contains(&line),
+                "{line} is missing in {of_admin:?}"
+            );
+        }
+        for line in ["Starting.", "Ready.", "Signal received: shutting down."] {
+            assert!(!of_admin.contains(&line), "{line} is in {of_admin:?}");
+        }
+    }
+}
+
+#[test]
+fn without_a_file_for_them_a_blind_service_has_no_line_of_the_daemon() {
+    let yaml = "Name: orders\nBlind: true\nLog: {Mode: file, Level: debug, Format: json}\n";
+    let (folder, port, admin) = (with_file(yaml), free_port(), free_port());
+    let (flag, admin_flag) = (port.to_string(), admin.to_string());
+    let flags = ["-f", "a.yaml", "--port", &flag, "--admin-port", &admin_flag];
+    let mut child = ChildGuard(command(&folder, &flags).spawn().unwrap());
+    let admin = SocketAddr::from(([127, 0, 0, 1], admin));
+    eventually("the admin listener listens", || {
+        TcpStream::connect(admin).ok()
+    });
+    let start = request("POST", admin, "/api/v1/scenarios/crash/start", "", &[]);
+    assert_eq!(start.status, 200, "{start:?}");
+    child.signal(Signal::TERM);
+    child.ended();
+    let file = std::fs::read_dir(folder.path().join("logs")).unwrap();
+    let file = file.map(|file| file.unwrap()).next().unwrap();
+    let name = file.file_name().into_string().unwrap();
+    assert!(name.starts_with("orders.20"), "{name}");
+    let text = std::fs::read_to_string(file.path()).unwrap();
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let expected = [
+        "Starting.",
+        "Listening.",
+        "Ready.",
+        "Signal received: shutting down.",
+    ];
+    assert_eq!(messages(&lines), expected);
+    assert_eq!(lines[0]["service"], "orders");
+    assert_eq!(lines[0]["mockserver"], Value::Null);
+}
+
+#[test]
+fn a_failure_of_a_blind_service_says_what_kind_it_is_and_no_key() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let folder =
+        with_file("Name: orders\nBlind: true\nAdmin: {Port: 1}\nLog: {Admin: own/admin.log}\n");
+    let output = command(
+        &folder,
+        &[
+            "-f",
+            "a.yaml",
+            "--port",
+            &port.to_string(),
+            "--admin-port",
+            &free_port().to_string(),
+        ],
+    )
+    .output()
+    .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(stderr(&output), "mockserver: address in use\n");
 }

@@ -130,7 +130,8 @@ fn a_daemon_without_enough_threads_ends_and_says_what_it_needs() {
         .expect("sh can be run");
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     let stderr = String::from_utf8_lossy(&ended.stderr);
-    let expected = format!("mockserver: the system gives {given} of the ");
+    // A program complains under the name that it was started by.
+    let expected = format!("daemon: the system gives {given} of the ");
     assert!(stderr.starts_with(&expected), "{stderr}");
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }

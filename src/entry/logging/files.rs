@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use time::format_description::well_known::Iso8601;
@@ -23,19 +23,20 @@ const MIB: u64 = 1024 * 1024;
 pub(super) struct LogFiles(Arc<Lock<Current>>);
 
 impl LogFiles {
-    /// Opens the file of today under `Log.Path`, which is made where it is missing.
+    /// Opens the file of today of the log `stem` in `folder`, which is made where it is missing and which `key` sets.
     ///
     /// # Errors
     /// It cannot be made or written.
-    pub(super) fn open(log: &Log) -> io::Result<Self> {
+    pub(super) fn open(log: &Log, key: &str, folder: &Path, stem: &str) -> io::Result<Self> {
         let kept = Kept {
-            folder: log.path.clone(),
+            folder: folder.to_owned(),
+            stem: stem.to_owned(),
             days: log.keep_days,
             most_bytes: u64::from(log.max_mb) * MIB,
         };
         let current = Current::open(kept, today()).map_err(|error| {
-            let folder = log.path.display();
-            io::Error::other(format!("Log.Path cannot be written to: {folder}: {error}"))
+            let folder = folder.display();
+            io::Error::other(format!("{key} cannot be written to: {folder}: {error}"))
         })?;
         Ok(Self(Arc::new(Lock::new(current))))
     }
@@ -70,6 +71,8 @@ fn today() -> Date {
 #[derive(Debug, Clone)]
 struct Kept {
     folder: PathBuf,
+    /// How the names of the files begin.
+    stem: String,
     /// Today is the first of them; 0 is all.
     days: u32,
     /// Of all files; 0 is no bound.
@@ -95,7 +98,7 @@ impl Current {
     }
 
     fn open_part(kept: Kept, name: Name) -> io::Result<Self> {
-        let path = kept.folder.join(name.file_name());
+        let path = kept.path_of(name);
         let file = OpenOptions::new().create(true).append(true).open(path)?;
         let bytes = file.metadata()?.len();
         kept.delete_rest(name);
@@ -148,6 +151,10 @@ impl Current {
 }
 
 impl Kept {
+    fn path_of(&self, name: Name) -> PathBuf {
+        self.folder.join(name.file_name(&self.stem))
+    }
+
     fn bytes_of_one(&self) -> u64 {
         self.most_bytes / FILES
     }
@@ -165,7 +172,7 @@ impl Kept {
             let too_large = self.most_bytes > 0 && bytes + self.bytes_of_one() > self.most_bytes;
             if too_old || too_large {
                 bytes -= file.bytes;
-                fs::remove_file(self.folder.join(file.name.file_name())).ok();
+                fs::remove_file(self.path_of(file.name)).ok();
             }
         }
     }
@@ -174,7 +181,7 @@ impl Kept {
     fn files(&self) -> Vec<OwnFile> {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let own = entries.filter_map(|entry| {
-            let name = Name::parse(entry.file_name().to_str()?)?;
+            let name = Name::parse(&self.stem, entry.file_name().to_str()?)?;
             // Of the entry itself, not of where a link points.
             let about = entry.metadata().ok().filter(fs::Metadata::is_file)?;
             Some(OwnFile {
@@ -192,8 +199,8 @@ struct OwnFile {
     bytes: u64,
 }
 
-/// The name of a file, in the order in which they are written: `mockserver.2026-01-31.log` is the first of its day,
-/// `mockserver.2026-01-31.1.log` the second.
+/// The name of a file, in the order in which they are written: after the stem of its log, `.2026-01-31.log` is the first
+/// of its day, `.2026-01-31.1.log` the second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Name {
     day: Date,
@@ -201,33 +208,32 @@ struct Name {
 }
 
 impl Name {
-    fn file_name(self) -> String {
+    fn file_name(self, stem: &str) -> String {
         match self.part {
-            0 => format!("mockserver.{}.log", self.day),
-            part => format!("mockserver.{}.{part}.log", self.day),
+            0 => format!("{stem}.{}.log", self.day),
+            part => format!("{stem}.{}.{part}.log", self.day),
         }
     }
 
     /// None where [`file_name`](Self::file_name) would not write it so.
-    fn parse(file_name: &str) -> Option<Self> {
-        let stem = file_name
-            .strip_prefix("mockserver.")?
-            .strip_suffix(".log")?;
-        let (day, part) = match stem.split_once('.') {
+    fn parse(stem: &str, file_name: &str) -> Option<Self> {
+        let rest = file_name.strip_prefix(stem)?.strip_prefix('.')?;
+        let rest = rest.strip_suffix(".log")?;
+        let (day, part) = match rest.split_once('.') {
             Some((day, part)) => (day, part.parse().ok()?),
-            None => (stem, 0),
+            None => (rest, 0),
         };
         let day = Date::parse(day, &Iso8601::DATE).ok()?;
         let name = Self { day, part };
-        (name.file_name() == file_name).then_some(name)
+        (name.file_name(stem) == file_name).then_some(name)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
+
+    const STEM: &str = "mockserver";
 
     fn day(of_month: u8) -> Date {
         Date::from_calendar_date(2026, time::Month::March, of_month).expect("a day")
@@ -236,6 +242,7 @@ mod tests {
     fn kept(folder: &Path, days: u32, most_bytes: u64) -> Kept {
         Kept {
             folder: folder.to_owned(),
+            stem: STEM.to_owned(),
             days,
             most_bytes,
         }
@@ -260,8 +267,8 @@ mod tests {
     #[test]
     fn only_names_that_this_log_writes_are_its_own() {
         for own in ["mockserver.2026-03-09.log", "mockserver.2026-03-09.12.log"] {
-            let name = Name::parse(own).expect("its own");
-            assert_eq!(name.file_name(), own);
+            let name = Name::parse(STEM, own).expect("its own");
+            assert_eq!(name.file_name(STEM), own);
         }
         for foreign in [
             "mockserver.log",
@@ -276,7 +283,7 @@ mod tests {
             "mockserver.notes.log",
             "other.2026-03-09.log",
         ] {
-            assert_eq!(Name::parse(foreign), None, "{foreign}");
+            assert_eq!(Name::parse(STEM, foreign), None, "{foreign}");
         }
     }
 
@@ -328,7 +335,7 @@ mod tests {
                 "{bytes} bytes after line {n}"
             );
         }
-        let newest = fs::read_to_string(folder.path().join(log.name.file_name()));
+        let newest = fs::read_to_string(log.kept.path_of(log.name));
         assert!(newest.expect("a file").ends_with("99\n"));
         // A new process goes on where this one was.
         let again = Current::open(kept(folder.path(), 0, 800), day(2)).expect("a log");

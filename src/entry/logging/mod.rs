@@ -9,21 +9,25 @@ mod json;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Write};
-use std::panic::PanicHookInfo;
+use std::path::Path;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use tracing::{Level, error};
+use tracing::{Level, Metadata, Subscriber, error};
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{FilterExt, LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, reload};
 
 use self::files::LogFiles;
 use self::json::{JsonFormat, JsonLine};
-use crate::config::{Log, LogFormat, LogMode};
-use crate::lifecycle::panics;
+use crate::config::{Config, Log, LogFormat, LogMode};
+use crate::host::threads;
+use crate::lifecycle::panics::{self, Shown};
 use crate::lifecycle::termination::Termination;
+use crate::lifecycle::{SERVICE, termination};
 use crate::sync::Lock;
 use crate::traces::Traces;
 
@@ -35,26 +39,81 @@ static LOG: OnceLock<Running> = OnceLock::new();
 
 struct Running {
     format: LogFormat,
-    /// None where the log goes to standard output.
+    /// Whether others may read the service's own lines only.
+    is_blind: bool,
+    /// Of the service, unless its log goes to standard output.
     files: Option<LogFiles>,
-    set_level: Box<dyn Fn(Level) + Send + Sync>,
-    /// Flushes the lines that wait when it is dropped.
-    writer: Lock<Option<WorkerGuard>>,
+    /// Of the daemon's own lines, where they have a file.
+    admin_files: Option<LogFiles>,
+    set_levels: Vec<SetLevel>,
+    /// Flush the lines that wait when they are dropped.
+    writers: Lock<Vec<WorkerGuard>>,
 }
+
+type SetLevel = Box<dyn Fn(Level) + Send + Sync>;
+
+/// Whether a log has a line.
+type IsWanted = fn(&Metadata<'_>) -> bool;
 
 /// Sets up logging for the whole process, panics included, and `traces` beside it; to be called once.
 ///
 /// # Errors
 /// The folder of the log files cannot be made or written.
-pub(super) fn init(log: &Log, traces: &Traces) -> io::Result<()> {
+pub(super) fn init(config: &Config, traces: &Traces) -> io::Result<()> {
+    let log = &config.log;
     let files = match log.mode {
         LogMode::Console => None,
-        LogMode::File => Some(LogFiles::open(log)?),
+        LogMode::File => Some(LogFiles::open(log, "Log.Path", &log.path, &stem(config))?),
     };
+    let admin_files = log.admin.as_deref().map(|file| admin_files(log, file));
+    let admin_files = admin_files.transpose()?;
     let (writer, guard) = match &files {
         Some(files) => non_blocking(files.clone()),
         None => non_blocking(StandardOutput),
     };
+    let (mut set_levels, mut writers) = (Vec::new(), vec![guard]);
+    // Spans are for the traces: a line about something within one is the same line as without.
+    let is_split = config.blind || admin_files.is_some();
+    let of_service: IsWanted = match is_split {
+        true => |what| !what.is_span() && what.target() == SERVICE,
+        false => |what| !what.is_span(),
+    };
+    let service = lines(log, writer, of_service, &mut set_levels);
+    let admin = admin_files.clone().map(|files| {
+        let (writer, guard) = non_blocking(files);
+        writers.push(guard);
+        let is_own: IsWanted = |what| !what.is_span() && what.target() != SERVICE;
+        lines(log, writer, is_own, &mut set_levels)
+    });
+    tracing_subscriber::registry()
+        .with(traces.layer())
+        .with(service)
+        .with(admin)
+        .init();
+    let running = Running {
+        format: log.format,
+        is_blind: config.blind,
+        files,
+        admin_files,
+        set_levels,
+        writers: Lock::new(writers),
+    };
+    // It was not set before: this is called once.
+    LOG.set(running).ok();
+    install_panic_hook(config);
+    Ok(())
+}
+
+/// The layer that writes the lines that are `wanted`; what sets its level later is added to `set_levels`.
+fn lines<S>(
+    log: &Log,
+    writer: NonBlocking,
+    wanted: IsWanted,
+    set_levels: &mut Vec<SetLevel>,
+) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .with_target(false)
@@ -65,70 +124,97 @@ pub(super) fn init(log: &Log, traces: &Traces) -> io::Result<()> {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.event_format(JsonFormat).boxed(),
     };
-    let (level, level_handle) = reload::Layer::new(LevelFilter::from_level(log.level));
-    // Spans are for the traces: a line about something within one is the same line as without.
-    let is_line = filter_fn(|what| !what.is_span()).with_max_level_hint(LevelFilter::TRACE);
-    tracing_subscriber::registry()
-        .with(traces.layer())
-        .with(lines.with_filter(level.and(is_line)))
-        .init();
-    let set_level = move |level| {
+    let (level, handle) = reload::Layer::new(LevelFilter::from_level(log.level));
+    set_levels.push(Box::new(move |level| {
         // It fails only without a subscriber, and this one lasts as long as the process.
-        level_handle.reload(LevelFilter::from_level(level)).ok();
-    };
-    let running = Running {
-        format: log.format,
-        files,
-        set_level: Box::new(set_level),
-        writer: Lock::new(Some(guard)),
-    };
-    // It was not set before: this is called once.
-    LOG.set(running).ok();
-    match log.format {
-        LogFormat::Text => panics::install_hook(std::panic::take_hook()),
-        LogFormat::Json => panics::install_hook(Box::new(print_panic)),
+        handle.reload(LevelFilter::from_level(level)).ok();
+    }));
+    let wanted = filter_fn(wanted).with_max_level_hint(LevelFilter::TRACE);
+    lines.with_filter(level.and(wanted)).boxed()
+}
+
+/// How the names of the service's log files begin.
+fn stem(config: &Config) -> String {
+    match config.blind {
+        true => config.name.replace(['/', '\0'], "-"),
+        false => env!("CARGO_PKG_NAME").to_owned(),
     }
-    Ok(())
+}
+
+fn admin_files(log: &Log, file: &Path) -> io::Result<LogFiles> {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let folder = match folder.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => folder,
+    };
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let stem = name.strip_suffix(".log").unwrap_or(&name);
+    LogFiles::open(log, "Log.Admin", folder, stem)
+}
+
+fn install_panic_hook(config: &Config) {
+    let print: panics::PrintPanic = match (config.log.format, config.blind) {
+        (LogFormat::Json, _) => Box::new(|_, shown| print_panic(shown)),
+        (LogFormat::Text, true) => Box::new(|_, shown| print_as_runtime(shown)),
+        (LogFormat::Text, false) => {
+            let print = std::panic::take_hook();
+            Box::new(move |panic, _| print(panic))
+        }
+    };
+    panics::install_hook(config.blind.then(|| config.name.clone()), print);
 }
 
 fn non_blocking(writer: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
     NonBlockingBuilder::default()
         .buffered_lines_limit(WAITING_LINES)
         .lossy(true)
-        .thread_name("log")
+        .thread_name(&threads::name("log"))
         .finish(writer)
 }
 
 /// From now on lines of this level and of more severe ones are written.
 pub(super) fn set_level(level: Level) {
     if let Some(log) = LOG.get() {
-        (log.set_level)(level);
+        for set_level in &log.set_levels {
+            set_level(level);
+        }
     }
 }
 
-/// Opens the log file anew; false where there is none.
+/// Opens the log files anew; false where there are none.
 ///
 /// # Errors
-/// It cannot be opened; the log goes on in the one before.
+/// One cannot be opened; the log goes on in the one before.
 pub(super) fn reopen() -> io::Result<bool> {
-    match LOG.get().and_then(|log| log.files.as_ref()) {
-        Some(files) => files.reopen().map(|()| true),
-        None => Ok(false),
-    }
+    let Some(log) = LOG.get() else {
+        return Ok(false);
+    };
+    let all = || log.files.iter().chain(&log.admin_files);
+    all().try_for_each(LogFiles::reopen)?;
+    Ok(all().next().is_some())
 }
 
 /// Ends the log with all lines that wait, so that the last words before an exit are there. Waits about
 /// a second at most if the reader is stuck.
 pub(super) fn finish() {
     if let Some(log) = LOG.get() {
-        drop(log.writer.lock().take());
+        drop(std::mem::take(&mut *log.writers.lock()));
     }
 }
 
-/// Says on standard error why the process ends, and in the log files where there are any.
-pub(super) fn fatal(reason: &dyn Display, format: LogFormat) {
-    if LOG.get().is_some_and(|log| log.files.is_some()) {
-        error!("{reason}");
+/// Says on standard error why the process ends, and in the log files where there are any. A blind service says no more
+/// than what kind of error it is: the reason names keys of the configuration.
+pub(super) fn fatal(error: &io::Error, format: LogFormat) {
+    let log = LOG.get();
+    let reason: &dyn Display = match log.is_some_and(|log| log.is_blind) {
+        true => {
+            error!("{error}");
+            &error.kind()
+        }
+        false => error,
+    };
+    if log.is_some_and(|log| log.files.is_some()) {
+        error!(target: SERVICE, "{reason}");
     }
     complain(Level::ERROR, reason, format);
 }
@@ -136,12 +222,22 @@ pub(super) fn fatal(reason: &dyn Display, format: LogFormat) {
 /// One message on standard error.
 pub(super) fn complain(level: Level, message: &dyn Display, format: LogFormat) {
     let line = match format {
-        LogFormat::Text => format!("mockserver: {message}"),
+        LogFormat::Text => format!("{}: {message}", program()),
         LogFormat::Json => JsonLine::new(level)
             .with("message", message.to_string())
             .to_string(),
     };
     print_error(&line);
+}
+
+/// The name under which this program was started.
+fn program() -> String {
+    let path = std::env::args_os().next();
+    let name = path.as_deref().and_then(|path| Path::new(path).file_name());
+    name.map_or_else(
+        || env!("CARGO_PKG_NAME").to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }
 
 /// Where lines are JSON, keeps the Rust runtime from writing text as the process ends by `termination`.
@@ -151,7 +247,8 @@ pub(super) fn keep_runtime_quiet(termination: Termination) {
     }
     match termination {
         Termination::StackOverflow => {
-            let message = "thread 'main' has overflowed its stack";
+            let thread = threads::name(termination::MAIN);
+            let message = format!("thread '{thread}' has overflowed its stack");
             complain(Level::ERROR, &message, LogFormat::Json);
         }
         Termination::OutOfMemory(_) => {}
@@ -163,14 +260,36 @@ pub(super) fn keep_runtime_quiet(termination: Termination) {
     }
 }
 
-fn print_panic(panic: &PanicHookInfo<'_>) {
-    let thread = std::thread::current();
+fn print_panic(shown: &Shown) {
     let line = JsonLine::new(Level::ERROR)
         .with("message", "Panicked.")
-        .with("thread", thread.name())
-        .with("location", panic.location().map(ToString::to_string))
-        .with("panic", panics::panic_text(panic.payload()));
+        .with("thread", shown.thread.as_deref())
+        .with("location", shown.location.as_deref())
+        .with("panic", &*shown.text);
     print_error(&line.to_string());
+}
+
+/// As the Rust runtime does in a program without symbols, whose backtrace is empty.
+fn print_as_runtime(shown: &Shown) {
+    static IS_LATER: AtomicBool = AtomicBool::new(false);
+    let is_first = !IS_LATER.swap(true, Ordering::Relaxed);
+    let wanted = std::env::var_os("RUST_BACKTRACE").filter(|wanted| wanted != "0");
+    let note = match wanted {
+        Some(_) => {
+            "\nstack backtrace:\nnote: Some details are omitted, run with `RUST_BACKTRACE=full` for a verbose backtrace."
+        }
+        None if is_first => {
+            "\nnote: run with `RUST_BACKTRACE=1` environment variable to display a backtrace"
+        }
+        None => "",
+    };
+    let thread = shown.thread.as_deref().unwrap_or("<unnamed>");
+    let id = rustix::thread::gettid().as_raw_nonzero();
+    let location = shown.location.as_deref().unwrap_or("src/main.rs");
+    let text = &shown.text;
+    print_error(&format!(
+        "\nthread '{thread}' ({id}) panicked at {location}:\n{text}{note}"
+    ));
 }
 
 /// Not `eprintln!`, which panics where standard error is gone.

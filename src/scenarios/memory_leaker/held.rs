@@ -8,6 +8,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::super::MIB;
+use crate::host::threads;
 use crate::plugin::effort::Work;
 use crate::plugin::guard::StopFlag;
 
@@ -86,7 +87,7 @@ impl HeldMemory {
             let mut chunks = fresh.iter_mut();
             let own = chunks.next();
             let spawn = |chunk| {
-                let thread = Builder::new().name("heap".to_owned());
+                let thread = Builder::new().name(threads::name("heap"));
                 thread
                     .spawn_scoped(scope, move || filling.fill_chunk(chunk, stop))
                     .ok()

@@ -74,10 +74,16 @@ impl Builder {
             std::fs::write(folder.path().join(CONFIG), yaml).unwrap();
             Arc::new(folder)
         });
+        // It may be missing in the log of the service.
+        let is_silent = ["Blind: true", "Log: {Admin"]
+            .iter()
+            .any(|key| self.file.contains(key));
         loop {
-            let mut child = self.spawn(&folder);
+            let port = free_port();
+            let mut child = self.spawn(&folder, port);
             let log = log_of(child.stdout.take().unwrap());
-            match addresses(&log) {
+            let admin = is_silent.then(|| SocketAddr::from(([127, 0, 0, 1], port)));
+            match addresses(&log, admin) {
                 Some((service, admin)) => {
                     return Daemon {
                         child,
@@ -94,7 +100,7 @@ impl Builder {
         }
     }
 
-    fn spawn(&self, folder: &TempDir) -> ChildGuard {
+    fn spawn(&self, folder: &TempDir, admin_port: u16) -> ChildGuard {
         let binary = env!("CARGO_BIN_EXE_mockserver");
         let mut words = self.wrapper.iter().map(String::as_str).chain([binary]);
         let child = Command::new(words.next().unwrap())
@@ -103,7 +109,7 @@ impl Builder {
             .arg(folder.path().join(CONFIG))
             .current_dir(folder.path())
             .env("MOCKSERVER_LOG_FORMAT", "json")
-            .env("MOCKSERVER_ADMIN_PORT", free_port().to_string())
+            .env("MOCKSERVER_ADMIN_PORT", admin_port.to_string())
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .spawn();
@@ -126,8 +132,11 @@ fn log_of(output: ChildStdout) -> mpsc::Receiver<Value> {
 }
 
 /// The addresses of both listeners once the daemon serves and handles signals; none if it ends before that.
-fn addresses(log: &mpsc::Receiver<Value>) -> Option<(SocketAddr, SocketAddr)> {
-    let (mut service, mut admin, mut ready) = (None, None, false);
+fn addresses(
+    log: &mpsc::Receiver<Value>,
+    mut admin: Option<SocketAddr>,
+) -> Option<(SocketAddr, SocketAddr)> {
+    let (mut service, mut ready) = (None, false);
     loop {
         if let (Some(service), Some(admin), true) = (service, admin, ready) {
             return Some((service, admin));
