@@ -52,6 +52,8 @@ impl Daemon {
         ledger.synced().await;
         let (arrivals, shutdown) = (Arrivals::default(), Shutdown::default());
         let own_probe = OwnProbe::new();
+        // A blind service has no simulated dependency.
+        let calls = Calls::new(!control.config.blind, []);
         let services = Arc::new(Services {
             terminate: Box::new(control.terminate),
             probe_health: probe_health(health::url_of(service, own_probe.path())),
@@ -63,19 +65,21 @@ impl Daemon {
             ledger: ledger.clone(),
             arrivals: arrivals.clone(),
             shutdown: shutdown.clone(),
+            upstreams: calls.upstreams(),
         });
         let (table, root) = (control.table.clone(), control.root.clone());
         let onsets = booting.onsets(&root);
         let (sessions, actor) = SessionManager::spawn(services, table, root, onsets.clone());
         let limits = control.config.limits.clone();
         let manager = ScenarioManager::new(control.registry, sessions.clone(), limits, cgroup);
+        let manager = manager.calling(calls.upstreams());
         let readiness = Readiness::default();
         if booting.is_ready_at_once() {
             readiness.begin();
         }
         booting.start_first(&sessions, control.registry).await;
         let api = Api::new(parts(
-            &control, manager, &ledger, &arrivals, &readiness, own_probe,
+            &control, manager, &ledger, &arrivals, &readiness, own_probe, calls,
         ));
         let daemon = Self {
             control,
@@ -99,6 +103,7 @@ fn parts(
     arrivals: &Arrivals,
     readiness: &Readiness,
     own_probe: OwnProbe,
+    calls: Calls,
 ) -> Parts {
     let config = &control.config;
     let service = (config.name.as_str(), config.version.as_str());
@@ -107,7 +112,7 @@ fn parts(
     let workload = workload.unwrap_or_default();
     let served = workload.iter().map(|route| route.spec().served());
     let requests = Requests::new(arrivals.clone(), served.collect());
-    let (runtimes, calls) = (&control.runtimes, Calls::default());
+    let runtimes = &control.runtimes;
     Parts {
         metrics: Metrics::new(service, runtimes, manager.clone(), requests, calls),
         manager,

@@ -330,6 +330,11 @@ impl OptionalField<'_> {
         self.0.take(rule::text(rule, parse), None)
     }
 
+    /// A name as hosts have it.
+    pub fn host_name(self) -> Option<String> {
+        self.0.take(rule::host_name(), None)
+    }
+
     /// A value that its reader checks itself, as `schema` describes it.
     pub(crate) fn any(self, schema: Value) -> Option<Value> {
         self.0

@@ -314,6 +314,19 @@ pub(super) fn text<'r, T>(text: &str, parse: impl Fn(&str) -> Option<T> + 'r) ->
     Rule::new(schema, text, move |given| given.as_str().and_then(&parse))
 }
 
+/// A name as hosts have it.
+pub(super) fn host_name<'r>() -> Rule<'r, String> {
+    const LONGEST: usize = 63;
+    let schema = json!({ "type": "string", "pattern": "^[0-9A-Za-z.-]{1,63}$" });
+    let text = "must be a name of at most 63 letters, digits, dots and hyphens, such as inventory";
+    Rule::new(schema, text, |given| {
+        let name = given.as_str()?;
+        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-';
+        let is_name = !name.is_empty() && name.len() <= LONGEST && name.bytes().all(is_part);
+        is_name.then(|| name.to_owned())
+    })
+}
+
 /// A list of texts that `parse` accepts, each as `item` describes it; `what` says what they are.
 pub(super) fn list_of<'r, T>(
     item: Value,

@@ -59,7 +59,12 @@ impl DryRun {
     pub(super) fn of(start: Start, replaces: Vec<&'static str>, cgroup: &Cgroup) -> Self {
         let Start { runs, terms, .. } = start;
         let duration = runs.iter().filter_map(|run| run.duration).max();
-        let (context, now) = (PreflightContext { cgroup, duration }, Timestamp::now());
+        let now = Timestamp::now();
+        let context = PreflightContext {
+            cgroup,
+            duration,
+            upstreams: None,
+        };
         let would_run = |run: &PlannedRun| WouldRun {
             name: run.plan.name,
             params: run.plan.params.clone(),

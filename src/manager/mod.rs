@@ -84,6 +84,7 @@ pub(crate) struct ScenarioManager {
     pub(crate) sessions: SessionManager,
     limits: Arc<Limits>,
     cgroup: Cgroup,
+    upstreams: Arc<[String]>,
 }
 
 impl ScenarioManager {
@@ -98,7 +99,14 @@ impl ScenarioManager {
             sessions,
             limits: Arc::new(limits),
             cgroup,
+            upstreams: Arc::default(),
         }
+    }
+
+    /// With the upstreams that the service calls.
+    pub(crate) fn calling(self, upstreams: Vec<String>) -> Self {
+        let upstreams = upstreams.into();
+        Self { upstreams, ..self }
     }
 
     /// Every scenario.
@@ -198,6 +206,7 @@ impl ScenarioManager {
             limits: &self.limits,
             ceilings: self.limits.ceilings(&self.cgroup),
             cgroup: &self.cgroup,
+            upstreams: Some(&self.upstreams),
         }
     }
 

@@ -34,6 +34,7 @@ pub(crate) fn plan_entry(
         limits: &Limits::default(),
         ceilings: Ceilings::default(),
         cgroup: &Cgroup::system(),
+        upstreams: None,
     };
     reader.entry(at, entry, seen, more)
 }
@@ -45,6 +46,8 @@ pub(super) struct Reader<'m> {
     pub(super) limits: &'m Limits,
     pub(super) ceilings: Ceilings,
     pub(super) cgroup: &'m Cgroup,
+    /// The upstreams that the service calls; none where they are not known yet.
+    pub(super) upstreams: Option<&'m [String]>,
 }
 
 impl Reader<'_> {
@@ -209,8 +212,12 @@ impl Reader<'_> {
         duration: Option<Duration>,
     ) -> Checked<Plan> {
         let plan = plugin.plan_from(params)?;
-        let cgroup = self.cgroup;
-        plan.preflight(at, PreflightContext { cgroup, duration })?;
+        let context = PreflightContext {
+            cgroup: self.cgroup,
+            duration,
+            upstreams: self.upstreams,
+        };
+        plan.preflight(at, context)?;
         Ok(plan)
     }
 

@@ -141,6 +141,17 @@ impl Calls {
         Self(Arc::new(Counters { calls, pools }))
     }
 
+    /// The upstreams that are called, each once.
+    pub(crate) fn upstreams(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for call in &self.0.calls {
+            if !names.contains(&call.upstream) {
+                names.push(call.upstream.clone());
+            }
+        }
+        names
+    }
+
     /// The meter of calls to `upstream`, if they are measured.
     pub(crate) fn meter(&self, upstream: &str, method: &str) -> Option<CallMeter> {
         let is_it = |call: &CallCounters| call.upstream == upstream && call.method == method;

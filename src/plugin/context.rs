@@ -38,6 +38,8 @@ pub(crate) struct Services {
     /// Of the service listener.
     pub(crate) arrivals: Arrivals,
     pub(crate) shutdown: Shutdown,
+    /// The upstreams that the service calls.
+    pub(crate) upstreams: Vec<String>,
 }
 
 impl fmt::Debug for Services {
@@ -63,6 +65,7 @@ impl Services {
             ledger: Ledger::in_memory("a test", Default::default()),
             arrivals: Arrivals::default(),
             shutdown: Shutdown::default(),
+            upstreams: Vec::new(),
         }
     }
 }
@@ -137,6 +140,7 @@ impl RunContext {
         PreflightContext {
             cgroup: &self.services.cgroup,
             duration: self.duration,
+            upstreams: Some(&self.services.upstreams),
         }
     }
 

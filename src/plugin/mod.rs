@@ -29,6 +29,7 @@ pub use plan::Plan;
 use self::high_line::room_below;
 use crate::host::cgroup::Cgroup;
 use crate::host::{memory_headroom_bytes, memory_limit_bytes};
+use crate::input::suggest::did_you_mean;
 use crate::input::{FieldError, Fields};
 use crate::run::SYSTEM_ENDS_PROCESS;
 pub use crate::run::{Probe, Reading, Shortfall};
@@ -87,9 +88,30 @@ pub struct PreflightContext<'a> {
     pub(crate) cgroup: &'a Cgroup,
     /// The time after which the run ends by itself; none means until stopped.
     pub(crate) duration: Option<Duration>,
+    /// The upstreams that the service calls; none where they are not known yet.
+    pub(crate) upstreams: Option<&'a [String]>,
 }
 
 impl PreflightContext<'_> {
+    /// Refuses the parameter at `pointer` where it is an upstream that the service does not call.
+    pub(crate) fn check_upstream(&self, pointer: &str, upstream: &str) -> Result<(), FieldError> {
+        let Some(known) = self.upstreams else {
+            return Ok(());
+        };
+        if known.iter().any(|known| known == upstream) {
+            return Ok(());
+        }
+        let detail = match known {
+            [] => format!("no route calls {upstream}, nor any other upstream"),
+            known => {
+                let meant = did_you_mean(upstream, known.iter().map(String::as_str));
+                let known = known.join(", ");
+                format!("no route calls {upstream}; the service calls: {known}{meant}")
+            }
+        };
+        Err(FieldError::new(pointer, detail))
+    }
+
     /// The warning for a run that will take more than the memory left.
     pub(crate) fn memory_warning(&self, bytes: u64) -> Option<String> {
         let mib = |bytes: u64| bytes / (1024 * 1024);

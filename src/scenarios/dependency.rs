@@ -1,4 +1,4 @@
-//! `dependency`: the route that pretends to call a dependency is slow, dead or wrong.
+//! `dependency`: the calls of the service to others, real and pretended, are slow, dead or wrong.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use http::StatusCode;
 use serde_json::json;
 
 use crate::fault::{Action, Draw, Matcher, Reply, Surfaces, TrafficProbe};
-use crate::input::Fields;
-use crate::plugin::{Active, RunContext, Scenario, StartError};
+use crate::input::{FieldError, Fields};
+use crate::plugin::{Active, PreflightContext, RunContext, Scenario, StartError};
 
 /// How long a call takes under `timeout`.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -15,10 +15,12 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const SLOW_LEAST: Duration = Duration::from_secs(2);
 const SLOW_SPREAD: Duration = Duration::from_secs(3);
 
-/// Makes calls to the pretended dependency fail.
+/// Makes calls to other services fail.
 #[derive(Debug)]
 pub(super) struct Dependency {
     failure: Failure,
+    /// The upstream whose calls fail; none means all.
+    upstream: Option<String>,
     seed: Option<u32>,
 }
 
@@ -43,13 +45,28 @@ impl Scenario for Dependency {
             ("error", Failure::Error),
             ("slow", Failure::Slow),
         ]);
+        let about = "The upstream whose calls are touched. Absent: all.";
+        let upstream = fields.field("upstream", about).optional().host_name();
         let about = "Makes the sequence of times repeatable (slow).";
         let seed = fields.field("seed", about).optional().integer(0..=u32::MAX);
-        Self { failure, seed }
+        Self {
+            failure,
+            upstream,
+            seed,
+        }
+    }
+
+    fn preflight(&self, context: PreflightContext<'_>) -> Result<Option<String>, FieldError> {
+        if let Some(upstream) = &self.upstream {
+            context.check_upstream("/upstream", upstream)?;
+        }
+        Ok(None)
     }
 
     async fn start(self, cx: RunContext) -> Result<Active, StartError> {
-        let matcher = Matcher::on(Surfaces::DEPENDENCY_CALLS).seeded(self.seed);
+        let matcher = Matcher::on(Surfaces::DEPENDENCY_CALLS)
+            .calling(self.upstream)
+            .seeded(self.seed);
         let tally = cx.arm(matcher, move |_, draw| self.failure.action(draw));
         let probe = TrafficProbe::share(tally, "share of calls").metrics(&[
             ("failed_calls", |tally| tally.touched().into()),

@@ -229,6 +229,7 @@ mod tests {
             let context = PreflightContext {
                 cgroup: &cgroup,
                 duration: seconds.map(Duration::from_secs),
+                upstreams: None,
             };
             leak.preflight(context).expect("it is possible").is_some()
         };

@@ -65,9 +65,7 @@ impl CallSpec {
     pub(crate) fn read(fields: &mut Fields, params: &[&str]) -> Self {
         let about = "The upstream that is called, in metrics, logs and traces.";
         fields.require("Name");
-        let rule = "must be a name of letters, digits, dots and hyphens, such as inventory";
-        let name = fields.field("Name", about).optional();
-        let name = name.text(rule, host_like).unwrap_or_default();
+        let name = fields.field("Name", about).optional().host_name();
         let about = "Where the call goes: http://host[:port]/path, in which {id} stands for the parameter id of the \
                      route's path. Without it the call is pretended: there is no server behind it.";
         let rule = "must be a URL of the form http://host[:port]/path, with placeholders such as {id} in its path only";
@@ -104,7 +102,7 @@ impl CallSpec {
         }
         let method = METHODS.into_iter().find(|(known, _)| *known == method);
         Self {
-            name,
+            name: name.unwrap_or_default(),
             method: method.map_or(Method::GET, |(_, method)| method),
             timeout,
             retries,
@@ -216,13 +214,6 @@ fn encode(value: &str, path: &mut String) {
             _ => *path += &format!("%{byte:02X}"),
         }
     }
-}
-
-fn host_like(text: &str) -> Option<String> {
-    const LONGEST: usize = 63;
-    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
-    let is_name = !text.is_empty() && text.len() <= LONGEST && text.chars().all(is_part);
-    is_name.then(|| text.to_owned())
 }
 
 /// What two calls to the same upstream disagree in, as a sentence; none where they agree.

@@ -243,6 +243,26 @@ fn a_dependency_error_is_status_500_on_its_route_only() {
 }
 
 #[test]
+fn a_dependency_fault_of_one_upstream_leaves_the_calls_to_others_alone() {
+    let daemon = Daemon::start();
+    let upstream = |name: &str| json!({ "failure_type": "error", "upstream": name });
+    let started = daemon.start_scenario("dependency", upstream("inventory"));
+    let params = &started["details"][0]["params"];
+    assert_eq!(params["upstream"], "inventory");
+    assert_eq!(daemon.get("/api/v1/mock-service").status, 500);
+    // One that the service does not call is refused, and what runs goes on.
+    let path = "/api/v1/scenarios/dependency/start";
+    let refused = daemon.post(path, upstream("inventroy").to_string());
+    assert_eq!(refused.status, 422);
+    let error = &refused.body["errors"][0];
+    assert_eq!(error["pointer"], "/upstream");
+    let reason =
+        "no route calls inventroy; the service calls: inventory; did you mean \"inventory\"?";
+    assert_eq!(error["detail"], reason);
+    assert_eq!(daemon.get("/api/v1/mock-service").status, 500);
+}
+
+#[test]
 fn a_slow_dependency_takes_two_to_five_seconds() {
     let daemon = Daemon::start();
     daemon.start_scenario("dependency", json!({ "failure_type": "slow", "seed": 3 }));
