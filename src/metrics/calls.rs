@@ -280,6 +280,12 @@ impl PoolMeter {
         self.0.idle.fetch_add(change, Ordering::Relaxed);
     }
 
+    /// Whether those in use and the idle ones are together more than the pool may have.
+    pub(crate) fn is_over(&self) -> bool {
+        let open = self.0.used.load(Ordering::Relaxed) + self.0.idle.load(Ordering::Relaxed);
+        open > i64::from(self.0.most)
+    }
+
     /// Adds to the calls that wait for a connection.
     pub(crate) fn add_pending(&self, change: i64) {
         self.0.pending.fetch_add(change, Ordering::Relaxed);

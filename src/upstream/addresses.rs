@@ -27,8 +27,7 @@ impl Addresses {
     /// One of the addresses of `name`, a host with a port. If the name cannot be looked up again, what was found before
     /// stays good.
     pub(super) async fn one_of(&self, name: &str) -> Result<SocketAddr, Failure> {
-        let is_good = |at: Option<Instant>| at.is_some_and(|at| at.elapsed() < GOOD_FOR);
-        if !is_good(self.0.lock().at) {
+        if self.0.lock().is_due() {
             let looked_up = lookup_host(name).await.map(Iterator::collect);
             let mut found = self.0.lock();
             match looked_up {
@@ -57,6 +56,16 @@ impl Addresses {
 }
 
 impl Found {
+    /// Whether the caller must look the name up. Where there are addresses, one caller is asked to, and the others need
+    /// not wait for it.
+    fn is_due(&mut self) -> bool {
+        let is_good = self.at.is_some_and(|at| at.elapsed() < GOOD_FOR);
+        if !is_good && !self.addresses.is_empty() {
+            self.at = Some(Instant::now());
+        }
+        !is_good
+    }
+
     fn one(&self) -> Option<SocketAddr> {
         match self.addresses[..] {
             [] => None,

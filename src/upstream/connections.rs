@@ -74,6 +74,7 @@ impl Connections {
                 Err(lost) => return Err(Failure::of_exchange(&lost.error)),
             }
         }
+        self.make_room();
         let mut new = self.open(server).await?;
         let status = new.exchange(request()).await;
         let status = status.map_err(|lost| Failure::of_exchange(&lost.error))?;
@@ -105,6 +106,18 @@ impl Connections {
         drop(old);
         self.count(-i64::try_from(gone).unwrap_or(0));
         taken.map(|(_, connection)| connection)
+    }
+
+    /// Closes the connection that was used least lately, where a further one would exceed the pool: it leads to another
+    /// server.
+    fn make_room(&self) {
+        let is_over = self.meter.as_ref().is_some_and(PoolMeter::is_over);
+        let mut idle = self.idle.lock();
+        let closed = (is_over && !idle.is_empty()).then(|| idle.remove(0));
+        drop(idle);
+        if closed.is_some() {
+            self.count(-1);
+        }
     }
 
     /// Keeps the connection for the next call if it can carry one.

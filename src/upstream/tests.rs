@@ -73,9 +73,14 @@ impl Server {
         self.seen.requests.lock().clone()
     }
 
+    /// How many connections have ended.
+    fn closed(&self) -> usize {
+        self.seen.ended.load(Ordering::SeqCst)
+    }
+
     /// Waits until this many connections have ended.
     async fn ended(&self, count: usize) {
-        while self.seen.ended.load(Ordering::SeqCst) < count {
+        while self.closed() < count {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
@@ -471,6 +476,26 @@ async fn a_name_with_several_addresses_spreads_the_calls_over_them() {
         // With two even chances, fewer come in one run of ten million.
         assert!(server.requests().len() >= 10, "{server:?}");
         assert_eq!(server.connections(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_pool_has_no_more_connections_than_it_may_with_several_addresses() {
+    let servers = [0, 1].map(|_| Server::start(|_| Answer::Status(200)));
+    let ports = servers.each_ref().map(|server| server.port);
+    let calls = calls_of(false, [&spec_of(json!({ "Pool": 1 }))]);
+    let meter = calls.pool("inventory").expect("it has a pool");
+    let pool = Pool::new(Some((1, meter.clone())), false);
+    let connections = Connections::to(Addresses::of_ports(&ports), Some(meter));
+    for _ in 0..20 {
+        let _place = pool.place().await;
+        let status = connections.send("not looked up", bare).await;
+        assert_eq!(status, Ok(StatusCode::OK));
+    }
+    let opened: usize = servers.iter().map(Server::connections).sum();
+    // All but one have been closed.
+    while servers.iter().map(Server::closed).sum::<usize>() < opened - 1 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
