@@ -23,7 +23,8 @@ use crate::metrics::calls::Calls;
 use crate::metrics::requests::Requests;
 use crate::plugin::guard::LiveGuards;
 use crate::plugin::{BoxFuture, Services};
-use crate::workload::WorkloadRoute;
+use crate::upstream::{self, CallServices};
+use crate::workload::{WorkloadRoute, WorkloadSpec};
 
 /// Everything that the control thread serves.
 pub(super) struct Daemon {
@@ -53,7 +54,7 @@ impl Daemon {
         let (arrivals, shutdown) = (Arrivals::default(), Shutdown::default());
         let own_probe = OwnProbe::new();
         // A blind service has no simulated dependency.
-        let calls = Calls::new(!control.config.blind, []);
+        let (workload, calls) = workload_of(&control);
         let services = Arc::new(Services {
             terminate: Box::new(control.terminate),
             probe_health: probe_health(health::url_of(service, own_probe.path())),
@@ -79,7 +80,13 @@ impl Daemon {
         }
         booting.start_first(&sessions, control.registry).await;
         let api = Api::new(parts(
-            &control, manager, &ledger, &arrivals, &readiness, own_probe, calls,
+            &control,
+            manager,
+            &ledger,
+            &arrivals,
+            &readiness,
+            own_probe,
+            (workload, calls),
         ));
         let daemon = Self {
             control,
@@ -103,13 +110,10 @@ fn parts(
     arrivals: &Arrivals,
     readiness: &Readiness,
     own_probe: OwnProbe,
-    calls: Calls,
+    (workload, calls): (Vec<WorkloadRoute>, Calls),
 ) -> Parts {
     let config = &control.config;
     let service = (config.name.as_str(), config.version.as_str());
-    let workload = config.workload.as_ref();
-    let workload = workload.map(|spec| WorkloadRoute::all(spec, &control.timer));
-    let workload = workload.unwrap_or_default();
     let served = workload.iter().map(|route| route.spec().served());
     let requests = Requests::new(arrivals.clone(), served.collect());
     let runtimes = &control.runtimes;
@@ -132,6 +136,24 @@ fn parts(
         workload: workload.into_iter().map(Arc::new).collect(),
         description: Default::default(),
     }
+}
+
+/// The routes of the workload, and the counters of their calls.
+fn workload_of(control: &Control) -> (Vec<WorkloadRoute>, Calls) {
+    let config = &control.config;
+    let specs = config.workload.iter().flat_map(WorkloadSpec::calls);
+    let calls = upstream::calls_of(!config.blind, specs);
+    let Some(spec) = &config.workload else {
+        return (Vec::new(), calls);
+    };
+    let services = CallServices {
+        table: control.table.clone(),
+        timer: control.timer.clone(),
+        calls: calls.clone(),
+        traced: config.otel.endpoint.is_some(),
+        seed: spec.seed.unwrap_or_else(rand::random),
+    };
+    (WorkloadRoute::all(spec, services), calls)
 }
 
 /// Asks the service's own health probe at `url`.

@@ -12,10 +12,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::Either;
 use http::{Method, Request, Response, StatusCode};
+use opentelemetry::trace::TraceId;
 use tower::{Layer, Service};
+use tracing::field::display;
 use tracing::{debug, info, warn};
 
 use crate::lifecycle::SERVICE;
+use crate::traces::context::TraceContext;
 
 /// Adds the log to a service.
 #[derive(Debug, Clone, Default)]
@@ -99,6 +102,7 @@ where
             kind: self.kind.clone(),
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
+            trace_id: request.extensions().get().map(TraceContext::trace_id),
             start: Instant::now(),
         };
         let inner = self.inner.call(request);
@@ -115,6 +119,8 @@ struct Entry {
     kind: Kind,
     method: Method,
     path: String,
+    /// Where there is a workload.
+    trace_id: Option<TraceId>,
     start: Instant,
 }
 
@@ -125,10 +131,11 @@ impl Entry {
         let (status, failed) = (status.as_u16(), status.is_server_error());
         if let Kind::Route(log) = &self.kind {
             let (route, duration_ms) = (log.route.as_str(), milliseconds(took));
+            let trace_id = self.trace_id.map(display);
             if failed {
-                warn!(target: SERVICE, %method, route, status, duration_ms, "Request failed.");
+                warn!(target: SERVICE, %method, route, status, duration_ms, trace_id, "Request failed.");
             } else if log.share >= 1.0 || rand::random::<f64>() < log.share {
-                info!(target: SERVICE, %method, route, status, duration_ms, "Request served.");
+                info!(target: SERVICE, %method, route, status, duration_ms, trace_id, "Request served.");
             }
             return;
         }

@@ -9,6 +9,7 @@ use axum::routing::{MethodFilter, on};
 use super::{Front, Layers, Served};
 use crate::fault::Surface;
 use crate::metrics::measure::MeasureLayer;
+use crate::traces::layer::TraceLayer;
 use crate::workload::WorkloadRoute;
 
 /// All of them, each with the faults of business routes before it.
@@ -26,7 +27,10 @@ fn one(route: &Arc<WorkloadRoute>, front: &Front) -> Router<Served> {
         .requests
         .workload_route(spec.method, spec.path.as_str());
     let layers = Layers {
-        trace: None,
+        trace: Some(TraceLayer::carrying(
+            spec.path.as_str().into(),
+            front.traced,
+        )),
         log: front.logged(spec.path.as_str()),
         measure: Some(MeasureLayer::new(meter)),
         faults: Some(front.faults(Surface::Traffic)),

@@ -48,8 +48,6 @@ impl TraceLayer {
 
     /// The same for a route that calls upstreams: its requests carry a [`TraceContext`] among their extensions, whether
     /// or not spans are exported.
-    // The routes that call upstreams are the next step.
-    #[allow(dead_code)]
     pub(crate) fn carrying(route: Arc<str>, is_exported: bool) -> Self {
         Self(Side::Carrying { route, is_exported })
     }

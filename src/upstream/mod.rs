@@ -27,6 +27,7 @@ use crate::fault::layer::Impact;
 use crate::fault::table::FaultTable;
 use crate::fault::timer::FineTimer;
 use crate::fault::{Exchange, Surface};
+use crate::lifecycle::SERVICE;
 use crate::metrics::calls::{CallMeter, Calls, Ending, MeasuredCall};
 use crate::metrics::measure::method_label;
 use crate::traces::call::{Attempt, AttemptSpan, note_retry};
@@ -199,7 +200,7 @@ impl Call {
             if is_last {
                 return Err(failed);
             }
-            warn!(trace_id = %incoming.trace.trace_id(), "{failed}");
+            warn!(target: SERVICE, trace_id = %incoming.trace.trace_id(), "{failed}");
             let error = failed.failure.error_type();
             note_retry(incoming.trace, self.upstream(), attempt, &error);
             tokio::time::sleep(wait_before_retry(attempt)).await;

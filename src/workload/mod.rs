@@ -17,10 +17,13 @@ use axum::response::Response;
 use http::StatusCode;
 use http_body_util::{BodyExt, Limited};
 use tracing::error;
+use tracing::field::display;
 
 use crate::fault::Draw;
 use crate::fault::timer::FineTimer;
 use crate::lifecycle::SERVICE;
+use crate::traces::context::TraceContext;
+use crate::upstream::{Call, CallFailed, CallServices, Failure, Incoming, Upstreams};
 
 pub(crate) use path::PathTemplate;
 pub(crate) use spec::{RouteSpec, WorkloadSpec};
@@ -41,19 +44,26 @@ const REASONS: [&str; 4] = [
 pub(crate) struct WorkloadRoute {
     spec: RouteSpec,
     timer: FineTimer,
+    calls: Vec<Call>,
     body: Bytes,
     seed: u64,
     draws: AtomicU64,
 }
 
 impl WorkloadRoute {
-    /// Every route of `spec`.
-    pub(crate) fn all(spec: &WorkloadSpec, timer: &FineTimer) -> Vec<Self> {
-        let seed = spec.seed.map_or_else(rand::random, u64::from);
+    /// Every route of `spec`, with the calls that `services` make.
+    pub(crate) fn all(spec: &WorkloadSpec, services: CallServices) -> Vec<Self> {
+        let (seed, timer) = (u64::from(services.seed), services.timer.clone());
+        let mut upstreams = Upstreams::new(services);
         let routes = spec.routes.iter().zip(0_u64..).map(|(route, number)| {
             // Far apart, so that no two routes draw the same numbers.
             let seed = (seed << 40) ^ (number << 32);
             Self {
+                calls: route
+                    .calls
+                    .iter()
+                    .map(|call| upstreams.call(call))
+                    .collect(),
                 body: answer::body(route.response_bytes, seed),
                 spec: route.clone(),
                 timer: timer.clone(),
@@ -72,7 +82,7 @@ impl WorkloadRoute {
     pub(crate) async fn serve(&self, request: Request) -> Response {
         let arrived = Instant::now();
         let mut draw = self.next_draw();
-        let (_head, body) = request.into_parts();
+        let (head, body) = request.into_parts();
         if read_whole(body).await.is_err() {
             return answer::error(StatusCode::PAYLOAD_TOO_LARGE);
         }
@@ -80,24 +90,56 @@ impl WorkloadRoute {
             let waits = law.sample(&mut draw).saturating_sub(self.spec.cpu);
             self.timer.sleep_until(arrived + waits).await;
         }
+        let trace = head.extensions.get::<TraceContext>();
+        let trace_id = trace.map(|trace| display(trace.trace_id()));
+        let route = self.spec.path.as_str();
+        if let Some(trace) = trace
+            && let Err(failed) = self.call_all(&head, trace).await
+        {
+            error!(target: SERVICE, route, trace_id, "{failed}");
+            return answer::error(status_of(&failed));
+        }
         cpu::use_cpu(self.spec.cpu);
         if draw.uniform() < self.spec.error_share {
             let reason = (draw.uniform() * REASONS.len() as f64) as usize;
-            error!(
-                target: SERVICE,
-                route = self.spec.path.as_str(),
-                error = REASONS[reason],
-                "Request failed."
-            );
+            error!(target: SERVICE, route, trace_id, "{}", REASONS[reason]);
             return answer::error(StatusCode::INTERNAL_SERVER_ERROR);
         }
         answer::json(StatusCode::OK, self.body.clone())
+    }
+
+    /// Makes the calls, one after the other, up to the first that fails.
+    async fn call_all(
+        &self,
+        head: &http::request::Parts,
+        trace: &TraceContext,
+    ) -> Result<(), CallFailed> {
+        let path = head.uri.path();
+        let incoming = Incoming {
+            method: &head.method,
+            path,
+            headers: &head.headers,
+            params: &self.spec.path.values(path),
+            trace,
+        };
+        for call in &self.calls {
+            call.send(&incoming).await?;
+        }
+        Ok(())
     }
 
     /// The random numbers of the next request.
     fn next_draw(&self) -> Draw {
         let number = self.draws.fetch_add(1, Ordering::Relaxed);
         Draw::seeded(self.seed.wrapping_add(number))
+    }
+}
+
+/// What a service answers where a call has failed.
+fn status_of(failed: &CallFailed) -> StatusCode {
+    match failed.failure {
+        Failure::Timeout { .. } | Failure::NoConnection { .. } => StatusCode::GATEWAY_TIMEOUT,
+        _ => StatusCode::BAD_GATEWAY,
     }
 }
 

@@ -79,6 +79,17 @@ impl PathTemplate {
         };
         self.segments.len() == other.segments.len() && pairs.into_iter().all(fits)
     }
+
+    /// Each name with its segment of `path`, which fits this template.
+    pub(crate) fn values<'a>(&'a self, path: &'a str) -> Vec<(&'a str, &'a str)> {
+        let given = path.strip_prefix('/').unwrap_or(path).split('/');
+        let pairs = self.segments.iter().zip(given);
+        let values = pairs.filter_map(|(segment, given)| match segment {
+            Segment::Name(name) => Some((name.as_str(), given)),
+            Segment::Text(_) => None,
+        });
+        values.collect()
+    }
 }
 
 impl fmt::Display for PathTemplate {
@@ -127,6 +138,7 @@ mod tests {
     fn names_are_those_of_the_segments_in_their_place() {
         let path = template("/api/{shop}/orders/{id}");
         assert_eq!(path.names(), ["shop", "id"]);
+        assert_eq!(path.values("/api/a/orders/7"), [("shop", "a"), ("id", "7")]);
         assert_eq!(path.for_router(), "/api/{p1}/orders/{p3}");
         assert_eq!(template("/").for_router(), "/");
     }

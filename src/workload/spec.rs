@@ -9,9 +9,13 @@ use super::shop::shop;
 use crate::fault::Law;
 use crate::input::Fields;
 use crate::metrics::requests::ServedRoute;
+use crate::upstream::spec::CallSpec;
 
 /// The most routes: each has up to 5 histograms in the metrics.
 const MOST_ROUTES: usize = 32;
+/// The most calls of a route, and the most upstreams: each has up to 8 histograms in the metrics.
+const MOST_CALLS: usize = 8;
+const MOST_UPSTREAMS: usize = 16;
 /// The methods that a route may take.
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 /// The longest CPU time of a request, in ms.
@@ -42,6 +46,8 @@ pub(crate) struct RouteSpec {
     pub(crate) error_share: f64,
     /// Share of the traffic, relative to the other routes.
     pub(crate) weight: f64,
+    /// Made one after the other, after the handler's own time.
+    pub(crate) calls: Vec<CallSpec>,
 }
 
 impl WorkloadSpec {
@@ -60,6 +66,11 @@ impl WorkloadSpec {
         })
     }
 
+    /// The calls of all routes.
+    pub(crate) fn calls(&self) -> impl Iterator<Item = &CallSpec> {
+        self.routes.iter().flat_map(|route| &route.calls)
+    }
+
     /// Refuses routes that serve the same requests, too many, and none.
     fn checked(self, fields: &mut Fields) -> Self {
         if self.routes.is_empty() {
@@ -67,6 +78,13 @@ impl WorkloadSpec {
         }
         if self.routes.len() > MOST_ROUTES {
             fields.reject("Routes", format!("must have at most {MOST_ROUTES} routes"));
+        }
+        let mut upstreams: Vec<&str> = self.calls().map(|call| call.name.as_str()).collect();
+        upstreams.sort_unstable();
+        upstreams.dedup();
+        if upstreams.len() > MOST_UPSTREAMS {
+            let detail = format!("must call at most {MOST_UPSTREAMS} upstreams in all");
+            fields.reject("Routes", detail);
         }
         for (i, route) in self.routes.iter().enumerate() {
             let same = |other: &RouteSpec| {
@@ -84,15 +102,19 @@ impl WorkloadSpec {
 impl RouteSpec {
     /// What the metrics count.
     pub(crate) fn served(&self) -> ServedRoute {
-        const STATUSES: [StatusCode; 3] = [
+        const STATUSES: [StatusCode; 5] = [
             StatusCode::OK,
             StatusCode::INTERNAL_SERVER_ERROR,
             StatusCode::SERVICE_UNAVAILABLE,
+            StatusCode::BAD_GATEWAY,
+            StatusCode::GATEWAY_TIMEOUT,
         ];
+        // The last two are those of a failed call.
+        let own = if self.calls.is_empty() { 3 } else { 5 };
         ServedRoute {
             method: self.method,
             route: self.path.as_str().to_owned(),
-            statuses: STATUSES.to_vec(),
+            statuses: STATUSES[..own].to_vec(),
         }
     }
 
@@ -117,6 +139,12 @@ impl RouteSpec {
         let error_share = fields.field("ErrorShare", about).number(0.0..=1.0, 0.0);
         let about = "Share of the traffic, relative to the other routes.";
         let weight = fields.field("Weight", about).number(0.0..=1000.0, 1.0);
+        let about = "Calls to other services, one after the other; at most 8.";
+        let params = path.as_ref().map_or(Vec::new(), PathTemplate::names);
+        let calls = fields.objects("Calls", about, |call| CallSpec::read(call, &params));
+        if calls.len() > MOST_CALLS {
+            fields.reject("Calls", format!("must be at most {MOST_CALLS}"));
+        }
         Some(Self {
             path: path?,
             method,
@@ -125,6 +153,7 @@ impl RouteSpec {
             response_bytes,
             error_share,
             weight,
+            calls,
         })
     }
 }

@@ -230,3 +230,99 @@ fn a_bad_description_is_refused_with_every_error() {
         assert!(said.contains(expected), "{workload}: {said}");
     }
 }
+
+/// A service whose one route calls the route of `inventory`.
+fn caller_of(inventory: &str) -> Daemon {
+    let workload = format!(
+        "Workload:\n  Routes:\n    - Path: '/api/orders/{{id}}'\n      Calls:\n        - {{Name: inventory, Url: \
+         'http://{inventory}/api/stock/{{id}}', TimeoutMs: 150, Retries: 1}}\n        \
+         - {{Name: postgres, Latency: {{p50_ms: 1}}, Pool: 4}}\n"
+    );
+    Daemon::builder().file(&workload).start()
+}
+
+/// Level and text of each line about an upstream.
+fn said(lines: &[Value]) -> Vec<(&str, &str)> {
+    let lines = lines.iter().map(|line| {
+        let text = |key: &str| line[key].as_str().unwrap();
+        (text("level"), text("message"))
+    });
+    lines
+        .filter(|(_, text)| text.starts_with("upstream "))
+        .collect()
+}
+
+#[test]
+fn a_real_call_reaches_the_other_service_in_the_same_trace() {
+    let stock = "Workload: {Routes: [{Path: '/api/stock/{number}'}]}\n";
+    let mut inventory = Daemon::builder().file(stock).start();
+    let mut orders = caller_of(&inventory.service.to_string());
+    assert_eq!(status_of(&orders, "GET", "/api/orders/17"), 200);
+    let trace_of = |lines: Vec<Value>, route: &str| {
+        let mut lines = lines.into_iter();
+        let line = lines.find(|line| line["route"] == route).expect("its line");
+        assert_eq!(line["status"], 200);
+        line["trace_id"].as_str().unwrap().to_owned()
+    };
+    let caller = trace_of(orders.whole_log(), "/api/orders/{id}");
+    let called = trace_of(inventory.whole_log(), "/api/stock/{number}");
+    assert_eq!((caller.len(), &caller), (32, &called));
+}
+
+#[test]
+fn a_call_that_fails_fails_the_request_and_is_logged_as_it_was() {
+    let stock = "Workload: {Routes: [{Path: '/api/stock/{id}'}]}\n";
+    let mut inventory = Daemon::builder().file(stock).start();
+    let mut orders = caller_of(&inventory.service.to_string());
+    let order = |expected| assert_eq!(status_of(&orders, "GET", "/api/orders/17"), expected);
+    let fail = |upstream: &str, failure: &str| {
+        let params = json!({ "upstream": upstream, "failure_type": failure });
+        orders.start_scenario("dependency", params);
+    };
+    fail("inventory", "error");
+    order(502);
+    fail("inventory", "timeout");
+    order(504);
+    fail("postgres", "error");
+    order(502);
+    orders.stop_all();
+    inventory.start_scenario("network_latency", json!({ "latency_ms": 400 }));
+    order(504);
+    inventory.stop_all();
+    order(200);
+    drop(inventory.whole_log());
+    order(502);
+    let lines = orders.whole_log();
+    assert_eq!(
+        said(&lines),
+        [
+            ("WARN", "upstream inventory answered 500, attempt 1 of 2"),
+            ("ERROR", "upstream inventory answered 500, attempt 2 of 2"),
+            (
+                "WARN",
+                "upstream inventory timed out after 150 ms, attempt 1 of 2"
+            ),
+            (
+                "ERROR",
+                "upstream inventory timed out after 150 ms, attempt 2 of 2"
+            ),
+            ("ERROR", "upstream postgres answered 500"),
+            (
+                "WARN",
+                "upstream inventory timed out after 150 ms, attempt 1 of 2"
+            ),
+            (
+                "ERROR",
+                "upstream inventory timed out after 150 ms, attempt 2 of 2"
+            ),
+            (
+                "WARN",
+                "upstream inventory refused the connection, attempt 1 of 2"
+            ),
+            (
+                "ERROR",
+                "upstream inventory refused the connection, attempt 2 of 2"
+            ),
+        ]
+    );
+}
