@@ -11,6 +11,7 @@
 //! | `boot` | the boot profile: a version that is bad from birth |
 //! | `listener` | accepts connections, within bounds |
 //! | `http` | the only list of routes, and their handlers |
+//! | `traffic` | clients that ask this service or another |
 //! | `workload` | the service's own work: routes with latency, CPU time and errors |
 //! | `upstream` | calls to other services |
 //! | `traces` | spans of the service's own requests |
@@ -46,6 +47,7 @@ pub mod run;
 pub mod scenarios;
 mod sync;
 pub(crate) mod traces;
+pub(crate) mod traffic;
 // The routes that call upstreams are the next step.
 #[allow(dead_code)]
 pub(crate) mod upstream;

@@ -8,7 +8,7 @@
 //!
 //! Groups: `cpu` (also in containers, where podman and a Debian image are there, and beside stress-ng,
 //! where that is installed), `cpu-load`, `neighbours` (beside busy loops), `memory`, `oom`, `disk`,
-//! `latency`, `tasks`, `shares`. Bars that are missed are marked, and the exit code is 1.
+//! `latency`, `tasks`, `shares`, `traffic`. Bars that are missed are marked, and the exit code is 1.
 
 #![expect(
     clippy::unwrap_used,
@@ -37,6 +37,7 @@ mod neighbours;
 mod proc;
 mod shares;
 mod tasks;
+mod traffic;
 
 use groups::Group;
 
@@ -50,6 +51,7 @@ const GROUPS: &[Group] = &[
     ("latency", latency::measure),
     ("tasks", tasks::measure),
     ("shares", shares::measure),
+    ("traffic", traffic::measure),
 ];
 
 fn main() -> std::process::ExitCode {

@@ -10,14 +10,19 @@ use hyper::body::Bytes;
 /// How long the answer may take, below Docker's limit for a check.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// `path` on the listener at `address`: over loopback where it listens on all addresses.
+/// `path` on the listener at `address`.
 pub(crate) fn url_of(address: SocketAddr, path: &str) -> String {
+    format!("http://{}{path}", near(address))
+}
+
+/// Where this machine reaches the listener at `address`: over loopback where it listens on all addresses.
+pub(crate) fn near(address: SocketAddr) -> SocketAddr {
     let host = match address.ip() {
         IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         host => host,
     };
-    format!("http://{}{path}", SocketAddr::new(host, address.port()))
+    SocketAddr::new(host, address.port())
 }
 
 /// Succeeds if `url` answers with a success status in time.

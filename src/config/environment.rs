@@ -44,10 +44,10 @@ impl Setting {
     /// The value as a file would hold it, since the environment and the flags know only text. What does not
     /// parse stays a text, and is refused where it is read.
     pub(super) fn typed(&self, text: String) -> Value {
-        if self.schema.get("anyOf").is_some() && text.trim_start().starts_with('{') {
+        let kinds = &self.schema["type"];
+        if self.may_be_json() && text.trim_start().starts_with(['{', '[']) {
             return json::parse(text.as_bytes()).unwrap_or(Value::String(text));
         }
-        let kinds = &self.schema["type"];
         // Of a time, which may be a text, the first.
         let parsed = match kinds.get(0).unwrap_or(kinds).as_str() {
             Some("array") => return text.split(',').map(str::trim).collect(),
@@ -62,6 +62,14 @@ impl Setting {
             _ => None,
         };
         parsed.unwrap_or(Value::String(text))
+    }
+
+    /// Whether it is or may be an object, or a list of objects.
+    fn may_be_json(&self) -> bool {
+        let mut kinds = self.schema["type"].as_array().into_iter().flatten();
+        self.schema.get("anyOf").is_some()
+            || kinds.any(|kind| kind == "object")
+            || self.schema["items"]["type"] == "object"
     }
 
     /// Writes each word of `value` as the schema does: the case of letters does not count.

@@ -20,6 +20,7 @@ use serde_json::{Map, Value};
 
 use crate::boot::profile::BootProfile;
 use crate::input::limits::Limits;
+use crate::traffic::TrafficSpec;
 use crate::workload::WorkloadSpec;
 
 pub(crate) use environment::{Env, IgnoredVariable, ProcessEnv, settings_of};
@@ -54,6 +55,8 @@ pub(crate) struct Config {
     pub limits: Limits,
     /// The service's own work; none without.
     pub workload: Option<WorkloadSpec>,
+    /// What clients ask, this service or another; none without.
+    pub traffic: Option<TrafficSpec>,
 }
 
 impl Config {

@@ -13,6 +13,7 @@ use crate::client;
 use crate::input::Fields;
 use crate::input::limits::Limits;
 use crate::plugin::Registry;
+use crate::traffic::TrafficSpec;
 use crate::workload::{PathTemplate, WorkloadSpec};
 
 pub(super) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -72,6 +73,7 @@ impl Config {
         let about = "The most that a request may ask for.";
         let limits = fields.section("Limits", about, |limits| Limits::read(limits, &names));
         let workload = workload(fields);
+        let traffic = TrafficSpec::read(fields, workload.as_ref());
         Self {
             name,
             version: version.unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned()),
@@ -86,6 +88,7 @@ impl Config {
             boot,
             limits,
             workload,
+            traffic,
         }
     }
 }

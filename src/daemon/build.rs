@@ -117,8 +117,12 @@ fn parts(
     let served = workload.iter().map(|route| route.spec().served());
     let requests = Requests::new(arrivals.clone(), served.collect());
     let runtimes = &control.runtimes;
+    let metrics = Metrics::new(service, runtimes, manager.clone(), requests, calls);
     Parts {
-        metrics: Metrics::new(service, runtimes, manager.clone(), requests, calls),
+        metrics: match &control.traffic {
+            Some(traffic) => metrics.and_on_admin(traffic.clone()),
+            None => metrics,
+        },
         manager,
         timer: control.timer.clone(),
         ledger: ledger.clone(),

@@ -31,6 +31,7 @@ use crate::listener::bind::{Which, bind};
 use crate::listener::budget::ConnectionBudget;
 use crate::plugin::Registry;
 use crate::run::Initiator;
+use crate::traffic::TrafficMeter;
 
 /// How long an immediate exit waits for its event to be on disk.
 const LAST_EVENT: Duration = Duration::from_millis(300);
@@ -79,6 +80,8 @@ pub(super) struct Control {
     pub(super) reload: ReloadFn,
     pub(super) token: Token,
     pub(super) connections: ConnectionBudget,
+    /// The counters of the traffic, where there is any.
+    pub(super) traffic: Option<TrafficMeter>,
     /// What is known of this boot so far.
     pub(super) boot_facts: BootFacts,
     pub(super) registry: Registry,

@@ -34,10 +34,12 @@ use crate::http::plain::PlainErrors;
 use crate::http::{Api, Token, service_router};
 use crate::ledger::event::BootFacts;
 use crate::lifecycle::SERVICE;
+use crate::lifecycle::readiness::Readiness;
 use crate::lifecycle::termination::Termination;
 use crate::listener::budget::{ConnectionBudget, raise_limit};
 use crate::listener::serve;
 use crate::plugin::Registry;
+use crate::traffic::{self, Surroundings, Traffic, TrafficSpec};
 use control::Control;
 
 pub(crate) use control::ControlRuntime;
@@ -72,13 +74,14 @@ impl App {
     /// An address cannot be bound, which the message names; a thread, a runtime or a signal handler is refused, or a
     /// listener fails.
     pub(crate) fn run(
-        self,
+        mut self,
         runtime: ControlRuntime,
         terminate: TerminateFn,
         reload: ReloadFn,
     ) -> io::Result<()> {
         let (profile, safe_boot) = (self.profile().cloned(), self.loaded.safe_boot);
         introduce(&self.loaded, profile.as_ref());
+        let traffic_facts = self.traffic_facts();
         let config = self.loaded.config;
         if config.boot.hang {
             boot::hang();
@@ -91,7 +94,7 @@ impl App {
             .memory_high()
             .unwrap_or(u64::MAX)
             .min(memory_limit_bytes(&cgroup));
-        let connections = ConnectionBudget::of(raise_limit(), memory);
+        let connections = ConnectionBudget::of(raise_limit(), memory, config.traffic.is_some());
         let control = Control {
             root: CancellationToken::new(),
             drained: CancellationToken::new(),
@@ -103,9 +106,11 @@ impl App {
             reload,
             token: Token::new(config.auth.token.clone()),
             connections,
+            traffic: config.traffic.as_ref().map(TrafficSpec::meter),
             boot_facts: BootFacts {
                 profile,
                 safe_boot,
+                traffic: traffic_facts,
                 ..BootFacts::default()
             },
             registry: self.registry,
@@ -125,6 +130,14 @@ impl App {
         served.and(joined(thread))
     }
 
+    /// The traffic as the configuration has it; draws the seed that it does not have.
+    fn traffic_facts(&mut self) -> Option<Map<String, Value>> {
+        let seed = self.loaded.config.traffic.as_mut()?.draw_seed();
+        let mut facts = self.loaded.effective.get("Traffic")?.as_object()?.clone();
+        facts.insert("Seed".to_owned(), seed.into());
+        Some(facts)
+    }
+
     /// The boot profile as the configuration has it; none where the version is good.
     fn profile(&self) -> Option<&Map<String, Value>> {
         let profile = self.loaded.effective.get("Boot")?.as_object();
@@ -132,10 +145,34 @@ impl App {
     }
 }
 
+/// The traffic that the configuration asks for, to the service listener at `service` or elsewhere.
+fn start_traffic(
+    control: &Control,
+    service: SocketAddr,
+    readiness: Readiness,
+) -> io::Result<Option<Traffic>> {
+    let Some((spec, meter)) = control
+        .config
+        .traffic
+        .as_ref()
+        .zip(control.traffic.as_ref())
+    else {
+        return Ok(None);
+    };
+    let surroundings = Surroundings {
+        service,
+        readiness,
+        most: control.connections.clients,
+        end: control.root.clone(),
+    };
+    traffic::start(spec.clone(), meter.clone(), surroundings).map(Some)
+}
+
 /// The service listener with its runtime, on this thread, until the daemon ends.
 fn serve_requests(control: &Control, service: TcpListener, api: Api) -> io::Result<()> {
     let runtime = service_runtime(&control.runtimes)?;
     announce(&control.config, service.local_addr()?, &api);
+    let traffic = start_traffic(control, service.local_addr()?, api.readiness.clone())?;
     let router = service_router(api, &control.table);
     let most = control.connections.service;
     let plain = match control.config.blind {
@@ -148,6 +185,7 @@ fn serve_requests(control: &Control, service: TcpListener, api: Api) -> io::Resu
             () = control.cut_off.cancelled() => Ok(()),
         }
     });
+    drop(traffic);
     if control.cut_off.is_cancelled() {
         // Drop the runtime before faults are released, so that no delayed request slips through.
         runtime.shutdown_timeout(CUT_OFF_GRACE);

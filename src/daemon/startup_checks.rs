@@ -30,8 +30,8 @@ pub(crate) fn files() -> io::Result<()> {
     }
 }
 
-/// Checks that the process can have all of the daemon's threads, and `more` of its libraries: some hang or abort with one
-/// too few.
+/// Checks that the process can have all of the daemon's threads, and `more` of what the configuration asks for and of
+/// libraries: some hang or abort with one too few.
 ///
 /// # Errors
 /// It cannot; the message says how many there are and what may limit them.

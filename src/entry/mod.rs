@@ -82,7 +82,11 @@ fn serve(runtime: io::Result<ControlRuntime>, flags: Flags, mut loaded: Loaded) 
     if config.blind {
         threads::disguise(&config.name);
     }
-    let more_threads = [config.otel.endpoint.is_some(), config.log.admin.is_some()];
+    let more_threads = [
+        config.otel.endpoint.is_some(),
+        config.log.admin.is_some(),
+        config.traffic.is_some(),
+    ];
     startup_checks::threads(more_threads.map(usize::from).iter().sum())?;
     let traces = Traces::start(config.otel.endpoint.as_ref(), &config.name, &config.version);
     let no_traces = traces.as_ref().err().map(io::Error::to_string);

@@ -163,6 +163,9 @@ pub(crate) struct BootFacts {
     /// The boot profile, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<Map<String, Value>>,
+    /// The traffic as the configuration has it, with its seed, where there is any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Map<String, Value>>,
     /// Which boot of the profile's crash loop this is, from 1; none where this boot will not crash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crashing_boot: Option<u32>,

@@ -13,6 +13,10 @@ const CONNECTION_BYTES: u64 = 32 * 1024;
 const OWN_BYTES: u64 = 64 * 1024 * 1024;
 /// The most connections of the service listener and of the admin listener.
 const MOST: (u64, u64) = (16 * 1024, 256);
+/// The most connections of the traffic's clients.
+const MOST_CLIENTS: u64 = 4096;
+/// Descriptors of their runtime.
+const CLIENT_FILES: u64 = 8;
 /// With fewer connections than this a listener is useless.
 const LEAST: u64 = 4;
 /// Descriptors that each listener keeps in reserve.
@@ -24,24 +28,39 @@ pub(crate) struct ConnectionBudget {
     pub service: u32,
     /// A share that the service listener cannot use up.
     pub admin: u32,
+    /// Of the traffic's clients, which may be clients of the service listener.
+    pub clients: u32,
 }
 
 impl ConnectionBudget {
     /// Divides the `descriptors` that the daemon does not need itself. The service listener gets no more connections
-    /// than fit into `memory_bytes` (0: unknown) beside the daemon.
-    pub(crate) fn of(descriptors: u64, memory_bytes: u64) -> Self {
+    /// than fit into `memory_bytes` (0: unknown) beside the daemon. Where there `is_traffic`, its clients get a quarter.
+    pub(crate) fn of(descriptors: u64, memory_bytes: u64, is_traffic: bool) -> Self {
         let left = descriptors.saturating_sub(OWN_FILES);
         let admin = (left / 4).clamp(LEAST, MOST.1);
         let fit = match (memory_bytes - OWN_BYTES.min(memory_bytes / 2)) / CONNECTION_BYTES {
             0 => MOST.0,
             fit => fit.min(MOST.0),
         };
-        let service = left.saturating_sub(admin).min(fit).max(LEAST);
+        let clients = match is_traffic {
+            true => ((left - admin.min(left)) / 4)
+                .min(fit / 4)
+                .clamp(LEAST, MOST_CLIENTS),
+            false => 0,
+        };
+        let of_clients = if is_traffic {
+            clients + CLIENT_FILES
+        } else {
+            0
+        };
+        let left = left.saturating_sub(admin + of_clients);
+        let service = left.min(fit.saturating_sub(clients)).max(LEAST);
         // MOST bounds both.
         let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         Self {
             service: small(service),
             admin: small(admin),
+            clients: small(clients),
         }
     }
 }
@@ -94,7 +113,8 @@ mod tests {
     #[test]
     fn both_listeners_share_what_the_daemon_does_not_need() {
         let budget = |descriptors, memory| {
-            let budget = ConnectionBudget::of(descriptors, memory);
+            let budget = ConnectionBudget::of(descriptors, memory, false);
+            assert_eq!(budget.clients, 0);
             (budget.service, budget.admin)
         };
         assert_eq!(budget(64, 0), (24, 8));
@@ -103,5 +123,19 @@ mod tests {
         // A container of 256 MiB holds 5,000 waiting requests, and no flood fills it.
         assert_eq!(budget(u64::MAX, 256 << 20), (6_144, 256));
         assert_eq!(budget(0, 1), (4, 4));
+    }
+
+    #[test]
+    fn the_clients_of_the_traffic_get_a_quarter_of_the_rest() {
+        for (descriptors, memory, service, clients) in [
+            (1024, 0, 550, 186),
+            (u64::MAX, 0, 12_288, 4096),
+            (u64::MAX, 256 << 20, 4608, 1536),
+            (64, 0, 10, 6),
+        ] {
+            let budget = ConnectionBudget::of(descriptors, memory, true);
+            let found = (budget.service, budget.clients);
+            assert_eq!(found, (service, clients), "{descriptors} {memory}");
+        }
     }
 }

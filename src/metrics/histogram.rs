@@ -20,7 +20,7 @@ const BOUNDS: [f64; 17] = [
 
 /// Which bounds a page shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Resolution {
+pub(crate) enum Resolution {
     /// All.
     Fine,
     /// Half of them: the admin page also has the series of faults, and a scrape of it should stay as cheap.
@@ -35,41 +35,66 @@ impl Resolution {
     }
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Histogram {
+#[derive(Debug)]
+pub(crate) struct Histogram {
+    bounds: &'static [f64],
     /// Not cumulative; the last one has no upper bound.
-    buckets: [AtomicU64; BOUNDS.len() + 1],
+    buckets: Box<[AtomicU64]>,
     nanos: AtomicU64,
 }
 
+impl Default for Histogram {
+    fn default() -> Self {
+        Self::with_bounds(&BOUNDS)
+    }
+}
+
 impl Histogram {
-    pub(super) fn record(&self, took: Duration) {
+    /// With buckets that end at `bounds`, in seconds.
+    pub(crate) fn with_bounds(bounds: &'static [f64]) -> Self {
+        let buckets = std::iter::repeat_with(AtomicU64::default);
+        Self {
+            bounds,
+            buckets: buckets.take(bounds.len() + 1).collect(),
+            nanos: AtomicU64::default(),
+        }
+    }
+
+    pub(crate) fn record(&self, took: Duration) {
         let seconds = took.as_secs_f64();
         // From the lowest: nearly all requests end in the first bucket.
-        let bucket = BOUNDS.iter().position(|bound| seconds <= *bound);
-        self.buckets[bucket.unwrap_or(BOUNDS.len())].fetch_add(1, Ordering::Relaxed);
+        let bucket = self.bounds.iter().position(|bound| seconds <= *bound);
+        self.buckets[bucket.unwrap_or(self.bounds.len())].fetch_add(1, Ordering::Relaxed);
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.nanos.fetch_add(nanos, Ordering::Relaxed);
     }
 
     /// Writes the histogram as one member of `family`.
-    pub(super) fn encode(
+    pub(crate) fn encode(
         &self,
         family: &mut MetricEncoder<'_>,
         labels: &impl EncodeLabelSet,
+        resolution: Resolution,
+    ) -> fmt::Result {
+        self.encode_alone(&mut family.encode_family(labels)?, resolution)
+    }
+
+    /// Writes the histogram as the only one of its family.
+    pub(crate) fn encode_alone(
+        &self,
+        family: &mut MetricEncoder<'_>,
         resolution: Resolution,
     ) -> fmt::Result {
         let buckets = self.buckets(resolution);
         // The count is the sum of these very buckets, so that the two agree in every scrape.
         let count = buckets.iter().map(|(_, n)| n).sum();
         let sum = Duration::from_nanos(self.nanos.load(Ordering::Relaxed)).as_secs_f64();
-        let mut member = family.encode_family(labels)?;
-        member.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+        family.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
     }
 
     /// The shown bounds, each with the count of durations above the shown bound before it.
     fn buckets(&self, resolution: Resolution) -> Vec<(f64, u64)> {
-        let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
+        let bounds = self.bounds.iter().copied().chain([f64::INFINITY]);
         let counts = self.buckets.iter().map(|n| n.load(Ordering::Relaxed));
         let mut hidden = 0;
         let shown = bounds.zip(counts).filter_map(|(bound, count)| {

@@ -12,7 +12,7 @@
 
 pub(crate) mod calls;
 mod fault_metrics;
-mod histogram;
+pub(crate) mod histogram;
 pub(crate) mod measure;
 pub(crate) mod page;
 pub(crate) mod requests;
@@ -22,6 +22,7 @@ mod tests;
 
 use std::fmt;
 
+use prometheus_client::collector::Collector;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
@@ -81,6 +82,12 @@ impl Metrics {
             requests,
             calls,
         }
+    }
+
+    /// Adds what only operators and judges may read.
+    pub(crate) fn and_on_admin(mut self, collector: impl Collector) -> Self {
+        self.admin.register_collector(Box::new(collector));
+        self
     }
 
     /// The counters of the service's calls.

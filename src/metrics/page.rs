@@ -66,7 +66,7 @@ fn as_prometheus(open_metrics: &str) -> String {
     text
 }
 
-pub(super) fn gauge(
+pub(crate) fn gauge(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
@@ -77,7 +77,7 @@ pub(super) fn gauge(
 }
 
 /// `name` comes without the suffix `_total`.
-pub(super) fn counter(
+pub(crate) fn counter(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
@@ -101,7 +101,7 @@ pub(super) fn gauges<L: EncodeLabelSet>(
 }
 
 /// `name` comes without the suffix `_total`.
-pub(super) fn counters<L: EncodeLabelSet>(
+pub(crate) fn counters<L: EncodeLabelSet>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,

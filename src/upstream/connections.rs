@@ -26,11 +26,11 @@ use crate::sync::Lock;
 const KEPT_FOR: Duration = Duration::from_secs(60);
 
 /// A request without a body.
-pub(super) type Bare = Request<Empty<Bytes>>;
+pub(crate) type Bare = Request<Empty<Bytes>>;
 
 /// The connections that no call uses. Those in use belong to their calls, which close them when they are dropped.
 #[derive(Debug)]
-pub(super) struct Connections {
+pub(crate) struct Connections {
     addresses: Addresses,
     /// The one used last comes last.
     idle: Lock<Vec<(Instant, Connection)>>,
@@ -38,7 +38,7 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    pub(super) fn new(meter: Option<PoolMeter>) -> Self {
+    pub(crate) fn new(meter: Option<PoolMeter>) -> Self {
         Self::to(Addresses::default(), meter)
     }
 
@@ -51,7 +51,7 @@ impl Connections {
     }
 
     /// Sends what `request` makes to one of the servers at `address` and reads the answer to its end.
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &self,
         address: &str,
         request: impl Fn() -> Bare,

@@ -48,7 +48,7 @@ impl Failure {
     }
 
     /// What the metrics count it as.
-    pub(super) fn ending(&self) -> Ending {
+    pub(crate) fn ending(&self) -> Ending {
         match self {
             Self::Timeout { .. } | Self::NoConnection { .. } => Ending::TIMEOUT,
             Self::Status(status) => Ending::Status(status.as_u16()),

@@ -3,7 +3,7 @@
 //! A call that is dropped is cancelled: it has no task of its own, and gives its connection back.
 
 mod addresses;
-mod connections;
+pub(crate) mod connections;
 mod failure;
 mod pool;
 mod pretended;

@@ -25,8 +25,8 @@ use crate::lifecycle::SERVICE;
 use crate::traces::context::TraceContext;
 use crate::upstream::{Call, CallFailed, CallServices, Failure, Incoming, Upstreams};
 
-pub(crate) use path::PathTemplate;
-pub(crate) use spec::{RouteSpec, WorkloadSpec};
+pub(crate) use path::{PATH_RULE, PathTemplate};
+pub(crate) use spec::{METHODS, RouteSpec, WorkloadSpec};
 
 /// The largest body of a request: 1 MiB.
 const MOST_REQUEST_BYTES: usize = 1024 * 1024;

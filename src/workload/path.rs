@@ -70,6 +70,22 @@ impl PathTemplate {
         }
     }
 
+    /// A path that fits: `value` gives the segment in the place of each name.
+    pub(crate) fn filled(&self, mut value: impl FnMut(&str) -> String) -> String {
+        let segments = self.segments.iter();
+        let path: String = segments
+            .map(|segment| match segment {
+                Segment::Text(text) => format!("/{text}"),
+                Segment::Name(name) => format!("/{}", value(name)),
+            })
+            .collect();
+        if path.is_empty() {
+            "/".to_owned()
+        } else {
+            path
+        }
+    }
+
     /// Whether some path fits both.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         let pairs = self.segments.iter().zip(&other.segments);

@@ -17,7 +17,7 @@ const MOST_ROUTES: usize = 32;
 const MOST_CALLS: usize = 8;
 const MOST_UPSTREAMS: usize = 16;
 /// The methods that a route may take.
-const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+pub(crate) const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 /// The longest CPU time of a request, in ms.
 const MOST_CPU_MS: f64 = 1000.0;
 /// The largest answer: 1 MiB.

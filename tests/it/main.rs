@@ -35,5 +35,6 @@ mod shutdown;
 mod signals;
 mod support;
 mod traces;
+mod traffic;
 mod words;
 mod workload;
