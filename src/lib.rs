@@ -48,8 +48,6 @@ pub mod scenarios;
 mod sync;
 pub(crate) mod traces;
 pub(crate) mod traffic;
-// The routes that call upstreams are the next step.
-#[allow(dead_code)]
 pub(crate) mod upstream;
 pub(crate) mod workload;
 

@@ -66,7 +66,7 @@ fn span_of(attempt: &Attempt<'_>, parent: &Span) -> Span {
         "otel.kind" = "client",
         "http.request.method" = method,
         "server.address" = attempt.upstream,
-        "server.port" = attempt.port,
+        "server.port" = i64::from(attempt.port),
         "url.full" = attempt.url,
         "http.request.resend_count" = Empty,
         "http.response.status_code" = Empty,
@@ -74,7 +74,8 @@ fn span_of(attempt: &Attempt<'_>, parent: &Span) -> Span {
         "otel.status_code" = Empty,
     );
     if attempt.number > 1 {
-        span.record("http.request.resend_count", attempt.number - 1);
+        let resent = i64::from(attempt.number - 1);
+        span.record("http.request.resend_count", resent);
     }
     span
 }

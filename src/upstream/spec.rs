@@ -221,7 +221,8 @@ fn encode(value: &str, path: &mut String) {
 /// Calls of the same name are calls to one service, with one pool of connections.
 pub(crate) fn clash(first: &CallSpec, second: &CallSpec) -> Option<String> {
     let name = &first.name;
-    if first.name != second.name {
+    // A call without a name is refused for that.
+    if first.name != second.name || name.is_empty() {
         return None;
     }
     match (&first.peer, &second.peer) {

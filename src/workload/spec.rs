@@ -9,11 +9,11 @@ use super::shop::shop;
 use crate::fault::Law;
 use crate::input::Fields;
 use crate::metrics::requests::ServedRoute;
-use crate::upstream::spec::CallSpec;
+use crate::upstream::spec::{CallSpec, clash};
 
 /// The most routes: each has up to 5 histograms in the metrics.
 const MOST_ROUTES: usize = 32;
-/// The most calls of a route, and the most upstreams: each has up to 8 histograms in the metrics.
+/// The most calls of a route, and the most upstreams: each has up to 9 histograms in the metrics.
 const MOST_CALLS: usize = 8;
 const MOST_UPSTREAMS: usize = 16;
 /// The methods that a route may take.
@@ -86,6 +86,7 @@ impl WorkloadSpec {
             let detail = format!("must call at most {MOST_UPSTREAMS} upstreams in all");
             fields.reject("Routes", detail);
         }
+        self.refuse_clashes(fields);
         for (i, route) in self.routes.iter().enumerate() {
             let same = |other: &RouteSpec| {
                 other.method == route.method && other.path.for_router() == route.path.for_router()
@@ -96,6 +97,22 @@ impl WorkloadSpec {
             }
         }
         self
+    }
+}
+
+impl WorkloadSpec {
+    /// Refuses calls to an upstream that differ in what is the upstream's own.
+    fn refuse_clashes(&self, fields: &mut Fields) {
+        let mut seen: Vec<&CallSpec> = Vec::new();
+        for (i, route) in self.routes.iter().enumerate() {
+            for (n, call) in route.calls.iter().enumerate() {
+                let clash = seen.iter().find_map(|before| clash(before, call));
+                if let Some(detail) = clash {
+                    fields.reject_at(&format!("/Routes/{i}/Calls/{n}"), detail);
+                }
+                seen.push(call);
+            }
+        }
     }
 }
 

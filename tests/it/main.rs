@@ -36,5 +36,6 @@ mod signals;
 mod support;
 mod traces;
 mod traffic;
+mod upstreams;
 mod words;
 mod workload;

@@ -113,6 +113,21 @@ impl Collector {
         of_scopes.flat_map(|scope| scope.spans.clone()).collect()
     }
 
+    /// The spans so far, each with the name of its service.
+    fn by_service(&self) -> Vec<(String, Span)> {
+        let of_resources = self.all.iter().flat_map(|batch| &batch.resource_spans);
+        let spans = of_resources.flat_map(|resource| {
+            let attributes = &resource.resource.as_ref().expect("a resource").attributes;
+            let service = plain(attributes)["service.name"]
+                .as_str()
+                .map(str::to_owned);
+            let service = service.expect("a text");
+            let spans = resource.scope_spans.iter().flat_map(|scope| &scope.spans);
+            spans.map(move |span| (service.clone(), span.clone()))
+        });
+        spans.collect()
+    }
+
     fn resource(&self) -> Map<String, Value> {
         let resource = self.all[0].resource_spans[0].resource.as_ref();
         plain(&resource.unwrap().attributes)
@@ -393,4 +408,131 @@ fn without_an_endpoint_nothing_is_exported() {
     let headers = format!("00-{TRACE}-{CALLER}-01");
     get_within(&daemon, "/health", &headers);
     end(&mut daemon);
+}
+
+/// A service whose route `/{name}/{id}` calls the route of each of `upstreams`.
+fn service(collector: &Collector, name: &str, upstreams: &[(&str, &Daemon)]) -> Daemon {
+    let calls = upstreams.iter().map(|(upstream, daemon)| {
+        let url = format!("http://{}/{upstream}/{{id}}?of={name}", daemon.service);
+        format!("{{Name: {upstream}, Url: '{url}', Retries: 1}}")
+    });
+    let calls = calls.collect::<Vec<_>>().join(", ");
+    let route = format!("{{Path: '/{name}/{{id}}', Calls: [{calls}]}}");
+    collector.daemon(&format!("Name: {name}\nWorkload: {{Routes: [{route}]}}\n"))
+}
+
+#[test]
+fn a_trace_goes_through_four_services() {
+    let mut collector = Collector::start(Behaviour::Accepts);
+    let inventory = service(&collector, "inventory", &[]);
+    let payments = service(&collector, "payments", &[]);
+    let called = [("inventory", &inventory), ("payments", &payments)];
+    let orders = service(&collector, "orders", &called);
+    let front = service(&collector, "front", &[("orders", &orders)]);
+    assert_eq!(front.get("/front/7").status, 200);
+    collector.spans(7);
+    let spans = collector.by_service();
+    let named = |service: &str, kind: SpanKind, name: &str| {
+        let mut spans = spans.iter().map(|(of, span)| (of.as_str(), span));
+        let found = spans.find(|(of, span)| {
+            let address = plain(&span.attributes).get("server.address").cloned();
+            let is_named = span.name == name || address == Some(json!(name));
+            *of == service && span.kind() == kind && is_named
+        });
+        let (_, span) = found.unwrap_or_else(|| panic!("no {kind:?} {name} of {service}"));
+        span
+    };
+    let root = named("front", SpanKind::Server, "GET /front/{id}");
+    assert!(root.parent_span_id.is_empty());
+    let mut below = vec![(root, "front", "orders")];
+    let second = named("orders", SpanKind::Server, "GET /orders/{id}");
+    below.extend([
+        (second, "orders", "inventory"),
+        (second, "orders", "payments"),
+    ]);
+    for (parent, caller, upstream) in below {
+        let call = named(caller, SpanKind::Client, upstream);
+        let served = named(
+            upstream,
+            SpanKind::Server,
+            &format!("GET /{upstream}/{{id}}"),
+        );
+        assert_eq!(
+            call.parent_span_id, parent.span_id,
+            "{caller} calls {upstream}"
+        );
+        assert_eq!(served.parent_span_id, call.span_id, "{upstream} is called");
+        let attributes = plain(&call.attributes);
+        assert_eq!(attributes["http.response.status_code"], 200);
+        let url = attributes["url.full"].as_str().expect("a text");
+        assert!(
+            url.ends_with(&format!("/{upstream}/7?of={caller}")),
+            "{url}"
+        );
+        assert!(!attributes.contains_key("http.request.resend_count"));
+        // The call begins and ends within the request that it is made for.
+        assert!(parent.start_time_unix_nano <= call.start_time_unix_nano);
+        assert!(call.end_time_unix_nano <= parent.end_time_unix_nano);
+    }
+    assert_eq!(spans.len(), 7);
+    assert!(spans.iter().all(|(_, span)| span.trace_id == root.trace_id));
+    let line = front.wait_for_log("the request", |line| line["route"] == "/front/{id}");
+    assert_eq!(line["trace_id"], hex(&root.trace_id));
+}
+
+#[test]
+fn a_retry_is_a_span_of_its_own_and_an_event_of_the_request() {
+    let mut collector = Collector::start(Behaviour::Accepts);
+    let inventory = service(&collector, "inventory", &[]);
+    let orders = service(&collector, "orders", &[("inventory", &inventory)]);
+    drop(inventory);
+    assert_eq!(orders.get("/orders/7").status, 502);
+    let spans = collector.spans(3);
+    let [first, second, request] = &spans[..] else {
+        panic!("{spans:?}");
+    };
+    for (call, resent) in [(first, None), (second, Some(1))] {
+        let attributes = plain(&call.attributes);
+        assert_eq!((call.kind(), is_error(call)), (SpanKind::Client, true));
+        assert_eq!(attributes["error.type"], "connection_refused");
+        assert!(attributes["server.port"].is_i64());
+        let count = attributes.get("http.request.resend_count");
+        assert_eq!(count.and_then(Value::as_i64), resent);
+        assert_eq!(call.parent_span_id, request.span_id);
+    }
+    assert!(is_error(request));
+    let [retry] = &request.events[..] else {
+        panic!("{:?}", request.events);
+    };
+    assert_eq!(retry.name, "retry");
+    let expected = json!({
+        "server.address": "inventory",
+        "http.request.resend_count": 1,
+        "error.type": "connection_refused",
+    });
+    assert_eq!(Value::Object(plain(&retry.attributes)), expected);
+}
+
+#[test]
+fn a_service_that_exports_nothing_passes_the_trace_on() {
+    let mut collector = Collector::start(Behaviour::Accepts);
+    let inventory = service(&collector, "inventory", &[]);
+    let calls = format!(
+        "{{Name: inventory, Url: 'http://{}/inventory/7'}}",
+        inventory.service
+    );
+    let workload = format!("Workload: {{Routes: [{{Path: /orders, Calls: [{calls}]}}]}}\n");
+    let orders = Daemon::builder().file(&workload).start();
+    get_within(&orders, "/orders", &format!("00-{TRACE}-{CALLER}-01"));
+    assert_eq!(hex(&collector.spans(1)[0].trace_id), TRACE);
+    // What the caller does not record is recorded nowhere.
+    get_within(&orders, "/orders", &format!("00-{TRACE}-{CALLER}-00"));
+    // Without a caller's trace one begins, and is recorded where it can be.
+    assert_eq!(orders.get("/orders").status, 200);
+    let spans = collector.spans(2);
+    let line = orders.wait_for_log("the last request", |line| {
+        line["trace_id"].as_str().is_some_and(|id| id != TRACE)
+    });
+    assert_eq!(line["trace_id"], hex(&spans[1].trace_id));
+    assert!(!spans[1].parent_span_id.is_empty());
 }

@@ -222,6 +222,10 @@ fn a_bad_description_is_refused_with_every_error() {
             "must not be below p50_ms",
         ),
         (
+            "{Routes: [{Path: /a, Calls: [{Name: a, Url: 'http://a/'}]}, {Path: /b, Calls: [{Name: a}]}]}",
+            "Workload.Routes.1.Calls.0: a has a Url in one call and none in another",
+        ),
+        (
             &format!("{{Routes: [{many}]}}"),
             "must have at most 32 routes",
         ),
