@@ -8,7 +8,7 @@ mod onset;
 pub(crate) mod profile;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -34,7 +34,7 @@ pub(crate) struct BootSequence {
     /// Which boot of a crash loop this is, from 1; none where this boot will not crash.
     crashing_boot: Option<u32>,
     /// Where the crashes of the loop are counted.
-    data_dir: PathBuf,
+    count_file: PathBuf,
 }
 
 /// How the profile ends the process.
@@ -48,15 +48,15 @@ pub(crate) struct ProcessEnd {
 }
 
 impl BootSequence {
-    /// Begins with `profile`, whose crash loop counts under `data_dir`.
+    /// Begins with `profile`, whose crash loop counts in `count_file`.
     ///
     /// # Errors
     /// A crash could not be counted: the loop would never heal.
-    pub(crate) fn begin(profile: BootProfile, data_dir: &Path) -> io::Result<Self> {
+    pub(crate) fn begin(profile: BootProfile, count_file: PathBuf) -> io::Result<Self> {
         let began = Instant::now();
         let mut crashing_boot = None;
         if let Some(crash) = &profile.crash_loop {
-            let done = crash_loop::crashed(data_dir)?;
+            let done = crash_loop::crashed(&count_file)?;
             if done < crash.boots {
                 crashing_boot = Some(done + 1);
                 warn!(
@@ -73,7 +73,7 @@ impl BootSequence {
             profile,
             began,
             crashing_boot,
-            data_dir: data_dir.to_owned(),
+            count_file,
         })
     }
 
@@ -181,7 +181,7 @@ impl BootSequence {
         let crash = self.profile.crash_loop.as_ref();
         let crash = crash.filter(|_| self.crashing_boot.is_some());
         let crash = crash.map(|crash| ProcessEnd {
-            counts_in: Some(self.data_dir.clone()),
+            counts_in: Some(self.count_file.clone()),
             ..self.end(crash.after, crash.exit_code, FATAL)
         });
         let ends = crash.into_iter().chain(self.failure(listening));

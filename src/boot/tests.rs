@@ -100,7 +100,7 @@ fn an_empty_profile_is_a_good_version() {
         profile: BootProfile::default(),
         began: Instant::now(),
         crashing_boot: None,
-        data_dir: "data".into(),
+        count_file: "data/count".into(),
     };
     assert!(sequence.is_ready_at_once());
 }
@@ -201,7 +201,7 @@ fn a_run_keeps_its_parameters_and_its_onset() {
 fn begin(profile: Value) -> (tempfile::TempDir, BootSequence) {
     let folder = tempfile::tempdir().expect("a folder");
     let profile = read(profile).expect("a good profile");
-    let sequence = BootSequence::begin(profile, folder.path()).expect("a count");
+    let sequence = BootSequence::begin(profile, folder.path().join("count")).expect("a count");
     (folder, sequence)
 }
 

@@ -60,6 +60,16 @@ pub(crate) struct Config {
 }
 
 impl Config {
+    /// The file that counts the boots of a crash loop.
+    pub(crate) fn boot_count(&self) -> PathBuf {
+        let file = match self.blind {
+            // In a folder that others cannot read.
+            true => "ledger/boots",
+            false => "crash-loop-boots",
+        };
+        self.data_dir.join(file)
+    }
+
     /// Whether each request to the service has a line in the log at level `info`.
     pub(crate) fn logs_requests(&self) -> bool {
         self.log.requests.unwrap_or(self.workload.is_some())

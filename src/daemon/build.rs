@@ -115,7 +115,7 @@ fn parts(
     let config = &control.config;
     let service = (config.name.as_str(), config.version.as_str());
     let served = workload.iter().map(|route| route.spec().served());
-    let requests = Requests::new(arrivals.clone(), served.collect());
+    let requests = Requests::new(arrivals.clone(), served.collect(), config.blind);
     let runtimes = &control.runtimes;
     let metrics = Metrics::new(service, runtimes, manager.clone(), requests, calls);
     Parts {

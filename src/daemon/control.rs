@@ -1,7 +1,10 @@
 //! The control thread: the admin listener, the session, the boot profile and the signals.
 
+use std::fs::{self, Permissions};
 use std::io;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -40,6 +43,15 @@ const LAST_EVENT: Duration = Duration::from_millis(300);
 const SERVICE_SET_BY: &str = "the port is set by Port, MOCKSERVER_PORT or --port, the address by Host, MOCKSERVER_HOST or --host";
 const ADMIN_SET_BY: &str = "the port is set by Admin.Port, MOCKSERVER_ADMIN_PORT or --admin-port, the address by \
                             Admin.Host, MOCKSERVER_ADMIN_HOST or --admin-host";
+
+/// Makes the ledger's folder one that only this user can read: what is in it names every fault.
+fn keep_from_others(folder: &Path) {
+    let only_own = Permissions::from_mode(0o700);
+    let made = fs::create_dir_all(folder).and_then(|()| fs::set_permissions(folder, only_own));
+    if let Err(error) = made {
+        warn!(%error, "The ledger's folder may be read by others.");
+    }
+}
 
 /// The runtime of the control thread, with handlers for the signals that the daemon outlives. It is made early: from
 /// then on no such signal ends the process or is lost.
@@ -112,7 +124,7 @@ impl Control {
     ) -> io::Result<()> {
         let mut signals = Signals::new()?;
         tokio::spawn(self.clone().attend(other_signals.rest));
-        let booting = BootSequence::begin(self.config.boot.clone(), &self.config.data_dir)?;
+        let booting = BootSequence::begin(self.config.boot.clone(), self.config.boot_count())?;
         let ending = tokio::select! {
             number = signals.next() => {
                 info!(target: SERVICE, number, "Signal received before the start: exiting.");
@@ -201,7 +213,11 @@ impl Control {
             crashing_boot: booting.crashing_boot(),
             ..self.boot_facts.clone()
         };
-        Ledger::open(&self.config.data_dir.join("ledger"), facts)
+        let folder = self.config.data_dir.join("ledger");
+        if self.config.blind {
+            keep_from_others(&folder);
+        }
+        Ledger::open(&folder, facts)
     }
 
     /// Exits as soon as the intent is on disk, so that the next boot knows that the exit was asked for.

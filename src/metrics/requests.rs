@@ -33,6 +33,8 @@ const ROUTES: [(&str, &[StatusCode]); 6] = [
     ("/api/v1/test/sleep30ms", &[OK]),
     (OTHER_ROUTE, &[]),
 ];
+/// How the routes begin that a blind service does not have.
+const OF_API: &str = "/api/v1/";
 /// How many other statuses get a histogram, of all routes together. Each costs 20 series on the service page and 12 on
 /// the admin page.
 const EXTRA: usize = 2;
@@ -81,15 +83,18 @@ struct ExtraSeries {
 }
 
 impl Requests {
-    /// Counters at zero that also note each request in `arrivals`, for the routes of `workload` too.
-    pub(crate) fn new(arrivals: Arrivals, workload: Vec<ServedRoute>) -> Self {
+    /// Counters at zero that also note each request in `arrivals`, for the routes of `workload` too. A blind service has no
+    /// series of routes that it does not have.
+    pub(crate) fn new(arrivals: Arrivals, workload: Vec<ServedRoute>, is_blind: bool) -> Self {
         let extra = EXTRA * (1 + workload.len());
         let own = ROUTES.map(|(route, statuses)| ServedRoute {
             method: "GET",
             route: route.to_owned(),
             statuses: statuses.to_vec(),
         });
-        let routes = own.into_iter().chain(workload).map(RouteCounters::new);
+        let own = own.into_iter();
+        let own = own.filter(|own| !is_blind || !own.route.starts_with(OF_API));
+        let routes = own.chain(workload).map(RouteCounters::new);
         Self(Arc::new(Counters {
             arrivals,
             routes: routes.collect(),
@@ -102,20 +107,25 @@ impl Requests {
 
     /// The meter of `route`, or of [`OTHER_ROUTE`] if that does not count separately.
     pub(crate) fn route(&self, route: &str) -> RouteMeter {
-        let at = ROUTES.iter().position(|(known, _)| *known == route);
-        RouteMeter {
-            counters: Arc::clone(&self.0),
-            route: at.unwrap_or(ROUTES.len() - 1),
-        }
+        self.meter_of("GET", route)
     }
 
     /// The meter of a route of the workload.
     pub(crate) fn workload_route(&self, method: &str, route: &str) -> RouteMeter {
-        let mut routes = self.0.routes.iter();
-        let at = routes.position(|known| known.method == method && known.route == route);
+        self.meter_of(method, route)
+    }
+
+    fn meter_of(&self, method: &str, route: &str) -> RouteMeter {
+        let at = |method, route| {
+            let mut routes = self.0.routes.iter();
+            routes.position(|known| known.method == method && known.route == route)
+        };
         RouteMeter {
             counters: Arc::clone(&self.0),
-            route: at.unwrap_or(ROUTES.len() - 1),
+            // The list always has the route of all others.
+            route: at(method, route)
+                .or_else(|| at("GET", OTHER_ROUTE))
+                .unwrap_or_default(),
         }
     }
 
@@ -296,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_listed_answer_has_its_series_from_the_start() {
-        let requests = Requests::new(Arrivals::default(), Vec::new());
+        let requests = Requests::new(Arrivals::default(), Vec::new(), false);
         for (route, statuses) in ROUTES {
             for status in statuses {
                 answer(&requests.route(route), "GET", status.as_u16());
@@ -307,7 +317,7 @@ mod tests {
 
     #[test]
     fn the_first_two_other_statuses_get_series_and_the_next_count_as_other() {
-        let requests = Requests::new(Arrivals::default(), Vec::new());
+        let requests = Requests::new(Arrivals::default(), Vec::new(), false);
         let health = requests.route("/health");
         for code in [500, 500, 429, 502, 500] {
             answer(&health, "GET", code);
@@ -317,7 +327,7 @@ mod tests {
 
     #[test]
     fn other_routes_and_unanswered_requests_count_as_other() {
-        let requests = Requests::new(Arrivals::default(), Vec::new());
+        let requests = Requests::new(Arrivals::default(), Vec::new(), false);
         answer(&requests.route("/api/v1/scenarios"), "GET", 200);
         answer(&requests.route("/no/such/path"), "GET", 404);
         let ready = requests.route("/ready");
@@ -330,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_request_is_active_from_its_start_to_its_end() {
-        let requests = Requests::new(Arrivals::default(), Vec::new());
+        let requests = Requests::new(Arrivals::default(), Vec::new(), false);
         let (ready, other) = (requests.route("/ready"), requests.route("/"));
         let active = || -> Vec<i64> {
             let routes = requests.0.routes.iter();
@@ -346,7 +356,7 @@ mod tests {
 
     #[test]
     fn every_5xx_counts_as_failed_on_its_route() {
-        let requests = Requests::new(Arrivals::default(), Vec::new());
+        let requests = Requests::new(Arrivals::default(), Vec::new(), false);
         let (health, other) = (requests.route("/health"), requests.route("/nowhere"));
         for (method, code) in [("GET", 503), ("HEAD", 500), ("GET", 599), ("GET", 404)] {
             answer(&health, method, code);

@@ -27,7 +27,7 @@ fn metrics(registry: &'static [&'static dyn Plugin]) -> Metrics {
     let (sessions, _actor) = SessionManager::spawn(services, table, root, Onsets::new());
     let cgroup = Cgroup::at("/nowhere", "/nowhere");
     let manager = ScenarioManager::new(registry, sessions, Limits::default(), cgroup);
-    let requests = Requests::new(Arrivals::default(), Vec::new());
+    let requests = Requests::new(Arrivals::default(), Vec::new(), false);
     let (names, calls) = (("checkout", "1.0"), Calls::default());
     Metrics::new(names, &Runtimes::default(), manager, requests, calls)
 }

@@ -31,7 +31,14 @@ const FLUSH: Duration = Duration::from_millis(400);
 
 /// The export of spans to a collector, if one is configured.
 #[derive(Debug, Default)]
-pub(crate) struct Traces(Option<SdkTracerProvider>);
+pub(crate) struct Traces(Option<Export>);
+
+#[derive(Debug)]
+struct Export {
+    provider: SdkTracerProvider,
+    /// The service, which is named as the maker of the spans too: the name of this program is no part of it.
+    service: String,
+}
 
 impl Traces {
     /// Starts the thread that sends spans of the service `name` in `version` to the collector at `endpoint`, if any.
@@ -63,7 +70,10 @@ impl Traces {
         let provider = SdkTracerProvider::builder()
             .with_resource(resource.build())
             .with_batch_exporter(exporter);
-        Ok(Self(Some(provider.build())))
+        Ok(Self(Some(Export {
+            provider: provider.build(),
+            service: name.to_owned(),
+        })))
     }
 
     /// The layer for the process's subscriber.
@@ -71,9 +81,9 @@ impl Traces {
     where
         Registry: for<'span> LookupSpan<'span>,
     {
-        let provider = self.0.as_ref()?;
+        let Export { provider, service } = self.0.as_ref()?;
         let spans = tracing_opentelemetry::layer()
-            .with_tracer(provider.tracer(env!("CARGO_PKG_NAME")))
+            .with_tracer(provider.tracer(service.clone()))
             // Source locations and threads reveal what this program is, and cost.
             .with_location(false)
             .with_threads(false)
@@ -87,7 +97,9 @@ impl Traces {
 
     /// Sends queued spans for at most [`FLUSH`].
     pub(crate) fn finish(self) {
-        let ended = self.0.map(|provider| provider.shutdown_with_timeout(FLUSH));
+        let ended = self
+            .0
+            .map(|export| export.provider.shutdown_with_timeout(FLUSH));
         if let Some(Err(error)) = ended {
             tracing::warn!(target: SERVICE, %error, "Could not export the last spans; they are lost.");
         }
