@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// What a request fault does to one request. The layer carries it out; another kind of fault, such as one that edits
 /// bodies or aborts connections, becomes another variant.
@@ -28,7 +28,19 @@ pub struct Reply {
     body: Value,
 }
 
+/// The body of an error that says nothing but its status, as many services answer.
+pub(crate) fn plain_error(status: StatusCode) -> Value {
+    let reason = status.canonical_reason().unwrap_or("error");
+    json!({ "error": reason.to_ascii_lowercase() })
+}
+
 impl Reply {
+    /// An error with a body that says nothing but its status.
+    #[must_use]
+    pub fn error(status: StatusCode) -> Self {
+        Self::json(status, plain_error(status))
+    }
+
     /// A response with a JSON body.
     #[must_use]
     pub fn json(status: StatusCode, body: Value) -> Self {

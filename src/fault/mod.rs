@@ -15,6 +15,7 @@ pub(crate) mod table;
 mod tally;
 pub(crate) mod timer;
 
+pub(crate) use action::plain_error;
 pub use action::{Action, Reply};
 pub use draw::Draw;
 pub use exchange::{Exchange, Surface, Surfaces};

@@ -4,9 +4,9 @@
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use serde_json::json;
 
 use super::problem::Problem;
+use crate::fault::plain_error;
 
 const JSON: HeaderValue = HeaderValue::from_static(Plain::MEDIA_TYPE);
 
@@ -28,9 +28,7 @@ impl Plain {
 
     /// The body.
     pub(crate) fn to_json(self) -> Vec<u8> {
-        let reason = self.0.canonical_reason().unwrap_or("error");
-        let body = json!({ "error": reason.to_ascii_lowercase() });
-        body.to_string().into_bytes()
+        plain_error(self.0).to_string().into_bytes()
     }
 }
 

@@ -335,6 +335,16 @@ impl OptionalField<'_> {
         self.0.take(rule::host_name(), None)
     }
 
+    /// A value that `parse` accepts; `rule` says which that is.
+    pub fn value<T>(
+        self,
+        schema: Value,
+        rule: &str,
+        parse: impl Fn(&Value) -> Option<T>,
+    ) -> Option<T> {
+        self.0.take(Rule::new(schema, rule, parse), None)
+    }
+
     /// A value that its reader checks itself, as `schema` describes it.
     pub(crate) fn any(self, schema: Value) -> Option<Value> {
         self.0

@@ -26,6 +26,11 @@ pub(crate) enum ShutdownAction {
     ExitNow(i32),
 }
 
+/// Says in the service's log that the signal of this `number` shuts it down, as any service does, however it goes on.
+pub(crate) fn announce(number: i32) {
+    info!(target: SERVICE, number, "Signal received: shutting down.");
+}
+
 /// A fault that changes what SIGTERM does.
 pub(crate) trait ShutdownHook: fmt::Debug + Send + Sync {
     /// Called for the first SIGTERM; takes its time to decide how the daemon ends. `signals` has the later signals.
@@ -106,7 +111,7 @@ impl Shutdown {
                 readiness.end();
             }
         }
-        info!(target: SERVICE, number, "Signal received: shutting down.");
+        announce(number);
         ShutdownAction::Drain
     }
 

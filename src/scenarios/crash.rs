@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::{MIB, metrics};
 use crate::host::cgroup::Cgroup;
 use crate::host::memory_limit_bytes;
 use crate::input::{FieldError, Fields, Resource};
+use crate::lifecycle::SERVICE;
 use crate::lifecycle::termination::Termination;
 use crate::plugin::{
     Active, Exit, PreflightContext, Probe, Reading, RunContext, Scenario, StartError,
@@ -24,6 +25,10 @@ const OVER_THE_LIMIT: u64 = 4;
 
 const NO_LIMIT: &str = "the mode oom needs a container with a memory limit below the machine's memory: \
                         without one it would take all that the machine has";
+
+/// What a service logs before it exits by itself.
+const FATAL: &str =
+    "Fatal: the connection to the database at db:5432 is lost: broken pipe (os error 32)";
 
 /// Ends the process without draining or cleaning up.
 #[derive(Debug)]
@@ -158,6 +163,10 @@ impl Scenario for Crash {
             // The limit may have changed since the start.
             let termination = self.termination(cx.cgroup()).unwrap_or(termination);
             let exit_code = termination.exit_status();
+            if matches!(termination, Termination::Exit(code) if code != 0) {
+                // The other ways have last words of their own, or none.
+                error!(target: SERVICE, "{FATAL}");
+            }
             warn!(mode, exit_code, "The crash scenario ends the process.");
             let reading = coming.read();
             cx.terminate(termination, self.scrape_window, &reading)

@@ -18,7 +18,8 @@ const LARGEST_WEIGHT: f64 = 1_000_000.0;
 pub(super) struct HttpError {
     matcher: Matcher,
     statuses: Weighted,
-    body: Value,
+    /// None where it says nothing but the status.
+    body: Option<Value>,
     retry_after: Option<Duration>,
 }
 
@@ -46,10 +47,10 @@ impl Scenario for HttpError {
                 (default, json!({ "503": 1 })),
                 Weighted::parse,
             );
-        let body = fields.field("body", "JSON body of the answers.").value(
+        let about = "JSON body of the answers; without it, an object with the status in words as its error.";
+        let body = fields.field("body", about).optional().value(
             json!({ "type": "object" }),
             "must be an object",
-            (json!({ "status": "error" }), json!({ "status": "error" })),
             |body| body.is_object().then(|| body.clone()),
         );
         let about = "Seconds in the header Retry-After; without it, there is no such header.";
@@ -70,7 +71,11 @@ impl Scenario for HttpError {
             retry_after,
         } = self;
         let tally = cx.arm(matcher, move |_, draw| {
-            let reply = Reply::json(statuses.draw(draw), body.clone());
+            let status = statuses.draw(draw);
+            let reply = match &body {
+                Some(body) => Reply::json(status, body.clone()),
+                None => Reply::error(status),
+            };
             Action::Reply(match retry_after {
                 Some(after) => reply.header(RETRY_AFTER, after.as_secs()),
                 None => reply,
@@ -131,7 +136,6 @@ mod tests {
     fn defaults() {
         assert_defaults::<HttpError>(json!({
             "statuses": { "503": 1 },
-            "body": { "status": "error" },
             "match": {
                 "routes": [], "headers": {}, "probes": true, "share": 1, "every": 1,
             },

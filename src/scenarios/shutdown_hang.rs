@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use rustix::process::Signal;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::metrics;
 use crate::input::Fields;
 use crate::lifecycle::readiness::Readiness;
-use crate::lifecycle::shutdown::{ShutdownAction, ShutdownHook};
+use crate::lifecycle::shutdown::{ShutdownAction, ShutdownHook, announce};
 use crate::lifecycle::signals::{Signals, is_sigterm};
 use crate::plugin::{Active, Reading, RunContext, Scenario, Shortfall, StartError};
 
@@ -93,6 +94,7 @@ impl ShutdownHook for Hang {
         Box::pin(async move {
             match self.params.mode {
                 HangMode::Drop => {
+                    announce(Signal::TERM.as_raw());
                     info!("SIGTERM received: cutting off the requests under way.");
                     ShutdownAction::CutOff
                 }
@@ -112,7 +114,7 @@ impl Hang {
         loop {
             let number = signals.next().await;
             if !is_sigterm(number) {
-                info!(number, "Signal received: shutting down.");
+                announce(number);
                 return ShutdownAction::Drain;
             }
             self.signals.fetch_add(1, Ordering::Relaxed);
@@ -122,6 +124,7 @@ impl Hang {
     async fn linger(&self, signals: &mut Signals, readiness: &Readiness) -> ShutdownAction {
         let stays_ready = self.params.mode == HangMode::StayReady;
         let after_s = self.params.drain.as_secs_f64();
+        announce(Signal::TERM.as_raw());
         info!(
             after_s,
             stays_ready, "SIGTERM received: shutting down late."

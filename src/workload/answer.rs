@@ -6,6 +6,8 @@ use http::{HeaderValue, StatusCode, header};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::fault::plain_error;
+
 /// What a shop sells.
 const NAMES: [&str; 8] = [
     "lamp", "chair", "kettle", "notebook", "backpack", "umbrella", "blanket", "clock",
@@ -61,8 +63,7 @@ pub(super) fn json(status: StatusCode, body: Bytes) -> Response {
 
 /// An answer that says nothing but its status, as those of services do to strangers.
 pub(super) fn error(status: StatusCode) -> Response {
-    let reason = status.canonical_reason().unwrap_or("error").to_lowercase();
-    json(status, format!(r#"{{"error":"{reason}"}}"#).into())
+    json(status, plain_error(status).to_string().into())
 }
 
 #[cfg(test)]

@@ -52,6 +52,10 @@ pub(crate) fn refusal_text(problem: &Problem, plain: PlainErrors) -> (&'static s
 pub(crate) fn complete(response: &mut Response, plain: PlainErrors) {
     if plain == PlainErrors::All {
         replace_document(response);
+        if response.status() != StatusCode::METHOD_NOT_ALLOWED {
+            // The router adds it to whatever a fault answers in the place of a refused method.
+            response.headers_mut().remove(header::ALLOW);
+        }
     }
     let no_store = HeaderValue::from_static("no-store");
     let is_unchanged = response.status() == StatusCode::NOT_MODIFIED;
