@@ -26,7 +26,7 @@ const THREAD: &str = "OpenTelemetry.T";
 
 /// What the collector does with a batch.
 #[derive(Clone, Copy, PartialEq)]
-enum Behaviour {
+pub(crate) enum Behaviour {
     Accepts,
     /// Answers 503 once, then accepts.
     RefusesFirst,
@@ -34,15 +34,15 @@ enum Behaviour {
     IsSilent,
 }
 
-struct Collector {
-    address: SocketAddr,
+pub(crate) struct Collector {
+    pub(crate) address: SocketAddr,
     batches: Receiver<Vec<u8>>,
     /// The batches so far.
     all: Vec<ExportTraceServiceRequest>,
 }
 
 impl Collector {
-    fn start(behaviour: Behaviour) -> Self {
+    pub(crate) fn start(behaviour: Behaviour) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, batches) = mpsc::channel();
@@ -100,6 +100,12 @@ impl Collector {
             self.keep(&batch);
         }
         self.so_far()
+    }
+
+    /// All that has come so far, in words.
+    pub(crate) fn everything(&mut self) -> String {
+        self.at_the_end();
+        format!("{:?}", self.all)
     }
 
     fn keep(&mut self, batch: &[u8]) {

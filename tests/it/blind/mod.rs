@@ -1,12 +1,18 @@
 //! A blind service: what others can see of it is an ordinary service.
 
+mod patient;
+mod shapes;
+mod words;
+
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::program::{command, stderr, with_file};
-use crate::support::{ChildGuard, Daemon, PROBES, eventually, free_port, request, send_raw};
+use crate::support::{
+    ChildGuard, Daemon, PROBES, eventually, free_port, request, scenario_names, send_raw,
+};
 
 const TOKEN: (&str, &str) = ("authorization", "Bearer open-sesame");
 /// What any service has.
@@ -263,4 +269,44 @@ fn a_failure_of_a_blind_service_says_what_kind_it_is_and_no_key() {
     .unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert_eq!(stderr(&output), "mockserver: address in use\n");
+}
+
+// === Under each scenario ===
+
+#[test]
+fn nothing_that_others_can_read_names_a_fault_or_this_program() {
+    let all = patient::all();
+    assert!(all.len() > scenario_names().count(), "{}", all.len());
+    let mut wrong = Vec::new();
+    for found in all {
+        for (place, text) in &found.texts {
+            for word in words::found_in(text) {
+                wrong.push(format!("{}: {place}: {word} in {text}", found.what));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_fault_changes_figures_and_the_shapes_that_it_changes_by_nature() {
+    let all = patient::all();
+    let quiet = all
+        .iter()
+        .find(|found| found.scenario.is_none() && !found.is_text);
+    let quiet = &quiet.unwrap().shapes;
+    let found = all.iter().filter(|found| !found.is_text);
+    let named = found.map(|found| (found.scenario.unwrap_or_default(), &found.shapes));
+    assert_eq!(
+        shapes::declared_in_vain(&named.collect::<Vec<_>>(), quiet),
+        [""; 0]
+    );
+    let mut wrong = Vec::new();
+    for found in all.iter().filter(|found| !found.is_text) {
+        let scenario = found.scenario.unwrap_or_default();
+        for difference in shapes::differences(scenario, &found.shapes, quiet) {
+            wrong.push(format!("{}: {difference}", found.what));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
