@@ -61,6 +61,7 @@ PYTHON
 # The kubectl of Debian 12 is of 2021 and knows three fields by their older names only.
 rendering_source() {
   cp -r etc/kubernetes "$scratch/source"
+  cp -r etc/shop "$scratch/source/shop"
   # An overlay of a user's, with the component.
   mkdir "$scratch/source/monitored"
   printf '%s\n' resources: '  - ../overlays/good' components: '  - ../components/service-monitor' \
@@ -68,7 +69,7 @@ rendering_source() {
   # No sign of a version but this is in the output of all of them.
   "$kubectl" version --client 2>/dev/null | grep -q 'Kustomize Version' && return
   sed -i 's/^resources:$/bases:/; /^labels:$/d; s/^  - pairs:/commonLabels:/; /includeSelectors/d' \
-    "$scratch"/source/{overlays/*,monitored}/kustomization.yaml
+    "$scratch"/source/{overlays/*,monitored}/kustomization.yaml "$scratch"/source/shop/{,kubernetes/[!bs]*/}kustomization.yaml
   sed -i 's/^kind: Component/kind: Kustomization/; /^apiVersion/s/v1alpha1/v1beta1/' \
     "$scratch"/source/components/*/kustomization.yaml
   sed -i '/^components:$/d' "$scratch/source/monitored/kustomization.yaml"
@@ -77,7 +78,7 @@ rendering_source() {
 render() {
   local folder name
   rendering_source
-  for folder in "${VERSIONS[@]/#/overlays/}" every-pod components/service-monitor monitored; do
+  for folder in "${VERSIONS[@]/#/overlays/}" every-pod components/service-monitor monitored shop; do
     name=${folder##*/}
     "$kubectl" kustomize "$scratch/source/$folder" >"$scratch/$name.yaml" 2>"$scratch/render.log"
     expect "kubectl kustomize $folder" "$(grep -c '^kind:' "$scratch/$name.yaml") objects$(head -n 1 "$scratch/render.log")" \
@@ -97,7 +98,7 @@ validate() {
 schemas() {
   local version name complaints files=()
   manifests job_object etc/kubernetes/argo-rollouts.yaml mockserver-inject-every-pod >"$scratch/job-metric.yaml"
-  for name in "${VERSIONS[@]}" every-pod job-metric; do files+=("$scratch/$name.yaml"); done
+  for name in "${VERSIONS[@]}" every-pod job-metric shop; do files+=("$scratch/$name.yaml"); done
   for version in "${SCHEMAS[@]}"; do
     complaints=$(validate "$version" "${files[@]}")
     expect "the schemas of Kubernetes $version" "${complaints:-no complaint}" test -z "$complaints"
@@ -116,6 +117,8 @@ agreement() {
     complaints=$(manifests agree "$scratch/$name.yaml" Dockerfile 2>&1)
     expect "$name, names, selectors and rights" "${complaints:-21 claims hold}" test -z "$complaints"
   done
+  complaints=$(manifests shop "$scratch/shop.yaml" Dockerfile 2>&1)
+  expect "the shop, names, selectors and rights" "${complaints:-all claims hold}" test -z "$complaints"
   complaints=$(manifests shared "$scratch"/{good,every-pod}.yaml etc/kubernetes/{argo-rollouts,flagger}.yaml 2>&1)
   expect "one token, and the admin port is for operators" "${complaints:-all agree}" test -z "$complaints"
   complaints=$(manifests scrapes "$scratch"/{monitored,bad-canary-leak}.yaml etc/prometheus/{alerts,versions,faults}.yml 2>&1)

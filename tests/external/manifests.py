@@ -73,7 +73,6 @@ def agree(file, dockerfile):
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     env = {entry["name"]: entry["value"] for entry in container["env"]}
-    rights = container["securityContext"]
     claims = {
         "the Deployment selects its pods": selects(deployment["spec"]["selector"]["matchLabels"], labels),
         "every Service selects its pods": all(
@@ -95,14 +94,6 @@ def agree(file, dockerfile):
             if service["spec"].get("clusterIP") == "None"
         ),
         "the ports are those of the image": sorted(ports.values()) == sorted(exposed),
-        "the user is that of the image": pod["securityContext"]["runAsUser"] == user,
-        "its group may write DataDir": pod["securityContext"]["fsGroup"] == user,
-        "it is not root": pod["securityContext"]["runAsNonRoot"] is True,
-        "it gains no rights": rights["allowPrivilegeEscalation"] is False,
-        "it has no capabilities": rights["capabilities"] == {"drop": ["ALL"]},
-        "its root is read-only": rights["readOnlyRootFilesystem"] is True,
-        "it has no account in the cluster": pod["automountServiceAccountToken"] is False,
-        "it is limited": {"cpu", "memory"} <= container["resources"]["limits"].keys(),
         "the configuration is there": all(
             ("ConfigMap", source["configMapRef"]["name"]) in known for source in container["envFrom"]
         ),
@@ -119,9 +110,76 @@ def agree(file, dockerfile):
             for kind in ("startup", "liveness", "readiness")
         ),
     }
+    complain(claims | locked_down(pod, container, user))
+
+
+def complain(claims):
     for claim, holds in claims.items():
         if not holds:
             print("not so:", claim)
+
+
+def locked_down(pod, container, user):
+    rights = container["securityContext"]
+    return {
+        "the user is that of the image": pod["securityContext"]["runAsUser"] == user,
+        "its group may write DataDir": pod["securityContext"]["fsGroup"] == user,
+        "it is not root": pod["securityContext"]["runAsNonRoot"] is True,
+        "it gains no rights": rights["allowPrivilegeEscalation"] is False,
+        "it has no capabilities": rights["capabilities"] == {"drop": ["ALL"]},
+        "its root is read-only": rights["readOnlyRootFilesystem"] is True,
+        "it has no account in the cluster": pod["automountServiceAccountToken"] is False,
+        "it is limited": {"cpu", "memory"} <= container["resources"]["limits"].keys(),
+    }
+
+
+def shop(file, dockerfile):
+    """Complains of calls that find no service, of services without pods, of rights too many, and of telling names."""
+    user = int(re.search(r"^USER (\d+)", open(dockerfile).read(), re.M)[1])
+    (files,) = [document["data"] for document in of_kind(file, "ConfigMap")]
+    services = {service["metadata"]["name"]: service["spec"] for service in of_kind(file, "Service")}
+    versions = []
+    for deployment in of_kind(file, "Deployment"):
+        template = deployment["spec"]["template"]
+        labels, pod = template["metadata"]["labels"], template["spec"]
+        (container,) = pod["containers"]
+        ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+        mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        env = {
+            entry["name"]: entry.get("value") or labels[entry["valueFrom"]["fieldRef"]["fieldPath"].split("'")[1]]
+            for entry in container["env"]
+        }
+        name = env["APP"]
+        configuration = yaml.safe_load(files[f"{name}.yaml"])
+        versions.append((name, env["MOCKSERVER_VERSION"]))
+        called = re.findall(r"http://([\w-]+):(\d+)/", files[f"{name}.yaml"])
+        claims = {
+            "the Deployment selects its pods": selects(deployment["spec"]["selector"]["matchLabels"], labels),
+            "its Service selects its pods": selects(services[name]["selector"], labels),
+            "the name has the address of every pod": services[name]["clusterIP"] == "None",
+            "it reads its own file": container["args"] == ["-f", f"{mounts['config']}/$(APP).yaml"],
+            "and that is called like it": configuration["Name"] == name,
+            "it calls what there is": all(
+                [port["port"] for port in services[host]["ports"]] == [int(port)] for host, port in called
+            ),
+            "a call reaches the service listener": ports == {"http": 8888},
+            "the admin listener is for no other pod": env["MOCKSERVER_ADMIN_HOST"] == "127.0.0.1",
+            "DataDir is a volume": env["MOCKSERVER_DATA_DIR"] == mounts["data"],
+            "nothing else is mounted": mounts.keys() == {"config", "data"},
+            "all three probes ask the service listener": all(
+                container[f"{kind}Probe"]["httpGet"]["port"] == "http"
+                for kind in ("startup", "liveness", "readiness")
+            ),
+        }
+        complain({f"{claim} ({name})": holds for claim, holds in (claims | locked_down(pod, container, user)).items()})
+    # What cluster metrics show of it; the image can have another name.
+    metadata = json.dumps([o["metadata"] for o in objects(file)]) + container["name"]
+    names = [name for name, _ in versions]
+    complain({
+        "there are four services": sorted(services) == sorted(set(names)) == sorted(f[:-5] for f in files),
+        "one has a canary": names.count("orders") == 2 and len(set(versions)) == len(versions) == 5,
+        "no name tells what it is": "mockserver" not in metadata,
+    })
 
 
 def canary(good, bad):

@@ -31,6 +31,7 @@ mod recorded;
 mod reference;
 mod release;
 mod sessions;
+mod shop;
 mod shutdown;
 mod signals;
 mod support;

@@ -527,8 +527,19 @@ fn named(text: &str) -> BTreeSet<&str> {
         .collect()
 }
 
+/// The queries of a dashboard, a line each.
+fn queries_of(dashboard: &str) -> String {
+    let dashboard: serde_json::Value = serde_json::from_str(dashboard).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array());
+    let queries = targets
+        .flatten()
+        .filter_map(|target| target["expr"].as_str());
+    queries.collect::<Vec<_>>().join("\n")
+}
+
 #[test]
-fn the_shipped_rules_and_the_dashboard_name_only_existing_metrics() {
+fn the_shipped_rules_and_the_dashboards_name_only_existing_metrics() {
     let daemon = Daemon::start();
     let (service, admin) = (MetricsPage::service(&daemon), MetricsPage::admin(&daemon));
     let served: BTreeSet<&str> = service.names().union(&admin.names()).copied().collect();
@@ -537,16 +548,9 @@ fn the_shipped_rules_and_the_dashboard_name_only_existing_metrics() {
         include_str!("../../etc/prometheus/versions.yml"),
         include_str!("../../etc/prometheus/faults.yml"),
     );
-    let dashboard = include_str!("../../etc/grafana/dashboard.json");
-    let dashboard: serde_json::Value = serde_json::from_str(dashboard).unwrap();
-    let panels = dashboard["panels"].as_array().unwrap();
-    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array());
-    let queries: Vec<&str> = targets
-        .flatten()
-        .filter_map(|target| target["expr"].as_str())
-        .collect();
-    let queries = queries.join("\n");
-    for (text, least) in [(alerts, 9), (queries.as_str(), 20)] {
+    let queries = queries_of(include_str!("../../etc/grafana/dashboard.json"));
+    let shop = queries_of(include_str!("../../etc/shop/dashboard.json"));
+    for (text, least) in [(alerts, 9), (queries.as_str(), 20), (shop.as_str(), 6)] {
         let named = named(text);
         assert!(named.len() >= least, "only {named:?}");
         for name in named {

@@ -145,6 +145,46 @@ pub(super) const NOT_RUN_HERE: &[(&str, &str)] = &[
         "needs the image; run by tests/external/ci.sh",
     ),
     (
+        "docker compose -f etc/shop/compose.yaml up -d",
+        "needs the image; run by tests/external/shop.sh",
+    ),
+    (
+        "curl -X POST -H \"Authorization: Bearer change-me\" http://localhost:8894/api/v1/scenarios/network_latency/start -d '{\"latency_ms\": 300}'",
+        "needs the shop; run by tests/external/shop.sh",
+    ),
+    (
+        "curl -X POST -H \"Authorization: Bearer change-me\" http://localhost:8894/api/v1/composite/stop",
+        "the same",
+    ),
+    (
+        "docker compose -f etc/shop/compose.yaml down -v",
+        "the same",
+    ),
+    (
+        "curl -X POST -H \"Authorization: Bearer change-me\" http://localhost:8893/api/v1/scenarios/dependency/start -d '{\"failure_type\": \"error\"}'",
+        "the same",
+    ),
+    (
+        "docker compose -f etc/shop/compose.yaml stop orders-canary",
+        "needs the shop; for people",
+    ),
+    (
+        "docker compose -f etc/shop/compose.yaml --profile grafana up -d",
+        "needs an image of Grafana; for people",
+    ),
+    (
+        "OTEL_ENDPOINT=http://traces:4318 docker compose -f etc/shop/compose.yaml --profile traces up -d",
+        "needs an image of a trace store; for people",
+    ),
+    (
+        "kubectl apply -k etc/shop",
+        "needs a cluster; rendered and checked by tests/external/kubernetes.sh",
+    ),
+    (
+        "kubectl port-forward deploy/shop-inventory 8889",
+        "needs a cluster; for people",
+    ),
+    (
         "pip install chaostoolkit",
         "installs a program; done by tests/external/chaostoolkit.sh",
     ),
