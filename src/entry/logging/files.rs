@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,14 +24,22 @@ const MIB: u64 = 1024 * 1024;
 pub(super) struct LogFiles(Arc<Lock<Current>>);
 
 impl LogFiles {
-    /// Opens the file of today of the log `stem` in `folder`, which is made where it is missing and which `key` sets.
+    /// Opens the file of today of the log `stem` in `folder`, which is made where it is missing and which `key` sets. New
+    /// files have the permissions of `mode`.
     ///
     /// # Errors
     /// It cannot be made or written.
-    pub(super) fn open(log: &Log, key: &str, folder: &Path, stem: &str) -> io::Result<Self> {
+    pub(super) fn open(
+        log: &Log,
+        key: &str,
+        folder: &Path,
+        stem: &str,
+        mode: u32,
+    ) -> io::Result<Self> {
         let kept = Kept {
             folder: folder.to_owned(),
             stem: stem.to_owned(),
+            mode,
             days: log.keep_days,
             most_bytes: u64::from(log.max_mb) * MIB,
         };
@@ -73,6 +82,8 @@ struct Kept {
     folder: PathBuf,
     /// How the names of the files begin.
     stem: String,
+    /// The permissions of a new file, before the umask.
+    mode: u32,
     /// Today is the first of them; 0 is all.
     days: u32,
     /// Of all files; 0 is no bound.
@@ -99,7 +110,11 @@ impl Current {
 
     fn open_part(kept: Kept, name: Name) -> io::Result<Self> {
         let path = kept.path_of(name);
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(kept.mode)
+            .open(path)?;
         let bytes = file.metadata()?.len();
         kept.delete_rest(name);
         Ok(Self {
@@ -243,6 +258,7 @@ mod tests {
         Kept {
             folder: folder.to_owned(),
             stem: STEM.to_owned(),
+            mode: 0o666,
             days,
             most_bytes,
         }

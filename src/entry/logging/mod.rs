@@ -63,7 +63,10 @@ pub(super) fn init(config: &Config, traces: &Traces) -> io::Result<()> {
     let log = &config.log;
     let files = match log.mode {
         LogMode::Console => None,
-        LogMode::File => Some(LogFiles::open(log, "Log.Path", &log.path, &stem(config))?),
+        LogMode::File => {
+            let files = LogFiles::open(log, "Log.Path", &log.path, &stem(config), 0o666);
+            Some(files?)
+        }
     };
     let admin_files = log.admin.as_deref().map(|file| admin_files(log, file));
     let admin_files = admin_files.transpose()?;
@@ -149,7 +152,8 @@ fn admin_files(log: &Log, file: &Path) -> io::Result<LogFiles> {
     };
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.strip_suffix(".log").unwrap_or(&name);
-    LogFiles::open(log, "Log.Admin", folder, stem)
+    // What is in it gives faults away.
+    LogFiles::open(log, "Log.Admin", folder, stem, 0o600)
 }
 
 fn install_panic_hook(config: &Config) {

@@ -5,11 +5,13 @@ mod shapes;
 mod words;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::program::{command, stderr, with_file};
+use crate::support::program::{command, run, stderr, with_file};
 use crate::support::{
     ChildGuard, Daemon, PROBES, eventually, free_port, request, scenario_names, send_raw,
 };
@@ -76,6 +78,7 @@ fn a_path_of_the_api_is_answered_as_any_unknown_path_byte_by_byte() {
     for path in PROBES.iter().chain(&ORDINARY) {
         assert_eq!(daemon.get(path).status, 200, "{path}");
     }
+    assert_eq!(others_may(&daemon.folder.path().join("data/ledger")), 0);
     let version = serde_json::json!({ "name": "orders", "version": "1.1.0" });
     assert_eq!(daemon.get("/version").body, version);
 }
@@ -155,7 +158,19 @@ fn on_the_admin_listener_a_stranger_without_the_token_finds_nothing_but_probes()
     assert_eq!(halted.status, 200, "{halted:?}");
 }
 
+#[test]
+fn the_example_is_accepted() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/etc/blind/orders.yaml");
+    let output = run(&["--check", "-f", file], &[]);
+    assert!(output.status.success(), "{output:?}");
+}
+
 // === The log ===
+
+/// What the permissions of a file allow to other users.
+fn others_may(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o077
+}
 
 /// The lines of all files of the daemon's own log.
 fn admin_lines(daemon: &Daemon) -> Vec<Value> {
@@ -168,6 +183,7 @@ fn admin_lines(daemon: &Daemon) -> Vec<Value> {
             name.starts_with("admin.20") && name.ends_with(".log"),
             "{name}"
         );
+        assert_eq!(others_may(&path), 0, "{name}");
         let text = std::fs::read_to_string(&path).unwrap();
         lines.extend(text.lines().map(|line| serde_json::from_str(line).unwrap()));
     }
