@@ -25,6 +25,10 @@ pub(crate) struct LoadResult {
 }
 
 impl LoadResult {
+    pub(crate) fn count(&self) -> usize {
+        self.took.len()
+    }
+
     pub(crate) fn per_second(&self) -> f64 {
         self.took.len() as f64 / self.within.as_secs_f64()
     }

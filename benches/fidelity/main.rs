@@ -2,13 +2,14 @@
 //! table of asked and achieved.
 //!
 //! ```text
-//! cargo bench --bench fidelity              everything, about nine minutes
+//! cargo bench --bench fidelity              everything, about twelve minutes
 //! cargo bench --bench fidelity -- memory    the groups whose name contains a word
 //! ```
 //!
 //! Groups: `cpu` (also in containers, where podman and a Debian image are there, and beside stress-ng,
 //! where that is installed), `cpu-load`, `neighbours` (beside busy loops), `memory`, `oom`, `disk`,
-//! `latency`, `tasks`, `shares`, `traffic`. Bars that are missed are marked, and the exit code is 1.
+//! `latency`, `tasks`, `shares`, `traffic`, `patient` (the workload's times), `patient-work` (its errors and its CPU
+//! time). Bars that are missed are marked, and the exit code is 1.
 
 #![expect(
     clippy::unwrap_used,
@@ -34,6 +35,7 @@ mod latency;
 mod load;
 mod memory;
 mod neighbours;
+mod patient;
 mod proc;
 mod shares;
 mod tasks;
@@ -52,6 +54,8 @@ const GROUPS: &[Group] = &[
     ("tasks", tasks::measure),
     ("shares", shares::measure),
     ("traffic", traffic::measure),
+    ("patient", patient::measure),
+    ("patient-work", patient::measure_work),
 ];
 
 fn main() -> std::process::ExitCode {
