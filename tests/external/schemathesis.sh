@@ -111,8 +111,8 @@ build_daemon
 serve "Auth: {Token: $TOKEN}"
 configuration
 the_document
-fuzz "admin listener" "$admin" 100
+fuzz "admin listener" "$admin" 60
 allow_asked_failures
-fuzz "service listener" "$service" 150
+fuzz "service listener" "$service" 90
 aftermath
 finish
