@@ -147,8 +147,8 @@ impl<'f> Field<'f> {
         one: Rule<'r, f64>,
         default: Option<Value>,
     ) -> Option<Shape> {
-        let value = |field: Field<'_>| field.take(rule(), None);
-        let schema = shape::schema(&one, &value);
+        let value = |field: Field<'_>| field.optional().by(rule());
+        let schema = shape::schema(&one);
         let Some(Value::Object(given)) = self.fields.peek(self.name).cloned() else {
             let text = format!("{}, or {}", one.text, shape::FORM);
             let one = Rule {
@@ -285,6 +285,11 @@ impl OptionalField<'_> {
     /// A finite number within `range`.
     pub fn number(self, range: impl RangeBounds<f64>) -> Option<f64> {
         let rule = rule::number(range, self.0.ceiling);
+        self.0.take(rule, None)
+    }
+
+    /// A value by `rule`.
+    pub(super) fn by<T>(self, rule: Rule<'_, T>) -> Option<T> {
         self.0.take(rule, None)
     }
 

@@ -6,13 +6,14 @@
 mod tests;
 
 use std::f64::consts::TAU;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Map, Value, json};
 
-use super::rule::{Rule, above, short};
+use super::rule::{self, Rule, above, short};
 use super::{Field, FieldError, Fields};
 
 /// The longest time in a shape: a year, as that of a run.
@@ -356,21 +357,47 @@ fn read_step(pair: &mut Fields, value: ReadValue<'_>) -> (Option<f64>, Option<f6
     (since, value(pair.field("1", "The value from then on.")))
 }
 
-/// The schema of a member that is a value by the rule `one` or a shape of such values.
-pub(super) fn schema(one: &Rule<'_, f64>, value: ReadValue<'_>) -> Map<String, Value> {
+/// Where a schema of [`MEMBERS`] is that of a value.
+const VALUES: [&str; 10] = [
+    "/constant",
+    "/ramp/properties/from",
+    "/ramp/properties/to",
+    "/decay/properties/from",
+    "/decay/properties/to",
+    "/square/properties/low",
+    "/square/properties/high",
+    "/sine/properties/low",
+    "/sine/properties/high",
+    "/steps/items/prefixItems/1",
+];
+
+/// The schemas of the members of a shape of any numbers: made once, since they are many.
+static MEMBERS: LazyLock<Value> = LazyLock::new(|| {
+    let any = || rule::number(.., None);
+    let value = |field: Field<'_>| field.optional().by(any());
     let mut shape = Fields::new("", Map::new());
-    read(&mut shape, one, value);
-    let mut shape = shape.schema();
+    read(&mut shape, &any(), &value);
     let mut step = Fields::new("", Map::new());
-    read_step(&mut step, value);
+    read_step(&mut step, &value);
     let mut step = step.schema();
     let step = ["0", "1"].map(|of| step["properties"][of].take());
-    let mut properties = shape["properties"].take();
-    properties["steps"] = json!({
-        "description": properties["steps"]["description"],
+    let mut members = shape.schema()["properties"].take();
+    members["steps"] = json!({
+        "description": members["steps"]["description"],
         "type": "array", "minItems": 1, "maxItems": MOST_STEPS,
         "items": { "type": "array", "prefixItems": step, "items": false, "minItems": 2 },
     });
+    members
+});
+
+/// The schema of a member that is a value by the rule `one` or a shape of such values.
+pub(super) fn schema(one: &Rule<'_, f64>) -> Map<String, Value> {
+    let mut members = MEMBERS.clone();
+    for at in VALUES {
+        if let Some(Value::Object(value)) = members.pointer_mut(at) {
+            value.extend(one.schema.clone());
+        }
+    }
     let mut kinds = match &one.schema["type"] {
         Value::Array(kinds) => kinds.clone(),
         kind => vec![kind.clone()],
@@ -380,7 +407,7 @@ pub(super) fn schema(one: &Rule<'_, f64>, value: ReadValue<'_>) -> Map<String, V
     let mut schema = one.schema.clone();
     schema.extend([
         ("type".to_owned(), kinds.into()),
-        ("properties".to_owned(), properties),
+        ("properties".to_owned(), members),
         ("additionalProperties".to_owned(), false.into()),
         ("dependentRequired".to_owned(), json!({ "seed": ["noise"] })),
         ("if".to_owned(), json!({ "type": "object" })),

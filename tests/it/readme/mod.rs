@@ -387,7 +387,7 @@ fn the_configurations_shown_are_accepted() {
         assert!(output.status.success(), "{}: {output:?}", block.text);
         seen += 1;
     }
-    assert_eq!(seen, 2);
+    assert_eq!(seen, 3);
 }
 
 #[test]
