@@ -1,6 +1,8 @@
 """Keeps the machine usable: a good value that is large becomes a small good one, and what is left out
 of the single starts is left out of the sets too. A bad value stays as it is."""
 
+import re
+
 import schemathesis
 
 LEFT_OUT = ("crash", "network_latency", "shutdown_hang")
@@ -25,6 +27,11 @@ def soften(name, params, schemas):
         value, most = params.get(member), schemas[f"{name}_params"]["properties"][member]["maximum"]
         if type(value) in (int, float) and largest < value <= most:
             params[member] = largest
+    # As with a limit, which upstreams are good is said by the configuration and not by the description.
+    if name == "dependency" and isinstance(params.get("upstream"), str):
+        allowed = schemas["dependency_params"]["properties"]["upstream"]
+        if re.search(allowed["pattern"], params["upstream"]):
+            params["upstream"] = "inventory"
     # The other modes take seconds.
     if name == "dependency" and params.get("failure_type", "timeout") in ("timeout", "slow"):
         params["failure_type"] = "error"
