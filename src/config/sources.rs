@@ -53,7 +53,7 @@ impl Config {
                 .unwrap_or(&Value::Null),
         );
 
-        let mut fields = Fields::new("", std::mem::take(&mut merge.file.values));
+        let mut fields = Fields::new("", std::mem::take(&mut merge.file.values)).only_read();
         for (variable, fault) in std::mem::take(&mut merge.faults) {
             fields.reject(&variable, fault);
         }

@@ -148,7 +148,10 @@ impl<'f> Field<'f> {
         default: Option<Value>,
     ) -> Option<Shape> {
         let value = |field: Field<'_>| field.optional().by(rule());
-        let schema = shape::schema(&one);
+        let schema = match self.fields.is_only_read() {
+            true => one.schema.clone(),
+            false => shape::schema(&one),
+        };
         let Some(Value::Object(given)) = self.fields.peek(self.name).cloned() else {
             let text = format!("{}, or {}", one.text, shape::FORM);
             let one = Rule {

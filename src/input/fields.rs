@@ -36,6 +36,8 @@ pub struct Fields {
     /// Names of members that must be given.
     required: Vec<&'static str>,
     ceilings: Ceilings,
+    /// Whether nothing is made for a schema that would cost much.
+    is_only_read: bool,
     errors: Vec<FieldError>,
 }
 
@@ -53,8 +55,16 @@ impl Fields {
             either: Vec::new(),
             required: Vec::new(),
             ceilings: Ceilings::default(),
+            is_only_read: false,
             errors: Vec::new(),
         }
+    }
+
+    /// For a reader that needs no [`schema`](Self::schema): what only that needs is left out.
+    #[must_use]
+    pub(crate) fn only_read(mut self) -> Self {
+        self.is_only_read = true;
+        self
     }
 
     /// Ends the ranges of members that ask for something at what `ceilings` allow.
@@ -132,6 +142,7 @@ impl Fields {
             }
         };
         let mut inner = Fields::new(pointer, given).below(self.ceilings.clone());
+        inner.is_only_read = self.is_only_read;
         let value = read(&mut inner);
         inner.refuse_unknown();
         self.errors.append(&mut inner.errors);
@@ -157,6 +168,11 @@ impl Fields {
         read: impl FnOnce(&mut Fields) -> T,
     ) -> Option<T> {
         let given = self.given.get(name).is_some_and(|value| !value.is_null());
+        if !given && self.is_only_read {
+            self.given.shift_remove(name);
+            self.properties.insert(name.to_owned(), Value::Null);
+            return None;
+        }
         let errors = self.errors.len();
         let value = self.section(name, about, read);
         if !given {
@@ -197,7 +213,10 @@ impl Fields {
         let value = self.optional_section(name, about, read);
         if let Some(schema) = self.properties.get_mut(name) {
             let object = std::mem::take(schema);
-            *schema = json!({ "description": about, "anyOf": [{ "enum": names }, object] });
+            *schema = json!({ "description": about, "anyOf": [{ "enum": names }] });
+            if let Some(Value::Array(forms)) = schema.get_mut("anyOf") {
+                forms.push(object);
+            }
         }
         value
     }
@@ -331,6 +350,10 @@ impl Fields {
         self.given.shift_remove(name)
     }
 
+    pub(super) fn is_only_read(&self) -> bool {
+        self.is_only_read
+    }
+
     /// A member that is not read yet.
     pub(super) fn peek(&self, name: &str) -> Option<&Value> {
         self.given.get(name)
@@ -392,8 +415,10 @@ impl Fields {
 }
 
 fn object_schema(properties: Map<String, Value>, required: &[&str]) -> Value {
-    let mut schema =
-        json!({ "type": "object", "properties": properties, "additionalProperties": false });
+    let mut schema = json!({ "type": "object" });
+    // Not in the macro, which would copy all of it at each level.
+    schema["properties"] = properties.into();
+    schema["additionalProperties"] = false.into();
     if !required.is_empty() {
         schema["required"] = required.into();
     }
