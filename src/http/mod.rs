@@ -252,7 +252,7 @@ fn router(api: Api, front: Option<&Front>, is_served: fn(&Route) -> bool) -> Rou
     let routes = routes::sections().into_iter().flat_map(|s| s.routes);
     for route in routes.filter(is_served) {
         let layers = front.map_or_else(Layers::default, |front| front.layers(&route));
-        let wrong_method = unrouted::wrong_method(route.method.clone());
+        let wrong_method = unrouted::wrong_method(route.method.clone(), &[]);
         let alone = Router::new()
             .route(route.path, handler_of(route, &api, front))
             .method_not_allowed_fallback(wrong_method);

@@ -52,14 +52,18 @@ fn filled(route: &str, given: &[&str]) -> String {
     segments.join("/")
 }
 
-/// Makes the answer to a method that the route with `right` does not take. The router adds the Allow header.
+/// Makes the answer to a method that a path does not take, which takes `first` and `others`. The router adds the Allow
+/// header.
 pub(super) fn wrong_method(
-    right: Method,
+    first: Method,
+    others: &[Method],
 ) -> impl Fn(Request) -> Ready<Problem> + Clone + Send + Sync + 'static {
+    let others = others.iter().map(|other| format!(" or {other}"));
+    let right = format!("{first}{}", others.collect::<String>());
     move |request| {
         let (wrong, path) = (request.method(), request.uri().path());
-        let command = command(&right, path, request.headers());
-        let detail = format!("{path} takes {right}, not {wrong}. Use {right}: {command}");
+        let command = command(&first, path, request.headers());
+        let detail = format!("{path} takes {right}, not {wrong}. Use {first}: {command}");
         ready(Problem::new(ProblemKind::MethodNotAllowed, detail))
     }
 }

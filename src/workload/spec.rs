@@ -98,9 +98,7 @@ impl WorkloadSpec {
         }
         self
     }
-}
 
-impl WorkloadSpec {
     /// Refuses calls to an upstream that differ in what is the upstream's own.
     fn refuse_clashes(&self, fields: &mut Fields) {
         let mut seen: Vec<&CallSpec> = Vec::new();

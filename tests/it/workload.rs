@@ -39,6 +39,12 @@ fn routes_answer_as_the_configuration_has_it() {
     assert_eq!(status_of(&daemon, "DELETE", "/api/orders/17"), 200);
     assert_eq!(status_of(&daemon, "POST", "/api/broken"), 500);
     assert_eq!(status_of(&daemon, "POST", "/api/orders/17"), 405);
+    let refused = daemon.post("/api/orders/17", "");
+    let detail = refused.body["detail"].as_str().unwrap();
+    assert!(
+        detail.contains(" takes GET or DELETE, not POST. Use GET: curl http"),
+        "{detail}"
+    );
     assert_eq!(status_of(&daemon, "GET", "/api/orders"), 404);
     assert_eq!(status_of(&daemon, "GET", "/api/orders/17/items"), 404);
     let on_admin = format!("http://{}/api/orders/17", daemon.admin);
