@@ -8,7 +8,7 @@ pub(crate) use super::onset::Onset;
 use crate::input::{Field, FieldError, Fields, collect};
 use crate::manager::plan_entry;
 use crate::manager::session::PlannedRun;
-use crate::plugin::{Plugin, Registry};
+use crate::plugin::{Plugin, Registry, conflicts_of};
 
 /// The longest time of a profile: a day.
 const LONGEST_S: f64 = 86_400.0;
@@ -56,6 +56,7 @@ impl BootRun {
             plan,
             duration: self.duration,
             is_default_duration: false,
+            conflicts: conflicts_of(registry, *plugin),
         })
     }
 }

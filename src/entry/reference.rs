@@ -7,7 +7,7 @@ use crate::http::{problem_kinds, routes};
 use crate::input::Fields;
 use crate::ledger::event::EventKind;
 use crate::manager::schema;
-use crate::plugin::Registry;
+use crate::plugin::{Registry, conflicts_of};
 use crate::run::{EndReason, Shortfall};
 
 const INTRO: &str = "# Reference
@@ -33,8 +33,18 @@ fn scenarios(text: &mut String, registry: Registry) {
     *text += "\nStarted with `POST /api/v1/scenarios/{name}/start`; all parameters are optional.\n";
     for plugin in registry {
         section(text, 3, &format!("`{}`", plugin.name()));
+        let (name, example) = (plugin.name(), plugin.example());
         *text += &format!("\n{}.\n", plugin.summary());
+        *text += &format!(
+            "\n```bash\ncurl -X POST http://localhost:8888/api/v1/scenarios/{name}/start -d '{example}'\n```\n"
+        );
         parameters(text, &plugin.schema());
+        for conflict in conflicts_of(registry, *plugin) {
+            *text += &format!(
+                "\nCannot run beside `{}`: {}.\n",
+                conflict.name, conflict.reason
+            );
+        }
     }
     section(text, 3, "What every start takes");
     *text += "\n`duration` is given in each entry of a set; the others are beside the list `scenarios`.\n";

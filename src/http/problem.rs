@@ -34,6 +34,7 @@ pub(crate) enum ProblemKind {
     UnsupportedMediaType,
     InvalidParams,
     TooManyScenarios,
+    Conflict,
     Halted,
     NoLease,
     StartFailed,
@@ -52,11 +53,11 @@ pub(crate) fn kinds() -> Vec<(u16, &'static str, &'static str)> {
 
 impl ProblemKind {
     #[rustfmt::skip]
-    const ALL: [Self; 24] = [
+    const ALL: [Self; 25] = [
         Self::MalformedBody, Self::MalformedRequest, Self::HeadTooLarge, Self::MalformedPath, Self::NoToken,
         Self::RefusedOrigin, Self::ScenarioNotAllowed, Self::UnknownScenario, Self::UnknownSession, Self::UnknownRoute,
         Self::MethodNotAllowed, Self::NotAcceptable, Self::BodyTooSlow, Self::BodyTooLarge, Self::UnsupportedMediaType,
-        Self::InvalidParams, Self::TooManyScenarios, Self::Halted, Self::NoLease, Self::StartFailed,
+        Self::InvalidParams, Self::TooManyScenarios, Self::Conflict, Self::Halted, Self::NoLease, Self::StartFailed,
         Self::Internal, Self::TooManyBodies, Self::ShuttingDown, Self::UnsupportedVersion,
     ];
 
@@ -81,6 +82,7 @@ impl ProblemKind {
             Self::UnsupportedMediaType => (415, "unsupported-media-type", "The body is not plain UTF-8."),
             Self::InvalidParams => (422, "invalid-params", "One or more values are invalid."),
             Self::TooManyScenarios => (409, "too-many-scenarios", "Too many scenarios at once."),
+            Self::Conflict => (409, "conflict", "Two scenarios cannot run together."),
             Self::Halted => (409, "halted", "Starts are refused while halted."),
             Self::NoLease => (409, "no-lease", "There is no lease to renew."),
             Self::StartFailed => (500, "start-failed", "No scenario could start."),
@@ -203,6 +205,7 @@ impl From<SessionError> for Problem {
     fn from(error: SessionError) -> Self {
         let kind = match &error {
             SessionError::NoRoom(_) => ProblemKind::TooManyScenarios,
+            SessionError::Conflict { .. } => ProblemKind::Conflict,
             SessionError::Halted(_) => ProblemKind::Halted,
             SessionError::NoLease => ProblemKind::NoLease,
             SessionError::NothingStarted(_) => ProblemKind::StartFailed,
@@ -252,6 +255,7 @@ pub(crate) fn panicked(_panic: Box<dyn Any + Send + 'static>) -> Response {
 mod tests {
     use super::*;
     use crate::manager::report::StartReport;
+    use crate::plugin::Conflict;
     use crate::run::Timestamp;
 
     #[test]
@@ -265,6 +269,7 @@ mod tests {
     #[test]
     fn each_error_has_its_status_and_type() {
         let report = StartReport::new("session-1".into(), Vec::new());
+        let session = ManagerError::Session;
         let table = [
             (
                 ManagerError::UnknownScenario {
@@ -284,31 +289,30 @@ mod tests {
                 403,
                 "scenario-not-allowed",
             ),
+            (session(SessionError::NoRoom(1)), 409, "too-many-scenarios"),
             (
-                ManagerError::Session(SessionError::NoRoom(1)),
+                session(SessionError::Conflict {
+                    starts: "a",
+                    conflict: Conflict {
+                        name: "b",
+                        reason: "Both want all",
+                    },
+                }),
                 409,
-                "too-many-scenarios",
+                "conflict",
             ),
             (
-                ManagerError::Session(SessionError::Halted(Timestamp::now())),
+                session(SessionError::Halted(Timestamp::now())),
                 409,
                 "halted",
             ),
+            (session(SessionError::NoLease), 409, "no-lease"),
             (
-                ManagerError::Session(SessionError::NoLease),
-                409,
-                "no-lease",
-            ),
-            (
-                ManagerError::Session(SessionError::NothingStarted(report)),
+                session(SessionError::NothingStarted(report)),
                 500,
                 "start-failed",
             ),
-            (
-                ManagerError::Session(SessionError::Closed),
-                503,
-                "shutting-down",
-            ),
+            (session(SessionError::Closed), 503, "shutting-down"),
         ];
         for (error, status, kind) in table {
             let problem = Problem::from(error);

@@ -40,7 +40,9 @@ fn of_scenarios() -> Vec<Route> {
             .control().problems(&[Kind::UnknownScenario]),
         post("/api/v1/scenarios/{name}/start", "start", "Starts a scenario beside what runs", scenarios::start)
             .takes(Body::Parameters)
-            .problems(&[Kind::ScenarioNotAllowed, Kind::TooManyScenarios, Kind::Halted, Kind::StartFailed]),
+            .problems(&[
+                Kind::ScenarioNotAllowed, Kind::TooManyScenarios, Kind::Conflict, Kind::Halted, Kind::StartFailed,
+            ]),
         post("/api/v1/scenarios/{name}/stop", "stop", "Stops it, answers when its effect is gone", scenarios::stop)
             .problems(&[Kind::UnknownScenario]),
     ]

@@ -13,6 +13,8 @@ pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod session;
 pub(crate) mod terms;
+#[cfg(test)]
+mod tests;
 pub(crate) mod view;
 
 use std::sync::Arc;
@@ -25,7 +27,7 @@ use crate::host::cgroup::Cgroup;
 use crate::input::limits::Limits;
 use crate::input::suggest::did_you_mean;
 use crate::input::{FieldError, Fields, cut};
-use crate::plugin::{Plugin, Registry};
+use crate::plugin::{Conflict, Plugin, Registry, conflicts_of};
 use crate::run::Initiator;
 use dry_run::DryRun;
 use report::StartReport;
@@ -64,6 +66,9 @@ pub(crate) struct ScenarioSummary {
     /// JSON Schema of the parameters; only in the description of one scenario.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub params_schema: Option<Value>,
+    /// The scenarios that it cannot run beside; only in the description of one that has such.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<Conflict>,
 }
 
 /// The answer to a start.
@@ -128,6 +133,7 @@ impl ScenarioManager {
         let fields = Fields::new("", Map::new()).below(self.limits.ceilings(&self.cgroup));
         Ok(ScenarioSummary {
             params_schema: Some(plugin.schema_from(fields)),
+            conflicts: conflicts_of(self.registry, plugin),
             ..summary(plugin, &self.sessions.view())
         })
     }
@@ -183,7 +189,7 @@ impl ScenarioManager {
         }
         let session = view.session.iter();
         let running = session.flat_map(|s| s.report.scenarios.iter().copied());
-        start.check_room(running.clone())?;
+        start.check_beside(running.clone())?;
         let replaced = running.filter(|name| !start.joins || start.starts(name));
         let replaced = replaced.collect();
         Ok(Started::Planned(DryRun::of(start, replaced, &self.cgroup)))
@@ -238,5 +244,6 @@ fn summary(plugin: &dyn Plugin, view: &View) -> ScenarioSummary {
         description: plugin.summary(),
         running: view.is_running(plugin.name()),
         params_schema: None,
+        conflicts: Vec::new(),
     }
 }

@@ -12,7 +12,7 @@ use crate::input::ceilings::Ceilings;
 use crate::input::limits::Limits;
 use crate::input::suggest::did_you_mean;
 use crate::input::{FieldError, Fields, collect, cut};
-use crate::plugin::{Plan, Plugin, PreflightContext, Registry};
+use crate::plugin::{Conflict, Plan, Plugin, PreflightContext, Registry, conflicts_of};
 
 /// A value, or every bad value of its source.
 type Checked<T> = Result<T, Vec<FieldError>>;
@@ -75,6 +75,7 @@ impl Reader<'_> {
             plan,
             duration,
             is_default_duration: !is_given && duration.is_some(),
+            conflicts: conflicts_of(self.registry, plugin),
         };
         Ok((Start::single(run, envelope.terms), envelope.dry_run))
     }
@@ -164,9 +165,16 @@ impl Reader<'_> {
             Some(Value::Object(params)) => Ok(params),
             Some(_) => refuse(format!("{at}/params"), "must be an object"),
         };
-        let once = match &plugin {
-            Ok(plugin) => once(at, plugin.name(), seen),
-            Err(_) => Ok(()),
+        let conflicts = plugin
+            .as_ref()
+            .map(|plugin| conflicts_of(self.registry, *plugin));
+        let conflicts = conflicts.unwrap_or_default();
+        let alone = match &plugin {
+            Ok(plugin) => collect(
+                beside(at, plugin.name(), &conflicts, seen),
+                once(at, plugin.name(), seen),
+            ),
+            Err(_) => Ok(((), ())),
         };
         let plan = collect(plugin, params).and_then(|(plugin, params)| {
             let at = format!("{at}/params");
@@ -174,11 +182,12 @@ impl Reader<'_> {
             let params = params.elsewhere(["duration"], "it belongs beside params");
             self.plan(plugin, &at, params, duration)
         });
-        let (_, (plan, ())) = collect(fields.finish(), collect(plan, once))?;
+        let (_, (plan, _)) = collect(fields.finish(), collect(plan, alone))?;
         Ok(PlannedRun {
             plan,
             duration,
             is_default_duration: false,
+            conflicts,
         })
     }
 
@@ -250,4 +259,16 @@ fn once(at: &str, name: &'static str, seen: &mut Vec<&'static str>) -> Checked<(
     }
     seen.push(name);
     Ok(())
+}
+
+/// Refuses the entry `name` at `at` where it cannot run beside one of those `seen` before it in its set.
+fn beside(at: &str, name: &str, conflicts: &[Conflict], seen: &[&'static str]) -> Checked<()> {
+    let mut conflicts = conflicts.iter();
+    match conflicts.find(|conflict| seen.contains(&conflict.name)) {
+        Some(Conflict {
+            name: other,
+            reason,
+        }) => refuse(at, format!("{name} cannot run beside {other}: {reason}")),
+        None => Ok(()),
+    }
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::names_of;
 use super::terms::{Envelope, read_duration};
 use crate::input::Fields;
-use crate::plugin::Plugin;
+use crate::plugin::{Plugin, conflicts_of};
 
 /// The schema of the body of a single start: the parameters, flat, beside `duration` and the envelope.
 pub(crate) fn of_start(registry: &[&dyn Plugin], plugin: &dyn Plugin) -> Value {
@@ -41,17 +41,28 @@ pub(crate) fn of_set(registry: &[&dyn Plugin], params: impl Fn(&dyn Plugin) -> V
             "additionalProperties": false,
         })
     };
+    let named = |name| json!({ "properties": { "name": { "const": name } } });
     let once = |plugin: &&dyn Plugin| {
-        let named = json!({ "properties": { "name": { "const": plugin.name() } } });
+        let named = named(plugin.name());
         json!({ "contains": named, "minContains": 0, "maxContains": 1 })
     };
+    let alone = |plugin: &&dyn Plugin| {
+        let conflicts = conflicts_of(registry, *plugin).into_iter();
+        // Each pair is there from both of its sides.
+        let later = conflicts.filter(|conflict| plugin.name() < conflict.name);
+        let both = later.map(|conflict| [plugin.name(), conflict.name]);
+        both.map(|names| json!({ "not": { "allOf": names.map(|name| json!({ "contains": named(name) })) } }))
+            .collect::<Vec<_>>()
+    };
+    let rules = registry.iter().map(once);
+    let rules = rules.chain(registry.iter().flat_map(alone));
     let scenarios = json!({
         "description": "The scenarios to run; each at most once.",
         "type": "array",
         "items": { "oneOf": registry.iter().map(entry).collect::<Vec<_>>() },
         "minItems": 1,
         "maxItems": registry.len(),
-        "allOf": registry.iter().map(once).collect::<Vec<_>>(),
+        "allOf": rules.collect::<Vec<_>>(),
     });
     let mut properties = Map::from_iter([("scenarios".to_owned(), scenarios)]);
     properties.extend(envelope(registry));

@@ -4,6 +4,7 @@
 //! yields an [`Active`] (effect on), whose one future owns every guard of the run. Ending or dropping that future takes
 //! the effect off.
 
+mod conflict;
 mod context;
 pub(crate) mod effort;
 pub(crate) mod gauge;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
+pub use conflict::{Conflict, Conflicts, conflicts_of};
 pub use context::RunContext;
 pub(crate) use context::{Launch, Services};
 pub use plan::Plan;
@@ -50,6 +52,10 @@ pub trait Scenario: fmt::Debug + Send + Sized + 'static {
     const SUMMARY: &'static str;
     /// Whether the effect is the end of the process.
     const ENDS_PROCESS: bool = false;
+    /// The parameters of a typical start, for documents: a JSON object.
+    const EXAMPLE: &'static str;
+    /// The scenarios that it cannot run beside. It is enough that one of two names the other.
+    const CONFLICTS: Conflicts = &[];
 
     /// Reads every parameter: name, unit, range and default. This is the only definition: it validates, fills in the
     /// defaults and makes the schema.
@@ -210,6 +216,10 @@ pub trait Plugin: fmt::Debug + Send + Sync {
     fn summary(&self) -> &'static str;
     /// Whether the effect is the end of the process.
     fn ends_process(&self) -> bool;
+    /// The parameters of a typical start: a JSON object.
+    fn example(&self) -> &'static str;
+    /// The scenarios that it says it cannot run beside; [`conflicts_of`] has all of them.
+    fn conflicts(&self) -> Conflicts;
     /// JSON Schema 2020-12 of the parameters, as `fields` without members read them.
     fn schema_from(&self, fields: Fields) -> Value;
     /// Checks the parameters that `fields` hold, without any effect.
@@ -252,6 +262,14 @@ impl<S: Scenario> Plugin for PluginOf<S> {
 
     fn ends_process(&self) -> bool {
         S::ENDS_PROCESS
+    }
+
+    fn example(&self) -> &'static str {
+        S::EXAMPLE
+    }
+
+    fn conflicts(&self) -> Conflicts {
+        S::CONFLICTS
     }
 
     fn schema_from(&self, mut fields: Fields) -> Value {

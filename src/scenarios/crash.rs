@@ -66,6 +66,7 @@ impl Scenario for Crash {
     const NAME: &'static str = "crash";
     const SUMMARY: &'static str = "Crashes the service after the specified delay";
     const ENDS_PROCESS: bool = true;
+    const EXAMPLE: &'static str = r#"{"crash_delay": 5, "exit_code": 137}"#;
 
     fn read(fields: &mut Fields) -> Self {
         let about = "How the process ends; each as the real thing does.";

@@ -37,6 +37,7 @@ enum Failure {
 impl Scenario for Dependency {
     const NAME: &'static str = "dependency";
     const SUMMARY: &'static str = "Makes calls to a dependency time out, fail or slow down";
+    const EXAMPLE: &'static str = r#"{"failure_type": "slow"}"#;
 
     fn read(fields: &mut Fields) -> Self {
         let about = "The call returns after 30 s, fails with status 500, or takes 2 to 5 s.";

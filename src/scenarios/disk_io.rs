@@ -62,6 +62,7 @@ pub(super) struct DiskIo {
 impl Scenario for DiskIo {
     const NAME: &'static str = "disk_io";
     const SUMMARY: &'static str = "Writes to disk at the specified rate";
+    const EXAMPLE: &'static str = r#"{"write_rate_mb": 20}"#;
 
     fn read(fields: &mut Fields) -> Self {
         let about = "How much is written and synced in each second.";

@@ -46,6 +46,7 @@ pub(super) struct GoroutineLeak {
 impl Scenario for GoroutineLeak {
     const NAME: &'static str = "goroutine_leak";
     const SUMMARY: &'static str = "Continuously creates async tasks that never end";
+    const EXAMPLE: &'static str = r#"{"goroutines_per_second": 100, "max_goroutines": 10000}"#;
 
     fn read(fields: &mut Fields) -> Self {
         let about = "How many tasks that never end are created in each second.";

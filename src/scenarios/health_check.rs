@@ -33,6 +33,7 @@ enum FailureMode {
 impl Scenario for HealthCheck {
     const NAME: &'static str = "health_check";
     const SUMMARY: &'static str = "Makes the health check endpoints fail";
+    const EXAMPLE: &'static str = r#"{"failure_mode": "intermittent", "fail_rate": 0.3}"#;
 
     fn read(fields: &mut Fields) -> Self {
         let mode = fields

@@ -27,6 +27,7 @@ impl Scenario for HttpError {
     const NAME: &'static str = "http_error";
     const SUMMARY: &'static str =
         "Answers requests with error statuses, by route, method, header and share";
+    const EXAMPLE: &'static str = r#"{"statuses": {"503": 3, "429": 1}, "match": {"share": 0.1}}"#;
 
     fn read(fields: &mut Fields) -> Self {
         let schema = json!({

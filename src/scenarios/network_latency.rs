@@ -15,6 +15,7 @@ pub(super) struct NetworkLatency {
 impl Scenario for NetworkLatency {
     const NAME: &'static str = "network_latency";
     const SUMMARY: &'static str = "Adds the specified latency to all HTTP requests";
+    const EXAMPLE: &'static str = r#"{"latency_ms": 300}"#;
 
     fn read(fields: &mut Fields) -> Self {
         let about = "How long each request waits before it is served.";

@@ -38,6 +38,7 @@ enum HangMode {
 impl Scenario for ShutdownHang {
     const NAME: &'static str = "shutdown_hang";
     const SUMMARY: &'static str = "Makes the service end badly when it gets SIGTERM";
+    const EXAMPLE: &'static str = r#"{"mode": "slow", "drain_seconds": 20}"#;
 
     fn read(fields: &mut Fields) -> Self {
         let about = "What SIGTERM does: nothing (ignore); a delayed exit, unready (slow) or still ready \

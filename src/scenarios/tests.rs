@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::input::json::arbitrary;
 use crate::input::{FieldError, Fields};
-use crate::plugin::{Exit, RunContext, Scenario, Services};
+use crate::plugin::{Exit, RunContext, Scenario, Services, conflicts_of};
 
 /// Reads the parameters of a start: the scenario and its effective parameters.
 pub(super) fn read<S: Scenario>(given: Value) -> Result<(S, Map<String, Value>), Vec<FieldError>> {
@@ -185,5 +185,44 @@ fn assert_enforced(plugin: &dyn Plugin, name: &str, spec: &Value) {
     }
     for value in wrong {
         assert!(!accepts(value.clone()), "{name}: {value} is accepted");
+    }
+}
+
+#[test]
+fn every_example_is_a_start_that_shows_what_the_scenario_is_for() {
+    for plugin in ALL {
+        let (name, example) = (plugin.name(), plugin.example());
+        let given: Value = serde_json::from_str(example).expect(name);
+        let given = object(given);
+        let defaults = plugin.plan("", Map::new()).expect("the defaults are valid");
+        let plan = plugin.plan("", given.clone());
+        let plan = plan.unwrap_or_else(|errors| panic!("{name}: {errors:?}"));
+        if !defaults.params.is_empty() {
+            assert!(!given.is_empty(), "{name}: nothing is shown");
+        }
+        // It is shown in a shell, within single quotes.
+        assert!(!example.contains('\'') && !example.contains('\n'), "{name}");
+        for key in given.keys() {
+            assert!(plan.params.contains_key(key), "{name}: {key}");
+        }
+    }
+}
+
+#[test]
+fn a_conflict_is_with_another_scenario_of_the_registry_and_has_a_reason() {
+    let known: HashSet<_> = ALL.iter().map(|plugin| plugin.name()).collect();
+    for plugin in ALL {
+        for (other, reason) in plugin.conflicts() {
+            let name = plugin.name();
+            assert!(known.contains(other), "{name} conflicts with {other}");
+            assert_ne!(*other, name, "it replaces itself");
+            assert!(!reason.is_empty() && !reason.ends_with('.'), "{reason}");
+        }
+        for conflict in conflicts_of(ALL, *plugin) {
+            let other = ALL.iter().find(|other| other.name() == conflict.name);
+            let of_other = conflicts_of(ALL, *other.expect("it is known"));
+            let back = of_other.iter().find(|back| back.name == plugin.name());
+            assert!(back.is_some(), "{} and {}", plugin.name(), conflict.name);
+        }
     }
 }

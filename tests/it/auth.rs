@@ -2,12 +2,11 @@
 
 use std::process::Command;
 
-use mockserver::scenarios;
 use serde_json::{Value, json};
 
 use crate::support::{
     Answer, Daemon, PROBES, agent, assert_problem, harmless, header_of, request, scenario_names,
-    send, start_path,
+    send, start_path, together,
 };
 
 const LOCKED: &str = "Log: {Level: debug}\nAuth: {Token: open-sesame, ProtectReads: true}\n";
@@ -245,8 +244,8 @@ fn with_protected_reads_the_service_listener_names_no_fault() {
         assert_eq!(answer.status, 200, "{name}: {answer:?}");
         answer.body["session_id"].to_string()
     };
-    for plugin in scenarios::ALL {
-        start(plugin.name(), harmless(*plugin));
+    for plugin in together() {
+        start(plugin.name(), harmless(plugin));
     }
     // By default it would answer every request, and the calls of a dependency would hang.
     start(

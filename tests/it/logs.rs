@@ -4,11 +4,10 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::process::{Command, Output};
 
-use mockserver::scenarios;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Daemon, harmless};
+use crate::support::{Daemon, harmless, together};
 
 const JSON: (&str, &str) = ("MOCKSERVER_LOG_FORMAT", "json");
 
@@ -69,8 +68,8 @@ fn a_log_of_many_events_has_the_spellings_of_the_api() {
         ("MOCKSERVER_URL", "x"),
     ];
     let mut daemon = Daemon::builder().envs(&env).start();
-    for plugin in scenarios::ALL {
-        daemon.start_scenario(plugin.name(), harmless(*plugin));
+    for plugin in together() {
+        daemon.start_scenario(plugin.name(), harmless(plugin));
     }
     daemon.stop_all();
     daemon.start_scenario("dependency", json!({ "duration": 0.01 }));

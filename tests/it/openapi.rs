@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use mockserver::plugin::Plugin;
+use mockserver::plugin::{Plugin, conflicts_of};
 use mockserver::scenarios;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::support::{
-    Answer, Daemon, PROBES, agent, assert_problem, harmless, header_of, send, start_path,
+    Answer, Daemon, PROBES, agent, assert_problem, harmless, header_of, send, start_path, together,
 };
 
 /// Documented answers that no request of these tests can cause, each with the reason.
@@ -291,7 +291,7 @@ fn whole_set(described: &mut Described) {
         let params = harmless(*plugin);
         json!({ "name": plugin.name(), "params": params, "duration": 3600 })
     };
-    let set: Vec<Value> = scenarios::ALL.iter().map(entry).collect();
+    let set: Vec<Value> = together().iter().map(entry).collect();
     refused_bodies(described, "/api/v1/composite/start");
     let started = described.post("/api/v1/composite/start", json!({ "scenarios": set }));
     assert_eq!(started.body["status"], "success", "{started:?}");
@@ -299,6 +299,23 @@ fn whole_set(described: &mut Described) {
     refused_bodies(described, "/api/v1/composite/stop");
     let stopped = described.post("/api/v1/composite/stop", json!({}));
     assert_eq!(stopped.status, 200);
+}
+
+/// Starts beside what they cannot run beside.
+fn conflicts(described: &mut Described) {
+    for plugin in scenarios::ALL {
+        let conflicts = conflicts_of(scenarios::ALL, *plugin);
+        let others = scenarios::ALL.iter();
+        let mut others = others.filter(|of| conflicts.iter().any(|known| known.name == of.name()));
+        if let Some(other) = others.next() {
+            let started = described.post(&start_path(other.name()), harmless(*other));
+            assert_eq!(started.status, 200);
+            let refused = described.post(&start_path(plugin.name()), harmless(*plugin));
+            assert_eq!(refused.status, 409);
+            let path = "/api/v1/composite/stop";
+            assert_eq!(described.post(path, json!({})).status, 200);
+        }
+    }
 }
 
 /// Probes and calls that a fault answers.
@@ -427,6 +444,7 @@ fn every_documented_answer_is_given_and_every_answer_is_documented() {
     reads(&mut described);
     single_starts(&mut described);
     whole_set(&mut described);
+    conflicts(&mut described);
     failing_service(&mut described);
     guard_rails(&mut described);
     ledger(&mut described);
@@ -742,7 +760,7 @@ fn the_schema_of_a_body_and_the_daemon_agree() {
         let params = harmless(*plugin);
         json!({ "name": plugin.name(), "params": params })
     };
-    let entries: Vec<Value> = scenarios::ALL.iter().map(entry).collect();
+    let entries: Vec<Value> = together().iter().map(entry).collect();
     let set = json!({ "scenarios": entries });
     assert_judged_alike(&described, "/api/v1/composite/start", &set, true);
     for (path, body, is_valid) in BODIES {

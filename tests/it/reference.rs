@@ -4,6 +4,8 @@ use std::process::Command;
 
 use mockserver::scenarios;
 
+use crate::support::{Daemon, exclusive, start_path};
+
 fn docs(format: &str) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_mockserver"))
         .args(["docs", "--format", format])
@@ -23,6 +25,27 @@ fn the_reference_in_the_repository_is_the_generated_one() {
     );
     for plugin in scenarios::ALL {
         assert!(kept.contains(&format!("### `{}`", plugin.name())));
+    }
+}
+
+/// `every_command_of_the_other_documents_does_what_it_says` runs them as they are printed.
+#[test]
+fn every_scenario_is_shown_with_a_start_that_a_stop_ends() {
+    let _turn = exclusive();
+    let reference = docs("markdown");
+    let mut daemon = Daemon::start();
+    for plugin in scenarios::ALL {
+        let (name, example) = (plugin.name(), plugin.example());
+        let path = start_path(name);
+        let shown = format!("\ncurl -X POST http://localhost:8888{path} -d '{example}'\n");
+        assert!(reference.contains(&shown), "{name}");
+        let answer = daemon.post(&path, example);
+        assert_eq!(answer.status, 200, "{name}: {answer:?}");
+        assert_eq!(daemon.status(name)["running"], true, "{name}");
+        daemon.stop_scenario(name);
+        assert_eq!(daemon.status(name)["running"], false, "{name}");
+        let ended = daemon.child.try_wait().expect("its state");
+        assert_eq!(ended, None, "{name} was stopped in time");
     }
 }
 

@@ -6,11 +6,10 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mockserver::scenarios;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, Usage, connect_and_write, eventually, exclusive, harmless};
+use crate::support::{Daemon, Usage, connect_and_write, eventually, exclusive, harmless, together};
 
 /// How long the kernel may take to release what the daemon has released.
 const KERNEL: Duration = Duration::from_secs(1);
@@ -45,12 +44,12 @@ const LOADS: [(&str, &str); 4] = [
 /// All scenarios that do not end the process.
 fn everything() -> Vec<Value> {
     let load = |name: &str| LOADS.iter().find(|(of, _)| *of == name);
-    let plugins = scenarios::ALL
-        .iter()
+    let plugins = together()
+        .into_iter()
         .filter(|plugin| !plugin.ends_process());
     let entry = plugins.map(|plugin| {
         let params = load(plugin.name()).map_or_else(
-            || harmless(*plugin),
+            || harmless(plugin),
             |(_, params)| serde_json::from_str(params).unwrap(),
         );
         json!({ "name": plugin.name(), "params": params })

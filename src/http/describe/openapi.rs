@@ -21,7 +21,7 @@ use crate::http::problem::{Problem, ProblemKind};
 use crate::http::route::{Access, Route};
 use crate::http::routes;
 use crate::manager::schema;
-use crate::plugin::Plugin;
+use crate::plugin::{Plugin, conflicts_of};
 
 const ABOUT: &str = "An HTTP service that goes wrong on command, and stops on command.
 
@@ -268,6 +268,10 @@ impl Writer<'_> {
             }
             // The path names one scenario, so it cannot be malformed.
             if only.is_some() && *kind == ProblemKind::MalformedPath {
+                continue;
+            }
+            let conflicts = only.map(|plugin| conflicts_of(self.registry, plugin));
+            if *kind == ProblemKind::Conflict && conflicts.is_none_or(|all| all.is_empty()) {
                 continue;
             }
             let status = kind.status().as_str().to_owned();

@@ -37,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 use super::report::StartReport;
 use super::terms::Terms;
 use super::view::View;
-use crate::plugin::Plan;
+use crate::plugin::{Conflict, Plan};
 use crate::run::{Initiator, Timestamp};
 use views::Views;
 
@@ -52,6 +52,8 @@ pub(crate) struct PlannedRun {
     pub duration: Option<Duration>,
     /// Whether the duration comes from the configuration and not from the request.
     pub is_default_duration: bool,
+    /// What it cannot run beside.
+    pub conflicts: Vec<Conflict>,
 }
 
 /// Why a command was refused or failed.
@@ -62,6 +64,12 @@ pub(crate) enum SessionError {
     NothingStarted(StartReport),
     #[error("At most {0} may run at once (Limits.ConcurrentScenarios); stop one first.")]
     NoRoom(usize),
+    /// A scenario that would stay is one that the new one cannot run beside.
+    #[error("{starts} cannot run beside {}, which runs; stop that first. {}.", .conflict.name, .conflict.reason)]
+    Conflict {
+        starts: &'static str,
+        conflict: Conflict,
+    },
     #[error("Halted since {0}; POST /api/v1/rearm accepts starts again.")]
     Halted(Timestamp),
     #[error(
@@ -125,14 +133,28 @@ impl Start {
         self.runs.iter().any(|run| run.plan.name == name)
     }
 
-    /// Refuses a single start beside as many other `running` scenarios as may run at once.
-    pub(super) fn check_room(
+    /// Refuses a single start beside other `running` scenarios where it cannot run beside one of them, or where as many
+    /// run as may run at once.
+    pub(super) fn check_beside(
         &self,
         running: impl Iterator<Item = &'static str>,
     ) -> Result<(), SessionError> {
-        let others = running.filter(|name| !self.starts(name)).count();
+        if !self.joins {
+            // None of them stays.
+            return Ok(());
+        }
+        let others: Vec<_> = running.filter(|name| !self.starts(name)).collect();
+        for run in &self.runs {
+            let mut conflicts = run.conflicts.iter();
+            if let Some(conflict) = conflicts.find(|conflict| others.contains(&conflict.name)) {
+                return Err(SessionError::Conflict {
+                    starts: run.plan.name,
+                    conflict: *conflict,
+                });
+            }
+        }
         match self.terms.most_at_once {
-            Some(most) if self.joins && others >= most => Err(SessionError::NoRoom(most)),
+            Some(most) if others.len() >= most => Err(SessionError::NoRoom(most)),
             _ => Ok(()),
         }
     }
@@ -210,7 +232,7 @@ impl SessionManager {
     /// Starts what `start` says; answers when all of it is up or has failed.
     ///
     /// # Errors
-    /// [`SessionError::NothingStarted`], [`SessionError::NoRoom`], [`SessionError::Halted`].
+    /// [`SessionError::NothingStarted`], [`SessionError::NoRoom`], [`SessionError::Conflict`], [`SessionError::Halted`].
     pub(crate) async fn start(
         &self,
         start: Start,

@@ -60,6 +60,7 @@ impl Goal {
 impl Scenario for CpuBurner {
     const NAME: &'static str = "cpu_burner";
     const SUMMARY: &'static str = "Increases CPU usage to specified percentage";
+    const EXAMPLE: &'static str = r#"{"target_percent": 70}"#;
 
     fn read(fields: &mut Fields) -> Self {
         fields.either("target_percent", "cores");

@@ -115,6 +115,7 @@ impl CurrentTarget {
 impl Scenario for MemoryLeaker {
     const NAME: &'static str = "memory_leaker";
     const SUMMARY: &'static str = "Continuously leaks memory at specified rate";
+    const EXAMPLE: &'static str = r#"{"target_mb": 512, "leak_rate_mb": 20}"#;
 
     fn read(fields: &mut Fields) -> Self {
         fields.either("target_mb", "target_percent_of_limit");

@@ -17,6 +17,7 @@ pub(super) struct ErrorRate {
 impl Scenario for ErrorRate {
     const NAME: &'static str = "error_rate";
     const SUMMARY: &'static str = "Fails requests by route and method";
+    const EXAMPLE: &'static str = r#"{"match": {"share": 0.1}, "status_code": 503}"#;
 
     /// The only definition of the parameters: it validates, fills in defaults and makes the schema.
     fn read(fields: &mut Fields) -> Self {

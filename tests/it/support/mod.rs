@@ -17,7 +17,7 @@ pub(crate) use client::{
 };
 pub(crate) use daemon::{Daemon, free_port};
 pub(crate) use ledger::{event_labels, events_on_disk, find_event};
-pub(crate) use params::{harmless, scenario_names};
+pub(crate) use params::{harmless, scenario_names, together};
 pub(crate) use proc::{ChildGuard, Usage};
 
 /// How long anything that must happen may take on a slow machine.

@@ -1,12 +1,25 @@
 //! The registry of scenarios, and parameters made from their schemas.
 
-use mockserver::plugin::Plugin;
+use mockserver::plugin::{Plugin, conflicts_of};
 use mockserver::scenarios;
 use serde_json::{Map, Value, json};
 
 /// The names of all scenarios, in the order of the list.
 pub(crate) fn scenario_names() -> impl Iterator<Item = &'static str> {
     scenarios::ALL.iter().map(|plugin| plugin.name())
+}
+
+/// Scenarios that may run together: all but those that cannot run beside one before them.
+pub(crate) fn together() -> Vec<&'static dyn Plugin> {
+    let mut chosen: Vec<&'static dyn Plugin> = Vec::new();
+    for plugin in scenarios::ALL {
+        let conflicts = conflicts_of(scenarios::ALL, *plugin);
+        let mut before = chosen.iter().map(|plugin| plugin.name());
+        if before.all(|name| conflicts.iter().all(|conflict| conflict.name != name)) {
+            chosen.push(*plugin);
+        }
+    }
+    chosen
 }
 
 /// Parameters with which a run does as little as it can: rates and sizes of 1, and an hour until anything that waits.

@@ -111,7 +111,7 @@ impl Actor {
         if let Some(name) = held_back_by.filter(|name| !start.joins && !start.starts(name)) {
             return Err(SessionError::SignalHeldBack(name));
         }
-        start.check_room(self.live_runs().map(LiveRun::name))
+        start.check_beside(self.live_runs().map(LiveRun::name))
     }
 
     /// Calls off the onsets that `command` makes pointless, unless the boot profile itself sent it.

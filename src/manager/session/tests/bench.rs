@@ -71,6 +71,7 @@ impl<const LETTER: char> Scenario for Fake<LETTER> {
         _ => "c",
     };
     const SUMMARY: &'static str = "A fake.";
+    const EXAMPLE: &'static str = "{}";
 
     fn read(fields: &mut Fields) -> Self {
         Self(fields.field("act", "How it behaves.").choice(ACTS))
@@ -298,6 +299,7 @@ pub(super) fn run(name: char, act: Act, seconds: u64) -> PlannedRun {
         plan: plan.expect("good parameters"),
         duration,
         is_default_duration: false,
+        conflicts: Vec::new(),
     }
 }
 
