@@ -32,7 +32,7 @@ pub(crate) fn measure(table: &mut Table) {
         .collect();
     let daemon = Daemon::builder()
         .file(&format!(
-            "Log: {{Level: warn}}\nWorkload:\n  Routes:\n{routes}"
+            "Log: {{Requests: never}}\nWorkload:\n  Routes:\n{routes}"
         ))
         .start();
     let loads = ROUTES.iter().map(|(path, laws)| {
@@ -126,7 +126,7 @@ pub(crate) fn measure_work(table: &mut Table) {
 fn errors(table: &mut Table) {
     const SHARE: f64 = 0.02;
     let workload = format!(
-        "Log: {{Level: error}}\nWorkload: {{Routes: [{{Path: /work, ErrorShare: {SHARE}}}]}}\n"
+        "Log: {{Requests: never}}\nWorkload: {{Routes: [{{Path: /work, ErrorShare: {SHARE}}}]}}\n"
     );
     let daemon = Daemon::builder().file(&workload).start();
     let load = Load {
@@ -162,8 +162,9 @@ fn failed(daemon: &Daemon) -> f64 {
 
 /// CPU time of the process over `within` at 200 requests/s with `cpu_ms` each.
 fn cpu_at(cpu_ms: f64, within: Duration) -> (f64, Duration) {
-    let workload =
-        format!("Log: {{Level: warn}}\nWorkload: {{Routes: [{{Path: /work, CpuMs: {cpu_ms}}}]}}\n");
+    let workload = format!(
+        "Log: {{Requests: never}}\nWorkload: {{Routes: [{{Path: /work, CpuMs: {cpu_ms}}}]}}\n"
+    );
     let daemon = Daemon::builder().file(&workload).start();
     let load = Load {
         address: daemon.service,
@@ -197,7 +198,7 @@ fn cpu(table: &mut Table) {
 /// The service's own work is a part of what the burner holds.
 fn burn(table: &mut Table) {
     let daemon = Daemon::builder()
-        .file("Log: {Level: warn}\nWorkload: shop\n")
+        .file("Log: {Requests: never}\nWorkload: shop\n")
         .start();
     daemon.start_scenario("cpu_burner", json!({ "target_percent": 60 }));
     let cores = std::thread::available_parallelism().unwrap().get() as f64;

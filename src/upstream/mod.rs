@@ -148,6 +148,8 @@ pub(crate) struct Incoming<'r> {
     /// The parameters of its path, percent-encoded as they came.
     pub(crate) params: &'r [(&'r str, &'r str)],
     pub(crate) trace: &'r TraceContext,
+    /// When its own work ends by plan, and its calls begin.
+    pub(crate) calls_due: Instant,
 }
 
 /// A call that a route makes; cheap to clone.
@@ -308,7 +310,7 @@ impl Parts {
                 let connections = &self.upstream.connections;
                 connections.send(&target.address, request).await
             }
-            Way::Pretended(pretended) => Ok(pretended.answer(timer).await),
+            Way::Pretended(pretended) => Ok(pretended.answer(incoming.calls_due, timer).await),
         }
     }
 

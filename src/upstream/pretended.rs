@@ -1,12 +1,15 @@
 //! A call without a server behind it: it takes its time, and fails in a share of the cases.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
 use crate::fault::timer::FineTimer;
 use crate::fault::{Draw, Law};
+
+/// A caller that is later than this was held up by more than the lateness of a timer.
+const MOST_LATENESS: Duration = Duration::from_millis(1);
 
 /// The answers of a pretended upstream.
 #[derive(Debug)]
@@ -28,9 +31,13 @@ impl Pretended {
         }
     }
 
-    /// The next answer.
-    pub(super) async fn answer(&self, timer: &FineTimer) -> StatusCode {
-        let start = Instant::now();
+    /// The next answer, to a call that was due at `due`: two waits in a row do not add up the lateness of their timer.
+    pub(super) async fn answer(&self, due: Instant, timer: &FineTimer) -> StatusCode {
+        let now = Instant::now();
+        let start = match now.saturating_duration_since(due) {
+            late if late <= MOST_LATENESS => due,
+            _ => now,
+        };
         // A fresh generator for each, so that no lock is needed.
         let n = self.answers.fetch_add(1, Ordering::Relaxed);
         let mut draw = Draw::seeded(self.seed.wrapping_add(n));

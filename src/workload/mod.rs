@@ -86,15 +86,16 @@ impl WorkloadRoute {
         if read_whole(body).await.is_err() {
             return answer::error(StatusCode::PAYLOAD_TOO_LARGE);
         }
+        let mut calls_due = Instant::now();
         if let Some(law) = &self.spec.latency {
-            let waits = law.sample(&mut draw).saturating_sub(self.spec.cpu);
-            self.timer.sleep_until(arrived + waits).await;
+            calls_due = arrived + law.sample(&mut draw).saturating_sub(self.spec.cpu);
+            self.timer.sleep_until(calls_due).await;
         }
         let trace = head.extensions.get::<TraceContext>();
         let trace_id = trace.map(|trace| display(trace.trace_id()));
         let route = self.spec.path.as_str();
         if let Some(trace) = trace
-            && let Err(failed) = self.call_all(&head, trace).await
+            && let Err(failed) = self.call_all(&head, trace, calls_due).await
         {
             error!(target: SERVICE, route, trace_id, "{failed}");
             return answer::error(status_of(&failed));
@@ -113,6 +114,7 @@ impl WorkloadRoute {
         &self,
         head: &http::request::Parts,
         trace: &TraceContext,
+        calls_due: Instant,
     ) -> Result<(), CallFailed> {
         let path = head.uri.path();
         let incoming = Incoming {
@@ -121,6 +123,7 @@ impl WorkloadRoute {
             headers: &head.headers,
             params: &self.spec.path.values(path),
             trace,
+            calls_due,
         };
         for call in &self.calls {
             call.send(&incoming).await?;
