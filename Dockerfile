@@ -12,6 +12,11 @@ WORKDIR /build
 # links it so only for a target that is named, which below is the machine it runs on, whichever that is.
 ENV RUSTFLAGS="-C target-feature=+crt-static"
 
+# Cargo's own variables: a test that needs the image sooner than it needs it fast gives them.
+ARG CARGO_PROFILE_RELEASE_LTO
+ARG CARGO_PROFILE_RELEASE_OPT_LEVEL
+ARG CARGO_PROFILE_RELEASE_CODEGEN_UNITS
+
 # The dependencies first, with an empty program in place of ours: this layer is built again only when
 # the manifest or the lock file changes.
 COPY Cargo.toml Cargo.lock ./
