@@ -27,6 +27,7 @@ Name: orders
 Version: 1.1.0
 Host: 127.0.0.1
 Blind: true
+Traffic: {Rps: 40, Seed: 7}
 Workload:
   Seed: 7
   Routes:
