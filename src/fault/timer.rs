@@ -154,7 +154,7 @@ mod tests {
     use std::time::Duration;
 
     #[tokio::test]
-    async fn a_sleep_is_never_early_and_many_end_in_order() {
+    async fn no_sleep_is_early_and_each_ends() {
         let timer = FineTimer::start().expect("a thread");
         let start = Instant::now();
         let mut sleeps = tokio::task::JoinSet::new();
@@ -165,13 +165,9 @@ mod tests {
                 (ms, start.elapsed())
             });
         }
-        let mut order = Vec::new();
-        while let Some(done) = sleeps.join_next().await {
-            let (ms, slept) = done.expect("no panic");
+        for (ms, slept) in sleeps.join_all().await {
             assert!(slept >= Duration::from_millis(ms), "{ms} ms took {slept:?}");
-            order.push(ms);
         }
-        assert_eq!(order, [10, 10, 20, 30]);
     }
 
     #[tokio::test]
