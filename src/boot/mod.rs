@@ -18,7 +18,7 @@ use tracing::{error, info, warn};
 use crate::fault::arrivals::Arrivals;
 use crate::ledger::Ledger;
 use crate::ledger::event::{EventKind, NewEvent};
-use crate::lifecycle::SERVICE;
+use crate::lifecycle::LAST_WORDS;
 use crate::lifecycle::readiness::Readiness;
 use crate::manager::session::{Onsets, SessionManager, Start};
 use crate::manager::terms::Terms;
@@ -207,7 +207,7 @@ impl BootSequence {
 impl ProcessEnd {
     /// Logs the error, counts a crash of the loop and notes the exit; returns the exit code when that is on disk.
     pub(crate) async fn record(self, ledger: &Ledger) -> i32 {
-        error!(target: SERVICE, "{}", self.message);
+        error!(target: LAST_WORDS, "{}", self.message);
         let counted = self.counts_in.as_deref().map(crash_loop::count);
         if let Some(Err(error)) = counted {
             warn!(%error, "Boot profile: this crash is not counted.");

@@ -67,6 +67,7 @@ impl Daemon {
             arrivals: arrivals.clone(),
             shutdown: shutdown.clone(),
             upstreams: calls.upstreams(),
+            hooks: control.hooks.clone(),
         });
         let (table, root) = (control.table.clone(), control.root.clone());
         let onsets = booting.onsets(&root);

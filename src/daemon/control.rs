@@ -27,12 +27,12 @@ use crate::host::turns::take_short_turns;
 use crate::http::{Api, Token};
 use crate::ledger::Ledger;
 use crate::ledger::event::{BootFacts, EventKind, NewEvent};
-use crate::lifecycle::SERVICE;
+use crate::lifecycle::LAST_WORDS;
 use crate::lifecycle::signals::{AtSignal, OtherSignals, RestOfSignals, Signals};
 use crate::lifecycle::termination::{EXIT_BY_SIGNAL, Termination};
 use crate::listener::bind::{Which, bind};
 use crate::listener::budget::ConnectionBudget;
-use crate::plugin::Registry;
+use crate::plugin::{Hooks, Registry};
 use crate::run::Initiator;
 use crate::traffic::TrafficMeter;
 
@@ -97,6 +97,7 @@ pub(super) struct Control {
     /// What is known of this boot so far.
     pub(super) boot_facts: BootFacts,
     pub(super) registry: Registry,
+    pub(super) hooks: Hooks,
     pub(super) config: Config,
 }
 
@@ -127,7 +128,7 @@ impl Control {
         let booting = BootSequence::begin(self.config.boot.clone(), self.config.boot_count())?;
         let ending = tokio::select! {
             number = signals.next() => {
-                info!(target: SERVICE, number, "Signal received before the start: exiting.");
+                info!(target: LAST_WORDS, number, "Signal received before the start: exiting.");
                 return Ok(());
             }
             ending = booting.before_listening() => ending,
@@ -222,7 +223,7 @@ impl Control {
 
     /// Exits as soon as the intent is on disk, so that the next boot knows that the exit was asked for.
     pub(super) async fn exit_by(&self, signal: i32, ledger: &Ledger) {
-        warn!(target: SERVICE, number = signal, "Second signal received: exiting at once.");
+        warn!(target: LAST_WORDS, number = signal, "Second signal received: exiting at once.");
         let termination = Termination::Exit(EXIT_BY_SIGNAL + signal);
         let intent = NewEvent::new(EventKind::ExitIntent).by(Some(Initiator::Signal));
         ledger.note(intent.exit_code(termination.exit_status()));

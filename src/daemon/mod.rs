@@ -38,7 +38,7 @@ use crate::lifecycle::readiness::Readiness;
 use crate::lifecycle::termination::Termination;
 use crate::listener::budget::{ConnectionBudget, raise_limit};
 use crate::listener::serve;
-use crate::plugin::Registry;
+use crate::plugin::{Hooks, Registry};
 use crate::traffic::{self, Surroundings, Traffic, TrafficSpec};
 use control::Control;
 
@@ -59,12 +59,18 @@ pub(crate) type ReloadFn = Arc<dyn Fn() -> Option<Config> + Send + Sync>;
 pub(crate) struct App {
     loaded: Loaded,
     registry: Registry,
+    hooks: Hooks,
 }
 
 impl App {
-    /// The daemon that `loaded` describes, with the scenarios of `registry`. It does nothing yet.
-    pub(crate) fn new(loaded: Loaded, registry: Registry) -> Self {
-        Self { loaded, registry }
+    /// The daemon that `loaded` describes, with the scenarios of `registry`, whose runs have `hooks` into what is around
+    /// it. It does nothing yet.
+    pub(crate) fn new(loaded: Loaded, registry: Registry, hooks: Hooks) -> Self {
+        Self {
+            loaded,
+            registry,
+            hooks,
+        }
     }
 
     /// Carries out the boot profile, binds the listeners, the admin one first, and serves until SIGTERM or SIGINT;
@@ -114,6 +120,7 @@ impl App {
                 ..BootFacts::default()
             },
             registry: self.registry,
+            hooks: self.hooks,
             config,
         };
         let (hand_over, ready_to_serve) = mpsc::channel();

@@ -21,6 +21,7 @@ use crate::host::threads;
 use crate::http;
 use crate::lifecycle::SERVICE;
 use crate::lifecycle::termination::Termination;
+use crate::plugin::Hooks;
 use crate::scenarios;
 use crate::traces::Traces;
 use cli::{Cli, Command, DocsFormat};
@@ -91,14 +92,15 @@ fn serve(runtime: io::Result<ControlRuntime>, flags: Flags, mut loaded: Loaded) 
     let traces = Traces::start(config.otel.endpoint.as_ref(), &config.name, &config.version);
     let no_traces = traces.as_ref().err().map(io::Error::to_string);
     let traces = traces.unwrap_or_default();
-    logging::init(config, &traces)?;
+    let hooks = Hooks::default();
+    logging::init(config, &traces, &hooks.log)?;
     if let Some(error) = no_traces {
         // Mostly by a variable of OpenTelemetry, which is set for every program around.
         warn!(target: SERVICE, error, "Requests are not traced.");
         config.otel.endpoint = None;
     }
     let reload = Arc::new(reload::of(flags, &loaded));
-    let served = App::new(loaded, scenarios::ALL).run(runtime?, terminate, reload);
+    let served = App::new(loaded, scenarios::ALL, hooks).run(runtime?, terminate, reload);
     traces.finish();
     served
 }

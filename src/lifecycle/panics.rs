@@ -10,7 +10,7 @@ use std::thread;
 
 use tracing::error;
 
-use super::SERVICE;
+use super::LAST_WORDS;
 use super::termination::MAIN;
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -48,7 +48,7 @@ pub(crate) fn install_hook(disguised_as: Option<String>, print: PrintPanic) {
         };
         let shown = real.disguised(service);
         error!(
-            target: SERVICE,
+            target: LAST_WORDS,
             thread = shown.thread,
             location = shown.location.as_ref().map(tracing::field::display),
             panic = shown.text,

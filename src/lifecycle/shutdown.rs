@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::SERVICE;
+use super::LAST_WORDS;
 use super::readiness::Readiness;
 use super::signals::{Signals, is_sigterm};
 use crate::sync::Lock;
@@ -28,7 +28,7 @@ pub(crate) enum ShutdownAction {
 
 /// Says in the service's log that the signal of this `number` shuts it down, as any service does, however it goes on.
 pub(crate) fn announce(number: i32) {
-    info!(target: SERVICE, number, "Signal received: shutting down.");
+    info!(target: LAST_WORDS, number, "Signal received: shutting down.");
 }
 
 /// A fault that changes what SIGTERM does.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::guard::{LiveGuard, LiveGuards, ThreadGroup};
-use super::{BoxFuture, PreflightContext};
+use super::{BoxFuture, Hooks, PreflightContext};
 use crate::fault::arrivals::Arrivals;
 use crate::fault::table::StagedFault;
 use crate::fault::{Action, Draw, Exchange, Matcher, Tally};
@@ -40,6 +40,7 @@ pub(crate) struct Services {
     pub(crate) shutdown: Shutdown,
     /// The upstreams that the service calls.
     pub(crate) upstreams: Vec<String>,
+    pub(crate) hooks: Hooks,
 }
 
 impl fmt::Debug for Services {
@@ -66,6 +67,7 @@ impl Services {
             arrivals: Arrivals::default(),
             shutdown: Shutdown::default(),
             upstreams: Vec::new(),
+            hooks: Hooks::default(),
         }
     }
 }
@@ -196,6 +198,11 @@ impl RunContext {
     /// The count of requests on the service listener.
     pub(crate) fn arrivals(&self) -> &Arrivals {
         &self.services.arrivals
+    }
+
+    /// What of the service the run may change beside its requests.
+    pub(crate) fn hooks(&self) -> &Hooks {
+        &self.services.hooks
     }
 
     /// Changes what SIGTERM does until the guard is dropped.

@@ -10,6 +10,7 @@ pub(crate) mod effort;
 pub(crate) mod gauge;
 pub mod guard;
 pub(crate) mod high_line;
+mod hooks;
 pub(crate) mod pace;
 mod plan;
 
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 pub use conflict::{Conflict, Conflicts, conflicts_of};
 pub use context::RunContext;
 pub(crate) use context::{Launch, Services};
+pub(crate) use hooks::Hooks;
 pub use plan::Plan;
 
 use self::high_line::room_below;

@@ -13,7 +13,7 @@ use super::{MIB, metrics};
 use crate::host::cgroup::Cgroup;
 use crate::host::memory_limit_bytes;
 use crate::input::{FieldError, Fields, Resource};
-use crate::lifecycle::SERVICE;
+use crate::lifecycle::LAST_WORDS;
 use crate::lifecycle::termination::Termination;
 use crate::plugin::{
     Active, Exit, PreflightContext, Probe, Reading, RunContext, Scenario, StartError,
@@ -166,7 +166,7 @@ impl Scenario for Crash {
             let exit_code = termination.exit_status();
             if matches!(termination, Termination::Exit(code) if code != 0) {
                 // The other ways have last words of their own, or none.
-                error!(target: SERVICE, "{FATAL}");
+                error!(target: LAST_WORDS, "{FATAL}");
             }
             warn!(mode, exit_code, "The crash scenario ends the process.");
             let reading = coming.read();

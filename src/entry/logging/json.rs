@@ -43,8 +43,13 @@ pub(super) struct JsonLine(Map<String, Value>);
 impl JsonLine {
     /// A line of now, without a message yet.
     pub(super) fn new(level: Level) -> Self {
+        Self::at(Timestamp::now(), level)
+    }
+
+    /// The same of another time.
+    pub(super) fn at(time: Timestamp, level: Level) -> Self {
         Self(Map::new())
-            .with("timestamp", Timestamp::now().to_string())
+            .with("timestamp", time.to_string())
             .with("level", level.to_string())
     }
 

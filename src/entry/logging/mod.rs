@@ -4,7 +4,9 @@
 //! when it is gone, all are; the daemon goes on. What goes to standard error follows the log's format.
 
 mod files;
+mod format;
 mod json;
+mod writer;
 
 use std::fmt::Display;
 use std::fs::File;
@@ -14,7 +16,6 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::{Level, Metadata, Subscriber, error};
-use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{FilterExt, LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
@@ -23,16 +24,18 @@ use tracing_subscriber::{Layer, reload};
 
 use self::files::LogFiles;
 use self::json::{JsonFormat, JsonLine};
+use self::writer::{FedQueue, GatedQueue, PIPE_BUF, Queue, WriterEnd};
 use crate::config::{Config, Log, LogFormat, LogMode};
 use crate::host::threads;
 use crate::lifecycle::panics::{self, Shown};
+use crate::lifecycle::service_log::ServiceLog;
 use crate::lifecycle::termination::Termination;
-use crate::lifecycle::{SERVICE, termination};
+use crate::lifecycle::{LAST_WORDS, is_of_service, termination};
 use crate::sync::Lock;
 use crate::traces::Traces;
 
-/// Lines that may wait for the writer: a few seconds of a busy debug log, about a megabyte.
-const WAITING_LINES: usize = 8192;
+/// A log file takes one line as a whole or not at all.
+const ONE_LINE: usize = 0;
 
 /// The log of the process, once it is set up.
 static LOG: OnceLock<Running> = OnceLock::new();
@@ -47,7 +50,7 @@ struct Running {
     admin_files: Option<LogFiles>,
     set_levels: Vec<SetLevel>,
     /// Flush the lines that wait when they are dropped.
-    writers: Lock<Vec<WorkerGuard>>,
+    writers: Lock<Vec<WriterEnd>>,
 }
 
 type SetLevel = Box<dyn Fn(Level) + Send + Sync>;
@@ -55,11 +58,12 @@ type SetLevel = Box<dyn Fn(Level) + Send + Sync>;
 /// Whether a log has a line.
 type IsWanted = fn(&Metadata<'_>) -> bool;
 
-/// Sets up logging for the whole process, panics included, and `traces` beside it; to be called once.
+/// Sets up logging for the whole process, panics included, and `traces` beside it; to be called once. Faults have the
+/// service's lines through `service_log`.
 ///
 /// # Errors
-/// The folder of the log files cannot be made or written.
-pub(super) fn init(config: &Config, traces: &Traces) -> io::Result<()> {
+/// The folder of the log files cannot be made or written, or the system refuses a thread.
+pub(super) fn init(config: &Config, traces: &Traces, service_log: &ServiceLog) -> io::Result<()> {
     let log = &config.log;
     let files = match log.mode {
         LogMode::Console => None,
@@ -70,24 +74,32 @@ pub(super) fn init(config: &Config, traces: &Traces) -> io::Result<()> {
     };
     let admin_files = log.admin.as_deref().map(|file| admin_files(log, file));
     let admin_files = admin_files.transpose()?;
-    let (writer, guard) = match &files {
-        Some(files) => non_blocking(files.clone()),
-        None => non_blocking(StandardOutput),
+    let (queue, end) = match &files {
+        Some(files) => Queue::start(files.clone(), ONE_LINE)?,
+        None => Queue::start(StandardOutput, PIPE_BUF)?,
     };
-    let (mut set_levels, mut writers) = (Vec::new(), vec![guard]);
+    let (mut set_levels, mut writers) = (Vec::new(), vec![end]);
+    service_log.connect(FedQueue {
+        queue: queue.clone(),
+        format: log.format,
+    });
     // Spans are for the traces: a line about something within one is the same line as without.
     let is_split = config.blind || admin_files.is_some();
     let of_service: IsWanted = match is_split {
-        true => |what| !what.is_span() && what.target() == SERVICE,
+        true => |what| !what.is_span() && is_of_service(what.target()),
         false => |what| !what.is_span(),
     };
-    let service = lines(log, writer, of_service, &mut set_levels);
-    let admin = admin_files.clone().map(|files| {
-        let (writer, guard) = non_blocking(files);
-        writers.push(guard);
-        let is_own: IsWanted = |what| !what.is_span() && what.target() != SERVICE;
-        lines(log, writer, is_own, &mut set_levels)
-    });
+    let gated = queue.gated(service_log.clone());
+    let service = lines(log, gated, of_service, &mut set_levels);
+    let admin = match admin_files.clone() {
+        Some(files) => {
+            let (queue, end) = Queue::start(files, ONE_LINE)?;
+            writers.push(end);
+            let is_own: IsWanted = |what| !what.is_span() && !is_of_service(what.target());
+            Some(lines(log, queue.ungated(), is_own, &mut set_levels))
+        }
+        None => None,
+    };
     tracing_subscriber::registry()
         .with(traces.layer())
         .with(service)
@@ -110,7 +122,7 @@ pub(super) fn init(config: &Config, traces: &Traces) -> io::Result<()> {
 /// The layer that writes the lines that are `wanted`; what sets its level later is added to `set_levels`.
 fn lines<S>(
     log: &Log,
-    writer: NonBlocking,
+    writer: GatedQueue,
     wanted: IsWanted,
     set_levels: &mut Vec<SetLevel>,
 ) -> Box<dyn Layer<S> + Send + Sync>
@@ -168,14 +180,6 @@ fn install_panic_hook(config: &Config) {
     panics::install_hook(config.blind.then(|| config.name.clone()), print);
 }
 
-fn non_blocking(writer: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
-    NonBlockingBuilder::default()
-        .buffered_lines_limit(WAITING_LINES)
-        .lossy(true)
-        .thread_name(&threads::name("log"))
-        .finish(writer)
-}
-
 /// From now on lines of this level and of more severe ones are written.
 pub(super) fn set_level(level: Level) {
     if let Some(log) = LOG.get() {
@@ -218,7 +222,7 @@ pub(super) fn fatal(error: &io::Error, format: LogFormat) {
         false => error,
     };
     if log.is_some_and(|log| log.files.is_some()) {
-        error!(target: SERVICE, "{reason}");
+        error!(target: LAST_WORDS, "{reason}");
     }
     complain(Level::ERROR, reason, format);
 }

@@ -1,0 +1,12 @@
+//! What of the service a run may change beside its requests: its log.
+//!
+//! Each is made before the parts that use it, and does nothing until a run holds its guard.
+
+use crate::lifecycle::service_log::ServiceLog;
+
+/// Handles to what a run may change; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Hooks {
+    /// The service's log.
+    pub(crate) log: ServiceLog,
+}
