@@ -8,7 +8,7 @@
 //!
 //! Groups: `cpu` (also in containers, where podman and a Debian image are there, and beside stress-ng,
 //! where that is installed), `cpu-load`, `neighbours` (beside busy loops), `memory`, `oom`, `disk`,
-//! `latency`, `tasks`, `shares`, `traffic`, `patient` (the workload's times), `patient-work` (its errors and its CPU
+//! `latency`, `logs`, `tasks`, `shares`, `traffic`, `patient` (the workload's times), `patient-work` (its errors and its CPU
 //! time). Bars that are missed are marked, and the exit code is 1.
 
 #![expect(
@@ -33,6 +33,7 @@ mod cpu;
 mod disk;
 mod latency;
 mod load;
+mod logs;
 mod memory;
 mod neighbours;
 mod patient;
@@ -51,6 +52,7 @@ const GROUPS: &[Group] = &[
     ("oom", memory::measure_oom),
     ("disk", disk::measure),
     ("latency", latency::measure),
+    ("logs", logs::measure),
     ("tasks", tasks::measure),
     ("shares", shares::measure),
     ("traffic", traffic::measure),

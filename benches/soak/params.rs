@@ -16,6 +16,7 @@ const MOST: &[(&str, f64)] = &[
     ("ms", 50.0),
     ("tasks", 20_000.0),
     ("tasks/s", 20_000.0),
+    ("lines/s", 2_000.0),
     ("s", 2.0),
 ];
 /// The most in a unit that is not listed.

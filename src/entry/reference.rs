@@ -159,6 +159,10 @@ fn section(text: &mut String, level: usize, title: &str) {
 fn parameters(text: &mut String, schema: &Value) {
     let mut rows = Vec::new();
     collect(schema, "", &mut rows);
+    if rows.is_empty() {
+        *text += "\nIt has no parameters.\n";
+        return;
+    }
     table(
         text,
         &["parameter", "default", "values", "unit", "meaning"],

@@ -17,6 +17,8 @@ pub enum Resource {
     TasksPerSecond,
     /// Tasks in all.
     Tasks,
+    /// Lines added to the service's log a second.
+    LogLinesPerSecond,
     /// Delay of a request in ms.
     LatencyMs,
     /// Time that a run lasts in seconds.

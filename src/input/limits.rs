@@ -54,7 +54,7 @@ const PERCENT_OF_CPU: &str = "percent of the CPU limit";
 const PERCENT_OF_MEMORY: &str = "percent of the memory limit";
 
 #[rustfmt::skip]
-const KEYS: [Key; 9] = [
+const KEYS: [Key; 10] = [
     key(Resource::CpuPercent, "CpuPercent", PERCENT_OF_CPU, 102_400.0,
         "The most CPU that a request may ask for, in percent of the CPU limit."),
     key(Resource::CpuCores, "CpuCores", "cores", 1024.0, "The same in cores."),
@@ -68,6 +68,8 @@ const KEYS: [Key; 9] = [
         "The most tasks that may be created each second."),
     counted(key(Resource::Tasks, "Tasks", "tasks", 1_000_000_000.0,
         "The most tasks that there may be in all.")),
+    key(Resource::LogLinesPerSecond, "LogLinesPerSecond", "lines/s", 100_000.0,
+        "The most lines that may be added to the log each second."),
     key(Resource::LatencyMs, "LatencyMs", "ms", 600_000.0,
         "The longest delay that may be put on a request."),
     key(Resource::DurationS, "MaxDuration", "s", LONGEST_DURATION_S,
@@ -149,9 +151,12 @@ impl Limits {
                 R::CpuCores => (R::CpuPercent, 100.0 / cgroup.cpu_limit().cores),
                 R::MemoryPercent => (R::MemoryMb, memory_limit_mb(cgroup) / 100.0),
                 R::MemoryMb => (R::MemoryPercent, 100.0 / memory_limit_mb(cgroup)),
-                R::DiskMbPerSecond | R::TasksPerSecond | R::Tasks | R::LatencyMs | R::DurationS => {
-                    continue;
-                }
+                R::DiskMbPerSecond
+                | R::TasksPerSecond
+                | R::Tasks
+                | R::LogLinesPerSecond
+                | R::LatencyMs
+                | R::DurationS => continue,
             };
             converted.push((other, most * factor, name_of(*of)));
         }

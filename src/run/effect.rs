@@ -91,4 +91,6 @@ pub enum Shortfall {
     NoTraffic,
     /// The system refused a resource that the fault needs.
     Refused,
+    /// The reader of the service's log is too slow, or nothing reads it.
+    SlowReader,
 }

@@ -7,6 +7,8 @@ mod disk_io;
 mod goroutine_leak;
 mod health_check;
 mod http_error;
+mod log_flood;
+mod log_silence;
 mod memory_leaker;
 mod network_latency;
 mod shutdown_hang;
@@ -29,6 +31,8 @@ pub static ALL: &[&dyn Plugin] = &[
     plugin::<dependency::Dependency>(),
     plugin::<shutdown_hang::ShutdownHang>(),
     plugin::<http_error::HttpError>(),
+    plugin::<log_flood::LogFlood>(),
+    plugin::<log_silence::LogSilence>(),
 ];
 
 /// Bytes in the MB of parameters and metrics: a mebibyte.

@@ -22,6 +22,7 @@ mod http_rules;
 mod input;
 mod labels;
 mod ledger;
+mod log_faults;
 mod logs;
 mod metrics;
 mod openapi;

@@ -143,7 +143,9 @@ fn cases() -> Vec<Case> {
         let schema = plugin.schema();
         let properties = schema["properties"].as_object().unwrap().iter();
         let choices = properties.flat_map(|(name, of)| {
-            let values = of["enum"].as_array().into_iter().flatten();
+            // What takes any text has examples.
+            let lists = [&of["enum"], &of["examples"]].into_iter();
+            let values = lists.flat_map(|list| list.as_array().into_iter().flatten());
             values.map(move |value| Some((name.clone(), value.clone())))
         });
         let mut choices: Vec<_> = choices.collect();

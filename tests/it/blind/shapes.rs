@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::patient::Of::{self, Answers, Files, Lines};
 
 /// What each scenario changes by its nature; of all others only figures may change.
-const CHANGES: [(&str, &[Of]); 6] = [
+const CHANGES: [(&str, &[Of]); 8] = [
     // Probes fail, with their lines; their series are there from the start.
     ("health_check", &[Answers, Lines]),
     // So does any request.
@@ -16,6 +16,9 @@ const CHANGES: [(&str, &[Of]); 6] = [
     ("disk_io", &[Files]),
     // The last words.
     ("crash", &[Lines]),
+    // More of them, and none.
+    ("log_flood", &[Lines]),
+    ("log_silence", &[Lines]),
     // SIGTERM shows nothing, and the process is killed.
     ("shutdown_hang", &[Lines]),
 ];

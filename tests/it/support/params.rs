@@ -22,7 +22,8 @@ pub(crate) fn together() -> Vec<&'static dyn Plugin> {
     chosen
 }
 
-/// Parameters with which a run does as little as it can: rates and sizes of 1, and an hour until anything that waits.
+/// Parameters with which a run does as little as it can: rates and sizes of 1, but more lines of a log, and an hour until
+/// anything that waits.
 pub(crate) fn harmless(plugin: &dyn Plugin) -> Value {
     let schema = plugin.schema();
     let mut params = Map::new();
@@ -30,7 +31,11 @@ pub(crate) fn harmless(plugin: &dyn Plugin) -> Value {
         let (Some(unit), true) = (spec["unit"].as_str(), spec.get("default").is_some()) else {
             continue;
         };
-        let wanted: f64 = if unit == "s" { 3600.0 } else { 1.0 };
+        let wanted: f64 = match unit {
+            "s" => 3600.0,
+            "lines/s" => 50.0,
+            _ => 1.0,
+        };
         let least = spec["minimum"].as_f64().unwrap_or(0.0);
         let most = spec["maximum"].as_f64().unwrap_or(f64::MAX);
         let value = wanted.clamp(least, most);
