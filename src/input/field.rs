@@ -1,6 +1,6 @@
 //! One member of an object that is about to be read; the last call says its type.
 
-use std::ops::{RangeBounds, RangeInclusive};
+use std::ops::{Bound, RangeBounds, RangeInclusive};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
@@ -113,10 +113,11 @@ impl<'f> Field<'f> {
         field.quantity(rule, unit.duration(default), plain(default))
     }
 
-    /// A number within `range`, or a shape: such numbers over time.
+    /// A number within `range`, or a shape: such numbers over time, which may come down to an excluded lower end.
     pub fn shape(self, range: impl RangeBounds<f64> + Clone, default: f64) -> Shape {
-        let ceiling = self.ceiling;
-        self.shape_by(&|| rule::number(range.clone(), ceiling), default)
+        let (ceiling, each) = (self.ceiling, with_its_lower_end(&range));
+        let one = rule::number(range, ceiling);
+        self.shape_by(one, &|| rule::number(each, ceiling), default)
     }
 
     /// A time within `range` in milliseconds, or a shape: such times over time. Its values are in milliseconds.
@@ -127,30 +128,34 @@ impl<'f> Field<'f> {
     ) -> Shape {
         let (unit, ceiling) = (TimeUnit::Ms, self.ceiling);
         let rule = || rule::time(unit, range.clone(), ceiling, false).map(in_ms);
-        self.unit(unit.name()).shape_by(&rule, default)
+        self.unit(unit.name()).shape_by(rule(), &rule, default)
     }
 
-    fn shape_by<'r>(self, rule: &'r dyn Fn() -> Rule<'r, f64>, default: f64) -> Shape {
+    fn shape_by<'r>(
+        self,
+        one: Rule<'r, f64>,
+        each: &'r dyn Fn() -> Rule<'r, f64>,
+        default: f64,
+    ) -> Shape {
         let default = end_of_range(default, self.ceiling).0;
-        let one = rule();
         if one.allows_nothing && !self.fields.has(self.name) {
             self.fields.reject(self.name, one.text.as_str());
         }
-        let shape = self.shaped(rule, one, Some(plain(default)));
+        let shape = self.shaped(one, each, Some(plain(default)));
         shape.unwrap_or_else(|| Shape::constant(default))
     }
 
-    /// Reads one value by `one`, which `rule` makes again for each value of a shape.
+    /// Reads a number by `one`, or a shape with each of its values by `each`.
     fn shaped<'r>(
         self,
-        rule: &'r dyn Fn() -> Rule<'r, f64>,
         one: Rule<'r, f64>,
+        each: &'r dyn Fn() -> Rule<'r, f64>,
         default: Option<Value>,
     ) -> Option<Shape> {
-        let value = |field: Field<'_>| field.optional().by(rule());
+        let value = |field: Field<'_>| field.optional().by(each());
         let schema = match self.fields.is_only_read() {
             true => one.schema.clone(),
-            false => shape::schema(&one),
+            false => shape::schema(&one, &each()),
         };
         let Some(Value::Object(given)) = self.fields.peek(self.name).cloned() else {
             let text = format!("{}, or {}", one.text, shape::FORM);
@@ -163,8 +168,13 @@ impl<'f> Field<'f> {
         };
         let schema = self.described(schema, default.as_ref());
         self.fields.take(self.name, schema);
-        self.fields
-            .read_inner(self.name, given, |inner| shape::read(inner, &one, &value))
+        let shape = self.fields.read_inner(self.name, given, |inner| {
+            shape::read(inner, &each(), &value)
+        });
+        if let Some(shape) = &shape {
+            self.fields.keep_shape(self.name, shape.clone());
+        }
+        shape
     }
 
     /// Reads by `rule`; where a ceiling leaves no value, an absent member is refused too.
@@ -298,9 +308,9 @@ impl OptionalField<'_> {
 
     /// A number within `range`, or a shape: such numbers over time.
     pub fn shape(self, range: impl RangeBounds<f64> + Clone) -> Option<Shape> {
-        let ceiling = self.0.ceiling;
-        let rule = || rule::number(range.clone(), ceiling);
-        self.0.shaped(&rule, rule(), None)
+        let (ceiling, each) = (self.0.ceiling, with_its_lower_end(&range));
+        let one = rule::number(range, ceiling);
+        self.0.shaped(one, &|| rule::number(each, ceiling), None)
     }
 
     /// A time within `range` in seconds; a text with a unit of its own, such as `"5m"`, is as good.
@@ -358,6 +368,15 @@ impl OptionalField<'_> {
         self.0
             .take(Rule::new(schema, "", |value| Some(value.clone())), None)
     }
+}
+
+/// `range` with its lower end, where that is excluded: a rate must be above 0, and one that changes may rest.
+fn with_its_lower_end(range: &impl RangeBounds<f64>) -> (Bound<f64>, Bound<f64>) {
+    let low = match range.start_bound().cloned() {
+        Bound::Excluded(low) => Bound::Included(low),
+        low => low,
+    };
+    (low, range.end_bound().cloned())
 }
 
 /// Why `given` is refused by `rule`.

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use super::ceilings::{Ceiling, Ceilings, Resource};
 use super::error::RefusedValue;
 use super::rule::short;
+use super::shape::Shape;
 use super::suggest::did_you_mean;
 use super::{Field, FieldError, cut, pointer_to};
 
@@ -36,6 +37,8 @@ pub struct Fields {
     /// Names of members that must be given.
     required: Vec<&'static str>,
     ceilings: Ceilings,
+    /// The members that were given as shapes, those of nested objects by `object.member`.
+    shapes: Vec<(String, Shape)>,
     /// Whether nothing is made for a schema that would cost much.
     is_only_read: bool,
     errors: Vec<FieldError>,
@@ -55,6 +58,7 @@ impl Fields {
             either: Vec::new(),
             required: Vec::new(),
             ceilings: Ceilings::default(),
+            shapes: Vec::new(),
             is_only_read: false,
             errors: Vec::new(),
         }
@@ -146,6 +150,9 @@ impl Fields {
         let value = read(&mut inner);
         inner.refuse_unknown();
         self.errors.append(&mut inner.errors);
+        let shapes = std::mem::take(&mut inner.shapes).into_iter();
+        let shapes = shapes.map(|(member, shape)| (format!("{name}.{member}"), shape));
+        self.shapes.extend(shapes);
         self.effective
             .insert(name.to_owned(), Value::Object(inner.effective));
         let defaults = inner.properties.iter().filter_map(|(name, schema)| {
@@ -313,6 +320,12 @@ impl Fields {
         self.effective.shift_remove(name);
     }
 
+    /// The members that were given as shapes so far, those of nested objects by `object.member`.
+    #[must_use]
+    pub fn shapes(&self) -> &[(String, Shape)] {
+        &self.shapes
+    }
+
     /// Ends the reading: the effective values, defaults filled in.
     ///
     /// # Errors
@@ -348,6 +361,10 @@ impl Fields {
     pub(super) fn take(&mut self, name: &str, schema: Map<String, Value>) -> Option<Value> {
         self.properties.insert(name.to_owned(), schema.into());
         self.given.shift_remove(name)
+    }
+
+    pub(super) fn keep_shape(&mut self, name: &str, shape: Shape) {
+        self.shapes.push((name.to_owned(), shape));
     }
 
     pub(super) fn is_only_read(&self) -> bool {

@@ -1,5 +1,8 @@
 //! What a start would do, reported instead of done.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -7,8 +10,14 @@ use serde_json::{Map, Value};
 use super::abort::AbortWhen;
 use super::session::{PlannedRun, Start};
 use crate::host::cgroup::Cgroup;
+use crate::input::Shape;
 use crate::plugin::PreflightContext;
 use crate::run::Timestamp;
+
+/// How many points show a shape.
+const POINTS: u32 = 20;
+/// The time over which a shape is shown that has no length of its own, in a run until stopped.
+const SHOWN_OVER: Duration = Duration::from_secs(60);
 
 /// The answer to a start with `dry_run`.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -49,6 +58,10 @@ pub(crate) struct WouldRun {
     /// The figures that follow from the surroundings as they are now, as in the metrics of the status.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub metrics: Map<String, Value>,
+    /// Twenty points of each parameter that changes: the time in seconds since the start, and the value. They cover the
+    /// duration or, in a run until stopped, the shape once.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub shapes: BTreeMap<String, Vec<[f64; 2]>>,
     /// Why the effect may fall short.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
@@ -71,6 +84,7 @@ impl DryRun {
             duration_s: duration.map(|duration| duration.as_secs_f64()),
             expires_at: duration.map(|duration| now.plus(duration)),
             metrics: run.plan.forecast(context),
+            shapes: drawn(&run.plan.shapes, duration),
             // An impossible effect was refused before.
             warning: run.plan.preflight("", context).ok().flatten(),
         };
@@ -82,4 +96,21 @@ impl DryRun {
             abort_when: terms.abort_when,
         }
     }
+}
+
+/// The points of each shape over `duration`.
+fn drawn(
+    shapes: &[(String, Shape)],
+    duration: Option<Duration>,
+) -> BTreeMap<String, Vec<[f64; 2]>> {
+    let points = |shape: &Shape| {
+        let over = duration.or(shape.length()).unwrap_or(SHOWN_OVER);
+        let ages = (0..POINTS).map(|point| over.mul_f64(f64::from(point) / f64::from(POINTS - 1)));
+        let point = |age: Duration| [age.as_secs_f64(), shape.value_at(age)];
+        ages.map(point).collect()
+    };
+    let shapes = shapes.iter();
+    shapes
+        .map(|(name, shape)| (name.clone(), points(shape)))
+        .collect()
 }

@@ -13,6 +13,7 @@ pub(crate) mod high_line;
 mod hooks;
 pub(crate) mod pace;
 mod plan;
+pub(crate) mod shaped;
 
 use std::fmt;
 use std::future::Future;
@@ -281,7 +282,8 @@ impl<S: Scenario> Plugin for PluginOf<S> {
 
     fn plan_from(&self, mut fields: Fields) -> Result<Plan, Vec<FieldError>> {
         let scenario = S::read(&mut fields);
+        let shapes = fields.shapes().to_vec();
         let effective = fields.finish()?;
-        Ok(Plan::new(effective, scenario))
+        Ok(Plan::new(effective, shapes, scenario))
     }
 }

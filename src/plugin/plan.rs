@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use super::{Active, BoxFuture, PreflightContext, RunContext, Scenario, StartError};
-use crate::input::FieldError;
+use crate::input::{FieldError, Shape};
 
 /// A checked start of one scenario, without any effect yet.
 pub struct Plan {
@@ -13,6 +13,8 @@ pub struct Plan {
     pub name: &'static str,
     /// The effective parameters, defaults filled in.
     pub params: Map<String, Value>,
+    /// The parameters that change while the run lasts.
+    pub(crate) shapes: Vec<(String, Shape)>,
     scenario: Box<dyn AnyScenario>,
 }
 
@@ -38,10 +40,15 @@ impl<S: Scenario> AnyScenario for S {
 }
 
 impl Plan {
-    pub(super) fn new<S: Scenario>(params: Map<String, Value>, scenario: S) -> Self {
+    pub(super) fn new<S: Scenario>(
+        params: Map<String, Value>,
+        shapes: Vec<(String, Shape)>,
+        scenario: S,
+    ) -> Self {
         Self {
             name: S::NAME,
             params,
+            shapes,
             scenario: Box::new(scenario),
         }
     }

@@ -143,13 +143,10 @@ impl WriteStream {
         let file_bytes = most_file_bytes(file);
         let (mut written, mut step_at) = (0_u64, Instant::now());
         while !stop.is_set() {
-            let owed = pace.due().saturating_sub(written);
-            if owed > most_owed {
-                let lost = (owed - most_owed) as f64;
-                pace.forgive(Duration::from_secs_f64(lost / self.rate));
-            }
+            // What exceeds the backlog is lost.
+            let owed = pace.due_within(written + most_owed).saturating_sub(written);
             // Whole pages only: two halves of a page would each write the whole page to disk.
-            let mut left = owed.min(most_owed) / PAGE * PAGE;
+            let mut left = owed / PAGE * PAGE;
             while left > 0 && !stop.is_set() {
                 let piece = left.min(PIECE);
                 let done = write_wrapping(file, &block, written, piece, file_bytes, stop)?;

@@ -13,11 +13,12 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::metrics;
 use crate::host::cgroup::Cgroup;
-use crate::input::{FieldError, Fields, Resource, above};
+use crate::input::{FieldError, Fields, Resource, Shape, above};
 use crate::plugin::effort::{Effort, Work};
 use crate::plugin::guard::StopFlag;
 use crate::plugin::high_line::HighLine;
 use crate::plugin::pace::Pace;
+use crate::plugin::shaped::Shaped;
 use crate::plugin::{
     Active, PreflightContext, Probe, Reading, RunContext, Scenario, Shortfall, StartError,
 };
@@ -39,7 +40,7 @@ const TOLERANCE_S: f64 = 0.1;
 /// Leaks tasks.
 #[derive(Debug)]
 pub(super) struct GoroutineLeak {
-    per_second: f64,
+    per_second: Shape,
     most: Option<u32>,
 }
 
@@ -53,7 +54,7 @@ impl Scenario for GoroutineLeak {
         let field = fields.field("goroutines_per_second", about).unit("tasks/s");
         let per_second = field
             .asks_for(Resource::TasksPerSecond)
-            .number(above(0.0, 1_000_000.0), 100.0);
+            .shape(above(0.0, 1_000_000.0), 100.0);
         let is_limited = fields.is_limited(Resource::Tasks);
         let about = match is_limited {
             true => "How many there are in the end.",
@@ -69,8 +70,8 @@ impl Scenario for GoroutineLeak {
     }
 
     fn preflight(&self, context: PreflightContext<'_>) -> Result<Option<String>, FieldError> {
-        let seconds = context.duration.map(|duration| duration.as_secs_f64());
-        let in_time = seconds.map_or(f64::INFINITY, |seconds| self.per_second * seconds);
+        let in_time = |duration| self.per_second.area(Duration::ZERO, duration);
+        let in_time = context.duration.map_or(f64::INFINITY, in_time);
         let tasks = in_time.min(self.most.map_or(f64::INFINITY, f64::from));
         // A leak without an end needs no warning of how it ends.
         let bytes = tasks.is_finite().then_some((tasks * TASK_BYTES) as u64);
@@ -81,9 +82,9 @@ impl Scenario for GoroutineLeak {
         let most = self.most.map(f64::from);
         let total = most.unwrap_or(f64::INFINITY);
         let leak = Arc::new(TaskLeak {
-            per_second: self.per_second,
+            most_per_second: self.per_second.largest(),
             most,
-            pace: Pace::new(cx.lived(), self.per_second, total),
+            pace: Pace::following(&Shaped::begin(self.per_second, cx.lived()), 1.0, total),
             alive: AtomicU64::new(0),
             shortfall: Lock::new(Shortfall::Saturated),
         });
@@ -105,7 +106,7 @@ impl Scenario for GoroutineLeak {
 
 #[derive(Debug)]
 struct TaskLeak {
-    per_second: f64,
+    most_per_second: f64,
     most: Option<f64>,
     pace: Pace,
     alive: AtomicU64,
@@ -180,7 +181,7 @@ impl Probe for TaskLeak {
             asked: asked as f64,
             achieved: Some(alive as f64),
             unit: "tasks",
-            shortfall: (behind > 1.0 + self.per_second * TOLERANCE_S)
+            shortfall: (behind > 1.0 + self.most_per_second * TOLERANCE_S)
                 .then(|| *self.shortfall.lock()),
             metrics: metrics([("current_goroutines", alive.into())]),
         }
@@ -224,7 +225,7 @@ mod tests {
         let cgroup = Cgroup::at(root.path(), root.path());
         let warns = |most, seconds: Option<u64>| {
             let leak = GoroutineLeak {
-                per_second: 1000.0,
+                per_second: Shape::constant(1000.0),
                 most,
             };
             let context = PreflightContext {

@@ -32,6 +32,7 @@ mod recorded;
 mod reference;
 mod release;
 mod sessions;
+mod shapes;
 mod shop;
 mod shutdown;
 mod signals;

@@ -2,6 +2,7 @@
 //!
 //! A shape depends on nothing but its age, so that two runs with the same parameters ask for the same at the same time.
 
+mod over_time;
 #[cfg(test)]
 mod tests;
 
@@ -109,6 +110,11 @@ impl Shape {
         (value + value.abs() * noise).clamp(self.least, self.most)
     }
 
+    /// Whether it has noise.
+    pub(crate) fn has_noise(&self) -> bool {
+        self.noise.is_some()
+    }
+
     /// Whether it is the same at all times.
     #[must_use]
     pub fn is_constant(&self) -> bool {
@@ -177,10 +183,10 @@ pub(crate) fn standard_normal(mut uniform: impl FnMut() -> f64) -> f64 {
 /// Reads one value of a shape by the rule of its member; none where it is absent or bad, which is reported.
 type ReadValue<'r> = &'r dyn Fn(Field<'_>) -> Option<f64>;
 
-/// The members of a shape, by the rule of one value: the shape where they are good, and what reading them gives else.
+/// The members of a shape, by the rule of its values: the shape where they are good, and what reading them gives else.
 pub(super) fn read(
     fields: &mut Fields,
-    one: &Rule<'_, f64>,
+    each: &Rule<'_, f64>,
     value: ReadValue<'_>,
 ) -> Option<Shape> {
     let given = FORMS.into_iter().filter(|form| fields.has(form));
@@ -208,7 +214,7 @@ pub(super) fn read(
     if share.is_none() {
         fields.withdraw("seed");
     }
-    let end = |keyword: &str| one.schema.get(keyword).and_then(Value::as_f64);
+    let end = |keyword: &str| each.schema.get(keyword).and_then(Value::as_f64);
     Some(Shape {
         form: form?,
         noise: share.map(|share| Noise { share, seed }),
@@ -390,12 +396,12 @@ static MEMBERS: LazyLock<Value> = LazyLock::new(|| {
     members
 });
 
-/// The schema of a member that is a value by the rule `one` or a shape of such values.
-pub(super) fn schema(one: &Rule<'_, f64>) -> Map<String, Value> {
+/// The schema of a member that is a value by the rule `one`, or a shape of values by the rule `each`.
+pub(super) fn schema(one: &Rule<'_, f64>, each: &Rule<'_, f64>) -> Map<String, Value> {
     let mut members = MEMBERS.clone();
     for at in VALUES {
         if let Some(Value::Object(value)) = members.pointer_mut(at) {
-            value.extend(one.schema.clone());
+            value.extend(each.schema.clone());
         }
     }
     let mut kinds = match &one.schema["type"] {

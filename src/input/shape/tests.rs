@@ -367,3 +367,85 @@ proptest! {
         prop_assert_eq!(errors.is_ok(), valid, "{}: {:?}", given, errors);
     }
 }
+
+/// One of each form, with and without noise.
+fn each_form() -> Vec<Shape> {
+    let forms = [
+        json!({ "constant": 7 }),
+        json!({ "ramp": { "from": 10, "to": 80, "over_s": 7 } }),
+        json!({ "decay": { "from": 100, "to": 20, "half_s": 4 } }),
+        json!({ "square": { "low": 5, "high": 95, "period_s": 3, "duty": 0.15 } }),
+        json!({ "sine": { "low": 20, "high": 60, "period_s": 5 } }),
+        json!({ "steps": [[0, 10], [2.5, 40], [6, 0]] }),
+    ];
+    let noisy = forms.iter().cloned().map(|mut form| {
+        form["noise"] = json!(0.1);
+        form
+    });
+    forms.iter().cloned().chain(noisy).map(shape).collect()
+}
+
+#[test]
+fn an_area_is_the_sum_of_the_values() {
+    let seconds = Duration::from_secs_f64;
+    for shape in each_form() {
+        for (from, to) in [(0.0, 0.0), (0.0, 1.3), (1.7, 9.1), (30.25, 31.0)] {
+            // The middle of each of many short times.
+            let parts = 100_000;
+            let part = (to - from) / f64::from(parts);
+            let middles = (0..parts).map(|i| from + part * (f64::from(i) + 0.5));
+            let sum: f64 = middles.map(|middle| at(&shape, middle) * part).sum();
+            let area = shape.area(seconds(from), seconds(to));
+            assert!((area - sum).abs() < 0.01, "{shape:?}: {area}, not {sum}");
+        }
+    }
+}
+
+#[test]
+fn a_shape_jumps_where_its_value_changes_at_once_and_nowhere_else() {
+    for shape in each_form() {
+        let mut age = Duration::ZERO;
+        let before = Duration::from_micros(1);
+        for _ in 0..20 {
+            let next = shape.next_jump(age);
+            let end = next.unwrap_or(age + Duration::from_secs(20));
+            assert!(end > age, "{shape:?} at {age:?}");
+            // Smooth until then.
+            let step = (end - before - age) / 1000;
+            for part in 0..1000 {
+                let (from, to) = (age + step * part, age + step * (part + 1));
+                let change = (shape.value_at(to) - shape.value_at(from)).abs();
+                assert!(change < 1.0, "{shape:?} at {from:?}: {change}");
+            }
+            let Some(next) = next else { break };
+            age = next + before;
+        }
+    }
+}
+
+#[test]
+fn a_shape_is_as_long_as_it_takes_to_see_all_of_it() {
+    let lengths = each_form().into_iter().take(6).map(|shape| {
+        let length = shape.length();
+        length.map(|length| length.as_secs_f64())
+    });
+    let expected = [None, Some(7.0), Some(20.0), Some(3.0), Some(5.0), Some(9.5)];
+    assert!(lengths.eq(expected));
+    assert_eq!(shape(json!({ "steps": [[0, 10]] })).length(), None);
+}
+
+#[test]
+fn a_shape_may_come_down_to_the_lower_end_that_a_number_must_exceed() {
+    let read = |given: Value| {
+        let mut fields = Fields::new("", Map::from_iter([("x".to_owned(), given)]));
+        fields.field("x", "").shape(above(0.0, 8.0), 1.0);
+        let shapes = fields.shapes().to_vec();
+        let names: Vec<_> = shapes.into_iter().map(|(name, _)| name).collect();
+        (names, fields.finish().is_ok())
+    };
+    let rests = json!({ "square": { "low": 0, "high": 8, "period_s": 1 } });
+    assert_eq!(read(rests), (vec!["x".to_owned()], true));
+    assert_eq!(read(json!(1)), (vec![], true));
+    assert!(!read(json!(0)).1);
+    assert!(!read(json!({ "constant": -1 })).1);
+}

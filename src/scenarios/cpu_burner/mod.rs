@@ -22,7 +22,8 @@ use self::regulator::regulate;
 use super::metrics;
 use crate::host::cgroup::CpuLimitSource;
 use crate::host::online_cpus;
-use crate::input::{FieldError, Fields, Resource, above};
+use crate::input::{FieldError, Fields, Resource, Shape, above};
+use crate::plugin::shaped::Shaped;
 use crate::plugin::{
     Active, PreflightContext, Probe, Reading, RunContext, Scenario, Shortfall, StartError,
 };
@@ -30,29 +31,42 @@ use crate::sync::Lock;
 
 /// From this many percentage points below the target on, the reading has a shortfall.
 const TOLERANCE_PERCENT: f64 = 1.0;
+/// The same as a share of how far the target has moved meanwhile: a thread off duty takes up to a quarter of a second to
+/// notice.
+const TOLERANCE_OF_MOVE: f64 = 0.25;
 /// What the rest of the process may use, in percent of the limit.
 const NOISE_PERCENT: f64 = 1.0;
 
 /// Burns CPU.
 #[derive(Debug)]
 pub(super) struct CpuBurner {
-    goal: Goal,
+    unit: GoalUnit,
+    goal: Shape,
 }
 
+/// What the goal is given in.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Goal {
-    /// Of the CPU limit.
-    Percent(f64),
+enum GoalUnit {
+    /// Percent of the CPU limit.
+    Percent,
     /// Absolute; may exceed the limit.
-    Cores(f64),
+    Cores,
 }
 
-impl Goal {
-    /// The goal in cores under a CPU limit of `limit` cores.
-    fn cores(self, limit: f64) -> f64 {
+impl GoalUnit {
+    /// A goal in cores under a CPU limit of `limit` cores.
+    fn cores(self, goal: f64, limit: f64) -> f64 {
         match self {
-            Self::Percent(percent) => limit * percent / 100.0,
-            Self::Cores(cores) => cores,
+            Self::Percent => limit * goal / 100.0,
+            Self::Cores => goal,
+        }
+    }
+
+    /// A goal in percent of a CPU limit of `limit` cores.
+    fn percent(self, goal: f64, limit: f64) -> f64 {
+        match self {
+            Self::Percent => goal,
+            Self::Cores => goal / limit * 100.0,
         }
     }
 }
@@ -71,7 +85,7 @@ impl Scenario for CpuBurner {
             )
             .unit("percent of the CPU limit")
             .asks_for(Resource::CpuPercent)
-            .number(0.0..=100.0, 50.0);
+            .shape(0.0..=100.0, 50.0);
         let cores = fields
             .field(
                 "cores",
@@ -80,21 +94,24 @@ impl Scenario for CpuBurner {
             .unit("cores")
             .asks_for(Resource::CpuCores)
             .optional()
-            .number(above(0.0, 1024.0));
-        let goal = match cores {
+            .shape(above(0.0, 1024.0));
+        let (unit, goal) = match cores {
             Some(cores) => {
                 fields.withdraw("target_percent");
-                Goal::Cores(cores)
+                (GoalUnit::Cores, cores)
             }
-            None => Goal::Percent(percent),
+            None => (GoalUnit::Percent, percent),
         };
-        Self { goal }
+        Self { unit, goal }
     }
 
     fn forecast(&self, context: PreflightContext<'_>) -> Map<String, Value> {
         let limit = context.cgroup.cpu_limit().cores;
         metrics([
-            ("target_cores", self.goal.cores(limit).into()),
+            (
+                "target_cores",
+                self.unit.cores(self.goal.largest(), limit).into(),
+            ),
             ("limit_cores", limit.into()),
         ])
     }
@@ -106,8 +123,9 @@ impl Scenario for CpuBurner {
             CpuLimitSource::Cpuset => "the process may run on",
             CpuLimitSource::Online => "the machine has",
         };
-        Ok(match self.goal {
-            Goal::Cores(cores) if cores > limit.cores => Some(format!(
+        let cores = self.goal.largest();
+        Ok(match self.unit {
+            GoalUnit::Cores if cores > limit.cores => Some(format!(
                 "{cores} cores cannot be burnt: {by} {} cores",
                 limit.cores
             )),
@@ -119,7 +137,8 @@ impl Scenario for CpuBurner {
         let burners = Burners::new(online_cpus(), cx.lived());
         // Before the threads start, so that none finds itself off duty and sleeps through the first moments.
         let limit = cx.cgroup().cpu_limit().cores;
-        let cores = self.goal.cores(limit);
+        let goal = Shaped::begin(self.goal, cx.lived());
+        let cores = self.unit.cores(goal.now(), limit);
         burners.spread(cores, burners.threads_for(cores, limit));
         let mut threads = cx.threads();
         for index in 0..burners.count() {
@@ -130,7 +149,8 @@ impl Scenario for CpuBurner {
             })?;
         }
         let probe = Arc::new(CpuProbe {
-            goal: self.goal,
+            unit: self.unit,
+            goal,
             last: Lock::default(),
         });
         let published = Arc::clone(&probe);
@@ -149,7 +169,8 @@ impl Scenario for CpuBurner {
 
 #[derive(Debug)]
 struct CpuProbe {
-    goal: Goal,
+    unit: GoalUnit,
+    goal: Shaped,
     /// Over the last window.
     last: Lock<Option<CpuUse>>,
 }
@@ -158,6 +179,9 @@ struct CpuProbe {
 #[derive(Debug, Clone, Copy)]
 struct CpuUse {
     cores: f64,
+    /// The mean of what was asked, and how far that went down or up, in the unit of the goal.
+    asked: f64,
+    moved: f64,
     limit: f64,
     throttled: bool,
 }
@@ -172,23 +196,22 @@ impl Probe for CpuProbe {
     fn read(&self) -> Reading {
         let last = *self.last.lock();
         let percent = last.map_or(0.0, |last| last.cores / last.limit * 100.0);
-        let (asked, achieved, unit) = match self.goal {
-            Goal::Percent(asked) => (asked, percent, "percent of the CPU limit"),
-            Goal::Cores(asked) => (asked, last.map_or(0.0, |last| last.cores), "cores"),
+        let (achieved, unit) = match self.unit {
+            GoalUnit::Percent => (percent, "percent of the CPU limit"),
+            GoalUnit::Cores => (last.map_or(0.0, |last| last.cores), "cores"),
         };
         let shortfall = last.and_then(|last| {
-            let asked_percent = match self.goal {
-                Goal::Percent(percent) => percent,
-                Goal::Cores(cores) => cores / last.limit * 100.0,
-            };
+            let asked = self.unit.percent(last.asked, last.limit);
+            let moved = self.unit.percent(last.moved, last.limit);
             let cause = match last.throttled {
                 true => Shortfall::Throttled,
                 false => Shortfall::Contended,
             };
-            (percent < asked_percent - TOLERANCE_PERCENT).then_some(cause)
+            let tolerance = TOLERANCE_PERCENT + moved * TOLERANCE_OF_MOVE;
+            (percent < asked - tolerance).then_some(cause)
         });
         Reading {
-            asked,
+            asked: self.goal.now(),
             achieved: last.map(|_| achieved),
             unit,
             shortfall,
@@ -202,11 +225,15 @@ impl Probe for CpuProbe {
         }
     }
 
+    fn target(&self) -> Option<f64> {
+        self.goal.peak()
+    }
+
     /// The rest of the process is measured too.
     fn noise(&self) -> f64 {
-        match self.goal {
-            Goal::Percent(_) => NOISE_PERCENT,
-            Goal::Cores(_) => {
+        match self.unit {
+            GoalUnit::Percent => NOISE_PERCENT,
+            GoalUnit::Cores => {
                 let limit = self.last.lock().map_or(1.0, |last| last.limit);
                 limit * NOISE_PERCENT / 100.0
             }
@@ -229,7 +256,8 @@ mod tests {
     #[test]
     fn percent_and_cores_exclude_each_other() {
         let (scenario, effective) = read::<CpuBurner>(json!({ "cores": 1.25 })).expect("good");
-        assert_eq!((scenario.goal, effective.len()), (Goal::Cores(1.25), 1));
+        assert_eq!((scenario.unit, effective.len()), (GoalUnit::Cores, 1));
+        assert_eq!(scenario.goal, Shape::constant(1.25));
         let both = json!({ "cores": 1, "target_percent": 5 });
         let errors = read::<CpuBurner>(both).expect_err("a clash");
         assert_eq!(errors[0].pointer, "/cores");

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use tokio::time::MissedTickBehavior;
+use tokio::time::{MissedTickBehavior, timeout};
 
 use super::burners::Burners;
 use super::{CpuProbe, CpuUse};
@@ -37,17 +37,25 @@ impl Regulator {
     /// the excess back.
     const AHEAD_S: f64 = REGULATE_EVERY.as_secs_f64();
 
-    /// The cores to grant from now on. `cores` is the target, `elapsed` the seconds since the last step; `own` and
-    /// `granted` are CPU seconds since the start: used by the process outside the burners, and granted to the burners.
+    /// The cores to grant from now on. `cores` is the target now, `elapsed` the seconds since the last step, and `asked`
+    /// the CPU seconds that were the target in them; `own` and `granted` are CPU seconds since the start: used by the
+    /// process outside the burners, and granted to the burners.
     ///
     /// Own work and grants together shall meet the target at the end of the time ahead, if own work goes on at its
     /// recent rate. An excessive grant is taken back in full. Own work above the target cannot be taken back; it is
     /// forgiven, except for the last moments.
-    fn step(&mut self, elapsed: f64, cores: f64, own: f64, granted: f64, most: f64) -> f64 {
+    fn step(
+        &mut self,
+        (elapsed, asked): (f64, f64),
+        cores: f64,
+        own: f64,
+        granted: f64,
+        most: f64,
+    ) -> f64 {
         let own_lately = own - self.own;
         self.own = own;
         let remembered = cores * Self::MEMORY_S;
-        let left = (self.overdrawn + cores * elapsed - own_lately).max(-remembered);
+        let left = (self.overdrawn + asked - own_lately).max(-remembered);
         self.overdrawn = left.min(0.0);
         self.allowed = (self.allowed + left.max(0.0)).min(granted + remembered);
         // An early step has seen too little for a rate.
@@ -67,21 +75,28 @@ pub(super) async fn regulate(
 ) -> Infallible {
     let mut tick = tokio::time::interval(REGULATE_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (unit, shape) = (probe.unit, probe.goal.shape());
     let mut limit = cgroup.cpu_limit().cores;
     let mut limit_read = lived.now();
     let mut regulator = Regulator::default();
     let start_cpu = process::process_cpu();
-    let mut last = lived.now();
+    let (mut last, mut last_age) = (lived.now(), probe.goal.age());
     let mut window = Window::new(cgroup, last, start_cpu);
     loop {
-        tick.tick().await;
-        let now = lived.now();
+        // At each jump of the target, too.
+        match shape.next_jump(last_age) {
+            Some(jump) => drop(timeout(jump - last_age, tick.tick()).await),
+            None => drop(tick.tick().await),
+        }
+        let (now, age) = (lived.now(), probe.goal.age());
         let elapsed = (now - last).as_secs_f64();
-        last = now;
         if now - limit_read >= LIMIT_EVERY {
             (limit, limit_read) = (cgroup.cpu_limit().cores, now);
         }
-        let cores = probe.goal.cores(limit);
+        let asked = shape.area(last_age, age);
+        (last, last_age) = (now, age);
+        let goal = shape.value_at(age);
+        let cores = unit.cores(goal, limit);
         let threads = burners.threads_for(cores, limit);
         let total = process::process_cpu();
         let (granted, burnt) = burners.totals();
@@ -89,52 +104,69 @@ pub(super) async fn regulate(
             .saturating_sub(burnt)
             .as_secs_f64();
         let granted = granted.as_secs_f64();
-        let grant = regulator.step(elapsed, cores, own, granted, threads as f64);
+        let passed = (elapsed, unit.cores(asked, limit));
+        let grant = regulator.step(passed, cores, own, granted, threads as f64);
         burners.spread(grant, threads);
-        if let Some(cores) = window.measure(now, total) {
-            let throttled = window.was_throttled(cgroup);
-            probe.publish(Some(CpuUse {
-                cores,
-                limit,
-                throttled,
-            }));
+        window.ask(goal, asked);
+        if let Some(used) = window.measure(now, total, limit) {
+            probe.publish(Some(used));
         }
     }
 }
 
 /// Measures the process's CPU use over windows of [`REPORT_OVER`].
-struct Window {
+struct Window<'c> {
+    cgroup: &'c Cgroup,
     since: Duration,
     cpu: Duration,
     throttled: Option<u64>,
+    /// The sum of what was asked over its time.
+    asked: f64,
+    /// The least and the most that was asked.
+    range: (f64, f64),
+    /// How far apart those were in the window before.
+    moved: f64,
 }
 
-impl Window {
-    fn new(cgroup: &Cgroup, since: Duration, cpu: Duration) -> Self {
+impl<'c> Window<'c> {
+    const NOTHING: (f64, f64) = (f64::INFINITY, f64::NEG_INFINITY);
+
+    fn new(cgroup: &'c Cgroup, since: Duration, cpu: Duration) -> Self {
         Self {
+            cgroup,
             since,
             cpu,
             throttled: throttled_periods(cgroup),
+            asked: 0.0,
+            range: Self::NOTHING,
+            moved: 0.0,
         }
     }
 
-    /// The cores used in the window, once it is over; then the next one begins.
-    fn measure(&mut self, now: Duration, cpu: Duration) -> Option<f64> {
+    /// Takes in that `goal` is asked now, and the sum of what was asked since the last call.
+    fn ask(&mut self, goal: f64, sum: f64) {
+        let (least, most) = self.range;
+        (self.asked, self.range) = (self.asked + sum, (least.min(goal), most.max(goal)));
+    }
+
+    /// What was used in the window under `limit`, once it is over; then the next one begins.
+    fn measure(&mut self, now: Duration, cpu: Duration, limit: f64) -> Option<CpuUse> {
         let wall = now - self.since;
         if wall < REPORT_OVER {
             return None;
         }
-        let used = cpu.saturating_sub(self.cpu).as_secs_f64() / wall.as_secs_f64();
-        (self.since, self.cpu) = (now, cpu);
+        let (wall, periods) = (wall.as_secs_f64(), throttled_periods(self.cgroup));
+        let moved = self.range.1 - self.range.0;
+        let used = CpuUse {
+            cores: cpu.saturating_sub(self.cpu).as_secs_f64() / wall,
+            asked: self.asked / wall,
+            moved: moved.max(self.moved),
+            limit,
+            throttled: periods > self.throttled,
+        };
+        (self.since, self.cpu, self.throttled) = (now, cpu, periods);
+        (self.asked, self.range, self.moved) = (0.0, Self::NOTHING, moved);
         Some(used)
-    }
-
-    /// Whether the kernel has throttled the container since the last call.
-    fn was_throttled(&mut self, cgroup: &Cgroup) -> bool {
-        let periods = throttled_periods(cgroup);
-        let is_throttled = periods > self.throttled;
-        self.throttled = periods;
-        is_throttled
     }
 }
 
@@ -157,7 +189,8 @@ mod tests {
         let (mut regulator, mut owned, mut granted) = (Regulator::default(), 0.0, 0.0);
         let (mut now, mut elapsed, mut at_two) = (0.0, 0.0, None);
         for step in 0.. {
-            let grant = regulator.step(elapsed, cores, owned, granted, most);
+            let passed = (elapsed, cores * elapsed);
+            let grant = regulator.step(passed, cores, owned, granted, most);
             elapsed = every(step);
             owned += own(now) * elapsed;
             granted += grant * elapsed;
@@ -192,7 +225,7 @@ mod tests {
                 let elapsed = (now - last).as_secs_f64();
                 last = now;
                 granted += grant * elapsed;
-                grant = regulator.step(elapsed, cores, 0.0, granted, 2.0);
+                grant = regulator.step((elapsed, cores * elapsed), cores, 0.0, granted, 2.0);
                 prop_assert!(grant <= cores * 2.0 + 1e-9 && grant >= cores - 1e-9, "{}", grant);
                 prop_assert!(granted <= cores * now.as_secs_f64() + 1e-9, "{}", granted);
             }
@@ -242,16 +275,16 @@ mod tests {
     fn own_work_above_the_target_leaves_no_grant_and_no_debt() {
         let (mut regulator, dt) = (Regulator::default(), REGULATE_EVERY.as_secs_f64());
         let mut own = 0.0;
-        regulator.step(0.0, 0.5, 0.0, 0.0, 2.0);
+        regulator.step((0.0, 0.0), 0.5, 0.0, 0.0, 2.0);
         for _ in 0..100 {
             own += 1.5 * dt;
-            assert!(regulator.step(dt, 0.5, own, 0.0, 2.0) < 1e-9);
+            assert!(regulator.step((dt, 0.5 * dt), 0.5, own, 0.0, 2.0) < 1e-9);
         }
         // Own work ends: within half a second the burners are back at the target.
         let (mut granted, mut grant) = (0.0, 0.0);
         for _ in 0..5 {
             granted += grant * dt;
-            grant = regulator.step(dt, 0.5, own, granted, 2.0);
+            grant = regulator.step((dt, 0.5 * dt), 0.5, own, granted, 2.0);
         }
         assert!((grant - 0.5).abs() < 1e-6, "{grant}");
     }

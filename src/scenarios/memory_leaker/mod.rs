@@ -17,11 +17,12 @@ use super::{MIB, metrics};
 use crate::host::cgroup::Cgroup;
 use crate::host::process::ProcessMeter;
 use crate::host::{MemoryLimit, memory_limit};
-use crate::input::{FieldError, Fields, Resource, above};
+use crate::input::{FieldError, Fields, Resource, Shape, above};
 use crate::plugin::effort::{Effort, Work};
 use crate::plugin::guard::StopFlag;
 use crate::plugin::high_line::HighLine;
 use crate::plugin::pace::Pace;
+use crate::plugin::shaped::Shaped;
 use crate::plugin::{
     Active, PreflightContext, Probe, Reading, RunContext, Scenario, Shortfall, StartError,
 };
@@ -45,7 +46,7 @@ const MOST_THREADS: f64 = 4.0;
 #[derive(Debug)]
 pub(super) struct MemoryLeaker {
     target: Target,
-    leak_rate_mb: f64,
+    leak_rate_mb: Shape,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -146,7 +147,7 @@ impl Scenario for MemoryLeaker {
         let leak_rate_mb = fields
             .field("leak_rate_mb", "How fast it grows.")
             .unit("MiB/s")
-            .number(above(0.0, 65_536.0), 10.0);
+            .shape(above(0.0, 65_536.0), 10.0);
         Self {
             target,
             leak_rate_mb,
@@ -167,13 +168,14 @@ impl Scenario for MemoryLeaker {
         if target.share_of.is_none() && self.target.is_share() {
             return Err(StartError::new("the memory limit cannot be read now"));
         }
-        let rate = self.leak_rate_mb * MIB as f64;
+        let rate_mb = Shaped::begin(self.leak_rate_mb, cx.lived());
         let leak = Arc::new(MemoryLeak {
             cgroup: cx.cgroup().clone(),
             asked: self.target,
-            rate_mb: self.leak_rate_mb,
+            most_rate_mb: rate_mb.shape().largest(),
             target: Lock::new(target),
-            schedule: Lock::new(Pace::new(cx.lived(), rate, target.bytes as f64)),
+            schedule: Lock::new(Pace::following(&rate_mb, MIB as f64, target.bytes as f64)),
+            rate_mb,
             shortfall: Lock::new(Shortfall::Saturated),
             touched: AtomicU64::new(0),
             resident_before: AtomicU64::new(0),
@@ -192,7 +194,8 @@ impl Scenario for MemoryLeaker {
 struct MemoryLeak {
     cgroup: Cgroup,
     asked: Target,
-    rate_mb: f64,
+    rate_mb: Shaped,
+    most_rate_mb: f64,
     target: Lock<CurrentTarget>,
     /// What is asked by now.
     schedule: Lock<Pace>,
@@ -297,7 +300,7 @@ impl MemoryLeak {
     }
 
     fn step(&self) -> Duration {
-        let mebibyte = Duration::from_secs_f64((1.0 / self.rate_mb).min(1.0));
+        let mebibyte = Duration::from_secs_f64((1.0 / self.most_rate_mb).min(1.0));
         mebibyte.clamp(SHORTEST_STEP, LONGEST_STEP)
     }
 
@@ -322,18 +325,18 @@ impl Probe for MemoryLeak {
         let resident = self.resident.load(Ordering::Relaxed);
         let grown = mb(resident.saturating_sub(self.resident_before.load(Ordering::Relaxed)));
         // Pages touched since the last measurement count as resident.
-        let lag = self.rate_mb * LOOK_EVERY.as_secs_f64() * 2.0;
+        let lag = self.most_rate_mb * LOOK_EVERY.as_secs_f64() * 2.0;
         let achieved = if current - grown > lag.max(TOLERANCE_MB) {
             grown
         } else {
             current
         };
-        let behind =
-            asked - achieved > TOLERANCE_MB.max(self.rate_mb * self.step().as_secs_f64() * 2.0);
+        let behind = asked - achieved
+            > TOLERANCE_MB.max(self.most_rate_mb * self.step().as_secs_f64() * 2.0);
         let mut figures = metrics([("current_mb", rounded(current).into())]);
         figures.extend(self.target.lock().metrics());
         figures.extend(metrics([
-            ("leak_rate_mb", self.rate_mb.into()),
+            ("leak_rate_mb", self.rate_mb.now().into()),
             ("resident_mb", rounded(mb(resident)).into()),
         ]));
         Reading {

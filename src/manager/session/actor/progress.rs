@@ -1,5 +1,7 @@
 //! When a run's effect is effective, reached or lost, from what is measured alone.
 
+use std::collections::VecDeque;
+
 use crate::ledger::event::EventKind;
 use crate::run::{Probe, Reading};
 
@@ -9,16 +11,29 @@ const REACHED_SHARE: f64 = 0.95;
 /// How many measurements in a row must find an effect gone before it is lost: a second, so that a share that wavers
 /// around the half does not fill the ledger.
 const LOST_AFTER: u32 = 4;
+/// How many measurements a changing target is remembered for, two seconds: what is measured is as old.
+const LATELY: usize = 8;
 
 /// How far the effect of one run has come.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct EffectProgress {
     is_effective: bool,
     is_reached: bool,
     below: u32,
+    /// What was asked at the last measurements, where that changes.
+    asked_lately: Option<VecDeque<f64>>,
 }
 
 impl EffectProgress {
+    /// That of a run whose target changes while it lasts: the effect is held to the least that was asked in the last
+    /// two seconds, since the measurement follows it. Where nothing was asked in them, nothing is judged.
+    pub(super) fn of_changing() -> Self {
+        Self {
+            asked_lately: Some(VecDeque::with_capacity(LATELY)),
+            ..Self::default()
+        }
+    }
+
     /// Takes in one reading of `probe` and returns what has changed, in order. Nothing changes without a measurement or
     /// without a target.
     pub(super) fn update(
@@ -27,13 +42,33 @@ impl EffectProgress {
         probe: &dyn Probe,
     ) -> impl Iterator<Item = EventKind> + use<> {
         let target = probe.target().unwrap_or(reading.asked);
+        let asked = self.asked(reading.asked);
         let changes = match reading.achieved {
             Some(achieved) if target > 0.0 => {
-                self.measured(reading.is_effective(probe), achieved / target)
+                let judged = Reading {
+                    asked,
+                    ..reading.clone()
+                };
+                match self.asked_lately.is_some() && asked <= 0.0 {
+                    true => [None, None],
+                    false => self.measured(judged.is_effective(probe), achieved / target),
+                }
             }
             _ => [None, None],
         };
         changes.into_iter().flatten()
+    }
+
+    /// What the effect is held to, where `now` is asked now.
+    fn asked(&mut self, now: f64) -> f64 {
+        let Some(lately) = &mut self.asked_lately else {
+            return now;
+        };
+        if lately.len() == LATELY {
+            lately.pop_front();
+        }
+        lately.push_back(now);
+        lately.iter().copied().fold(now, f64::min)
     }
 
     fn measured(&mut self, is_effective: bool, share: f64) -> [Option<EventKind>; 2] {
@@ -42,7 +77,7 @@ impl EffectProgress {
             if !self.is_effective || self.below < LOST_AFTER {
                 return [None, None];
             }
-            *self = Self::default();
+            (self.is_effective, self.is_reached, self.below) = (false, false, 0);
             return [Some(EventKind::Lost), None];
         }
         self.below = 0;
@@ -159,5 +194,56 @@ mod tests {
         for _ in 0..20 {
             assert_eq!(progress.update(&reading(None), &probe).count(), 0);
         }
+    }
+
+    /// What changes where `asked` changes, and what is measured is two measurements older.
+    fn changes_of_changing(asked: impl Fn(f64) -> f64) -> Vec<(usize, EventKind)> {
+        let probe = Growing {
+            target: Some(80.0),
+            noise: 1.0,
+        };
+        let mut progress = EffectProgress::of_changing();
+        let mut changes = Vec::new();
+        for i in 0..400_u32 {
+            let reading = Reading {
+                asked: asked(f64::from(i) / 4.0),
+                achieved: Some(asked(f64::from(i.saturating_sub(4)) / 4.0)),
+                ..Reading::default()
+            };
+            let of_this = progress.update(&reading, &probe);
+            changes.extend(of_this.map(|kind| (i as usize, kind)));
+        }
+        changes
+    }
+
+    #[test]
+    fn an_effect_that_follows_a_changing_target_is_not_lost() {
+        let kinds = |changes: Vec<(usize, EventKind)>| -> Vec<EventKind> {
+            changes.into_iter().map(|(_, kind)| kind).collect()
+        };
+        let both = [EventKind::Effective, EventKind::TargetReached];
+        let ramp = changes_of_changing(|s| (s * 80.0 / 60.0).min(80.0));
+        assert!(ramp[0].0 <= 12 && ramp[1].0 > 4 * 50, "{ramp:?}");
+        assert_eq!(kinds(ramp), both);
+        for low in [0.0, 5.0] {
+            let square = |s: f64| if s % 10.0 < 3.0 { 80.0 } else { low };
+            assert_eq!(kinds(changes_of_changing(square)), both, "{low}");
+        }
+        // One that is asked and missing is.
+        let probe = Growing {
+            target: Some(80.0),
+            noise: 1.0,
+        };
+        let mut progress = EffectProgress::of_changing();
+        let mut seen = Vec::new();
+        for achieved in [50.0; 10].into_iter().chain([5.0; 20]) {
+            let reading = Reading {
+                asked: 50.0,
+                achieved: Some(achieved),
+                ..Reading::default()
+            };
+            seen.extend(progress.update(&reading, &probe));
+        }
+        assert_eq!(seen, [EventKind::Effective, EventKind::Lost]);
     }
 }

@@ -63,6 +63,8 @@ struct StartingRun {
     params: Map<String, Value>,
     duration: Option<Duration>,
     is_default_duration: bool,
+    /// Whether a parameter changes while it lasts.
+    is_changing: bool,
     task: Id,
     launch: Launch,
     ready: oneshot::Receiver<Ready>,
@@ -256,7 +258,10 @@ impl Actor {
             stop: launch.stop,
             released: CancellationToken::new(),
             deadline: longest.map(|after| now + after),
-            progress: EffectProgress::default(),
+            progress: match starting.is_changing {
+                true => EffectProgress::of_changing(),
+                false => EffectProgress::default(),
+            },
             stopping: None,
         };
         (detail, run)
@@ -323,6 +328,7 @@ impl Actor {
         let (report, ready) = oneshot::channel();
         let launch = Launch::new(self.root.child_token());
         let params = run.plan.params.clone();
+        let is_changing = !run.plan.shapes.is_empty();
         let services = Arc::clone(&self.services);
         let cx = RunContext::new(launch.clone(), services, tag.clone(), longest);
         let task = self
@@ -333,6 +339,7 @@ impl Actor {
             params,
             duration: run.duration,
             is_default_duration: run.is_default_duration,
+            is_changing,
             task: task.id(),
             launch,
             ready,
