@@ -6,6 +6,7 @@
 //! | floor | what it is for |
 //! |---|---|
 //! | `entry` | the command line, the log, the subcommands |
+//! | `ctl` | the API from a terminal, for one daemon or many |
 //! | `daemon` | puts the parts together: two listeners, two runtimes, one shutdown |
 //! | `config` | the configuration: file, environment, flags |
 //! | `boot` | the boot profile: a version that is bad from birth |
@@ -31,6 +32,7 @@
 pub(crate) mod boot;
 pub(crate) mod client;
 pub(crate) mod config;
+pub(crate) mod ctl;
 pub(crate) mod daemon;
 pub(crate) mod entry;
 pub mod fault;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::config::Flags;
+use crate::ctl::Ctl;
 
 /// What follows the list of flags in the help.
 const MORE: &str = "\
@@ -19,7 +20,7 @@ A second instance beside the first:
 #[command(version, after_help = MORE)]
 pub(super) struct Cli {
     /// Configuration file, - for standard input [default: etc/mockserver.yaml, if it is there]
-    #[arg(short = 'f', long = "config", value_name = "FILE", global = true)]
+    #[arg(short = 'f', long = "config", value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Address of the service listener [MOCKSERVER_HOST]
     #[arg(long)]
@@ -55,6 +56,16 @@ pub(super) enum Command {
         /// [default: /health of the configured service listener]
         #[arg(long)]
         url: Option<String>,
+        /// Configuration file, as above
+        #[arg(short = 'f', long = "config", value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Control running daemons: list, start, stop, status, watch, events
+    Ctl(Ctl),
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
     },
     /// Print the reference of scenarios, configuration and API
     Docs {
@@ -71,13 +82,19 @@ pub(super) enum DocsFormat {
     Markdown,
     /// The API alone, as OpenAPI 3.1 in JSON
     Openapi,
+    /// The command line alone, as a manual page
+    Man,
 }
 
 impl Cli {
     /// What the command line says of the configuration.
     pub(super) fn flags(&self) -> Flags {
+        let own = match &self.command {
+            Some(Command::Healthcheck { file, .. }) => file.clone(),
+            _ => None,
+        };
         Flags {
-            file: self.file.clone(),
+            file: own.or_else(|| self.file.clone()),
             host: self.host.clone(),
             port: self.port.clone(),
             log_level: self.log_level.clone(),

@@ -12,10 +12,11 @@ use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use tracing::{Level, warn};
 
 use crate::config::{Config, Flags, IgnoredVariable, Loaded, LogFormat, ProcessEnv};
+use crate::ctl::{self, Ctl, Failure};
 use crate::daemon::{App, ControlRuntime, startup_checks};
 use crate::host::threads;
 use crate::http;
@@ -44,12 +45,13 @@ pub fn main() -> ExitCode {
             };
         }
     };
-    if let Some(Command::Docs { format }) = cli.command {
-        let text = match format {
-            DocsFormat::Markdown => reference::markdown(scenarios::ALL),
-            DocsFormat::Openapi => format!("{:#}\n", http::openapi(scenarios::ALL)),
-        };
-        return print(&text, LogFormat::Text);
+    match cli.command {
+        Some(Command::Docs { format }) => return print(&docs(format), LogFormat::Text),
+        Some(Command::Completions { shell }) => {
+            return print(&completions(shell), LogFormat::Text);
+        }
+        Some(Command::Ctl(ctl)) => return control(ctl),
+        _ => {}
     }
     let serves = cli.command.is_none() && !cli.check;
     // Before anything that takes time: a signal may come at any moment.
@@ -60,7 +62,7 @@ pub fn main() -> ExitCode {
         Err(refused) => return fail(&refused, refused.log_format, BAD_USAGE),
     };
     let log_format = loaded.config.log.format;
-    if let Some(Command::Healthcheck { url }) = cli.command {
+    if let Some(Command::Healthcheck { url, .. }) = cli.command {
         return match healthcheck::run(url, &loaded.config) {
             Ok(()) => ExitCode::SUCCESS,
             Err(reason) => fail(&reason, log_format, 1),
@@ -75,6 +77,46 @@ pub fn main() -> ExitCode {
     }
     logging::finish();
     served.map_or(1.into(), |()| ExitCode::SUCCESS)
+}
+
+fn docs(format: DocsFormat) -> String {
+    match format {
+        DocsFormat::Markdown => reference::markdown(scenarios::ALL),
+        DocsFormat::Openapi => format!("{:#}\n", http::openapi(scenarios::ALL)),
+        DocsFormat::Man => manual(),
+    }
+}
+
+/// The manual page of the command line.
+fn manual() -> String {
+    let mut page = Vec::new();
+    // A vector takes everything.
+    clap_mangen::Man::new(Cli::command()).render(&mut page).ok();
+    String::from_utf8_lossy(&page).into_owned()
+}
+
+fn completions(shell: clap_complete::Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "mockserver", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}
+
+fn control(ctl: Ctl) -> ExitCode {
+    match ctl::run(ctl, &mut io::stdout(), &mut io::stderr()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        // A reader that has left, such as `head`, has read what it wanted.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let code = match error {
+                Failure::Usage(_) => BAD_USAGE,
+                _ => 1,
+            };
+            fail(&error, LogFormat::Text, code)
+        }
+    }
 }
 
 fn serve(runtime: io::Result<ControlRuntime>, flags: Flags, mut loaded: Loaded) -> io::Result<()> {

@@ -13,6 +13,7 @@ mod blind;
 mod boot;
 mod configuration;
 mod connections;
+mod ctl;
 mod exhaustion;
 mod faults;
 mod fidelity;

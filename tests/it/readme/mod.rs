@@ -164,7 +164,9 @@ impl Block {
 
 /// Runs one command as it is printed, except for the ports; returns what it prints.
 fn run(daemon: &Daemon, command: &str, expected: Option<u16>, place: &str) -> String {
-    if let Some(arguments) = command.strip_prefix("target/release/mockserver ") {
+    let of_program = ["target/release/mockserver ", "cargo run --release -- "];
+    let mut of_program = of_program.iter();
+    if let Some(arguments) = of_program.find_map(|program| command.strip_prefix(program)) {
         let output = shell(daemon, &format!("\"$MOCKSERVER\" {arguments}"));
         assert!(
             output.status.success(),
@@ -217,6 +219,7 @@ fn shell(daemon: &Daemon, script: &str) -> Output {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("HEADERS", daemon.folder.path().join("headers"))
         .env("MOCKSERVER", env!("CARGO_BIN_EXE_mockserver"))
+        .env("MOCKSERVER_URL", format!("http://{}", daemon.admin))
         .env("no_proxy", "*")
         .output()
         .expect("a shell")
@@ -393,7 +396,7 @@ fn the_configurations_shown_are_accepted() {
 #[test]
 fn every_option_of_the_command_line_is_documented() {
     let help = |arguments: &[&str]| String::from_utf8(mockserver(arguments).stdout).expect("UTF-8");
-    let text = help(&["--help"]) + &help(&["healthcheck", "--help"]);
+    let text = help(&["--help"]) + &help(&["healthcheck", "--help"]) + &help(&["ctl", "--help"]);
     let options: BTreeSet<&str> = text
         .split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
         .filter(|word| word.starts_with("--") && word.len() > 2)
