@@ -178,6 +178,7 @@ fn start_traffic(
 /// The service listener with its runtime, on this thread, until the daemon ends.
 fn serve_requests(control: &Control, service: TcpListener, api: Api) -> io::Result<()> {
     let runtime = service_runtime(&control.runtimes)?;
+    runtime.spawn(control.runtimes.measure_lag());
     announce(&control.config, service.local_addr()?, &api);
     let traffic = start_traffic(control, service.local_addr()?, api.readiness.clone())?;
     let router = service_router(api, &control.table);

@@ -2,13 +2,19 @@
 //!
 //! A scenario with its own runtime enters it here, so that its tasks count as the process's.
 
+use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::sync::Lock;
 use tokio::runtime::{Builder, Handle, RuntimeMetrics};
+
+/// How often the lag of the workers is measured.
+const LAG_EVERY: Duration = Duration::from_millis(250);
+/// The time over which the longest lag is taken: as long as between two scrapes.
+const LAG_OVER: Duration = Duration::from_secs(15);
 
 /// All live runtimes; cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -16,12 +22,13 @@ pub(crate) struct Runtimes {
     live: Arc<Lock<LiveRuntimes>>,
     /// Threads of the runtime that serves requests, workers and others.
     serving_threads: Arc<AtomicUsize>,
+    lag: Arc<LagMeter>,
 }
 
 #[derive(Debug, Default)]
 struct LiveRuntimes {
     /// The runtime that serves requests.
-    serving: Option<RuntimeMetrics>,
+    serving: Option<(Handle, RuntimeMetrics)>,
     others: Vec<(u64, RuntimeMetrics)>,
     next_number: u64,
 }
@@ -39,6 +46,8 @@ pub(crate) struct RuntimeLoad {
     pub queued: usize,
     /// How long the workers have been busy, summed up.
     pub busy: Duration,
+    /// The longest that a task lately waited for a worker after its time had come.
+    pub lag: Duration,
 }
 
 /// How many threads serve requests: one for each CPU that this process may use under its quota, and at least 1.
@@ -68,8 +77,28 @@ impl Runtimes {
                 went.fetch_sub(1, Ordering::Relaxed);
             })
             .build()?;
-        self.live.lock().serving = Some(runtime.metrics());
+        self.live.lock().serving = Some((runtime.handle().clone(), runtime.metrics()));
         Ok(runtime)
+    }
+
+    /// The runtime that serves requests; none before it is built.
+    pub(crate) fn serving(&self) -> Option<Handle> {
+        let live = self.live.lock();
+        live.serving.as_ref().map(|(handle, _)| handle.clone())
+    }
+
+    /// Measures for ever how late a task runs, where this future is spawned.
+    pub(crate) fn measure_lag(&self) -> impl Future<Output = ()> + Send + use<> {
+        let lag = Arc::clone(&self.lag);
+        async move {
+            loop {
+                let due = Instant::now() + LAG_EVERY;
+                *lag.due.lock() = Some(due);
+                tokio::time::sleep_until(due.into()).await;
+                let now = Instant::now();
+                lag.note(now, now - due);
+            }
+        }
     }
 
     /// Counts the tasks of another runtime until the returned value is dropped.
@@ -89,7 +118,7 @@ impl Runtimes {
         let live = self.live.lock();
         let others = live.others.iter().map(|(_, other)| other.num_alive_tasks());
         let tasks = others.sum();
-        let Some(serving) = &live.serving else {
+        let Some((_, serving)) = &live.serving else {
             return RuntimeLoad {
                 tasks,
                 ..RuntimeLoad::default()
@@ -105,7 +134,34 @@ impl Runtimes {
             busy: (0..workers)
                 .map(|worker| serving.worker_total_busy_duration(worker))
                 .sum(),
+            lag: self.lag.longest(Instant::now()),
         }
+    }
+}
+
+/// How late a task was that had to run at a known time.
+#[derive(Debug, Default)]
+struct LagMeter {
+    due: Lock<Option<Instant>>,
+    /// When it ran, and how late that was.
+    noted: Lock<VecDeque<(Instant, Duration)>>,
+}
+
+impl LagMeter {
+    fn note(&self, now: Instant, late: Duration) {
+        let mut noted = self.noted.lock();
+        noted.retain(|(at, _)| now.saturating_duration_since(*at) < LAG_OVER);
+        noted.push_back((now, late));
+    }
+
+    /// The longest lately, that of a task which is late now included.
+    fn longest(&self, now: Instant) -> Duration {
+        let due = *self.due.lock();
+        let pending = due.map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
+        let noted = self.noted.lock();
+        let recent = noted.iter();
+        let recent = recent.filter(|(at, _)| now.saturating_duration_since(*at) < LAG_OVER);
+        recent.map(|(_, late)| *late).fold(pending, Duration::max)
     }
 }
 
@@ -147,6 +203,22 @@ mod tests {
         assert_eq!(runtimes.load().tasks, 1);
         drop(counted);
         assert_eq!(runtimes.live.lock().others.len(), 0);
+    }
+
+    #[test]
+    fn the_lag_is_the_longest_lately_or_that_of_now() {
+        let (lag, start) = (LagMeter::default(), Instant::now());
+        let at = |s| start + Duration::from_secs(s);
+        let ms = Duration::from_millis;
+        assert_eq!(lag.longest(at(0)), Duration::ZERO);
+        lag.note(at(1), ms(200));
+        lag.note(at(2), ms(1));
+        assert_eq!(lag.longest(at(15)), ms(200));
+        assert_eq!(lag.longest(at(16)), ms(1));
+        *lag.due.lock() = Some(at(17));
+        assert_eq!(lag.longest(at(20)), ms(3000));
+        lag.note(at(30), ms(2));
+        assert_eq!(lag.noted.lock().len(), 1);
     }
 
     #[test]

@@ -107,6 +107,7 @@ impl Collector for TokioMetrics {
             blocking_threads,
             queued,
             busy,
+            lag,
         } = self.runtimes.load();
         let now = BusyMark {
             at: Instant::now(),
@@ -123,7 +124,9 @@ impl Collector for TokioMetrics {
         let help = "Tasks that wait in the queue of all workers";
         gauge(e, "tokio_global_queue_depth", help, queued as f64)?;
         let help = "Share of the workers' time that was busy lately";
-        gauge(e, "tokio_busy_ratio", help, self.busy_ratio(now, workers))
+        gauge(e, "tokio_busy_ratio", help, self.busy_ratio(now, workers))?;
+        let help = "The longest in 15 s that a task waited for a worker after its time had come";
+        gauge(e, "tokio_event_loop_lag_seconds", help, lag.as_secs_f64())
     }
 }
 
