@@ -8,7 +8,7 @@
 //!
 //! Groups: `cpu` (also in containers, where podman and a Debian image are there, and beside stress-ng,
 //! where that is installed), `cpu-load`, `neighbours` (beside busy loops), `memory`, `oom`, `disk`,
-//! `latency`, `logs`, `tasks`, `shares`, `traffic`, `patient` (the workload's times), `patient-work` (its errors and its CPU
+//! `latency`, `logs`, `tasks`, `descriptors`, `threads`, `shares`, `traffic`, `patient` (the workload's times), `patient-work` (its errors and its CPU
 //! time). Bars that are missed are marked, and the exit code is 1.
 
 #![expect(
@@ -32,6 +32,7 @@ mod table;
 mod cpu;
 mod disk;
 mod latency;
+mod leaks;
 mod load;
 mod logs;
 mod memory;
@@ -54,6 +55,8 @@ const GROUPS: &[Group] = &[
     ("latency", latency::measure),
     ("logs", logs::measure),
     ("tasks", tasks::measure),
+    ("descriptors", leaks::measure_descriptors),
+    ("threads", leaks::measure_threads),
     ("shares", shares::measure),
     ("traffic", traffic::measure),
     ("patient", patient::measure),

@@ -27,10 +27,18 @@ const PAUSE_MS: u64 = 20;
 /// The duration of dry runs only, in seconds: the ledger must not contain it.
 pub(crate) const DRY_DURATION_S: f64 = 1000.0;
 
-/// The scenarios that clients start: all that leave the process alive.
+/// The scenarios that clients start: all that leave the process alive and the service answering.
 pub(crate) fn startable() -> Vec<&'static dyn Plugin> {
     let plugins = scenarios::ALL.iter().copied();
-    plugins.filter(|plugin| !plugin.ends_process()).collect()
+    plugins
+        .filter(|plugin| !plugin.ends_process() && !plugin.silences_service())
+        .collect()
+}
+
+/// Those that clients start over the admin listener alone, for a moment: the service answers nothing meanwhile.
+pub(crate) fn silencing() -> Vec<&'static dyn Plugin> {
+    let plugins = scenarios::ALL.iter().copied();
+    plugins.filter(|plugin| plugin.silences_service()).collect()
 }
 
 /// Routes that change nothing.
@@ -135,7 +143,8 @@ impl SoakClient {
 
     fn act(&mut self) {
         match self.rng.random_range(0..100_u32) {
-            0..12 => self.start(),
+            0..11 => self.start(),
+            11 => self.silence(),
             12..17 => {
                 let path = format!("/api/v1/scenarios/{}/stop", self.any_scenario().name());
                 self.post("a stop", &path, "", Expectation::Done);
@@ -234,6 +243,24 @@ impl SoakClient {
             body["duration"] = duration;
         }
         self.post("a start", &path, &body.to_string(), Expectation::Started);
+    }
+
+    fn silence(&mut self) {
+        let Some(plugin) = silencing().choose(&mut self.rng).copied() else {
+            return;
+        };
+        let mut body = Value::from(params::random(plugin, &mut self.rng));
+        body["duration"] = self.rng.random_range(0.01..0.3).into();
+        let path = start_path(plugin.name());
+        let body = body.to_string();
+        self.ask(
+            "a silence",
+            "POST",
+            self.admin,
+            &path,
+            &body,
+            Expectation::Started,
+        );
     }
 
     fn start_set(&mut self) {

@@ -19,7 +19,7 @@ pub(crate) enum Expectation {
     Refused,
     /// It is served, or answered by a fault.
     Faulted,
-    /// At least one scenario runs, a later request called the start off, or a halt refuses it.
+    /// At least one scenario runs, a later request called the start off, or what runs or a halt refuses it.
     Started,
     /// The plan of this set is returned, or a halt refuses it.
     Planned(Value),
@@ -51,6 +51,7 @@ impl Expectation {
         } = observed;
         let body = || serde_json::from_str::<Value>(text).unwrap_or_default();
         let is_halted = || halt.on && is_problem(&body(), "halted");
+        let is_refused = || is_problem(&body(), "conflict") || is_halted();
         match self {
             Self::Done => status == 200,
             Self::Refused => (400..500).contains(&status) && text.contains(PROBLEM_TYPE),
@@ -63,12 +64,12 @@ impl Expectation {
             Self::Started => match status {
                 200 => halt.off && runs(&body()),
                 500 => halt.off && was_called_off(&body()),
-                409 => is_halted(),
+                409 => is_refused(),
                 _ => false,
             },
             Self::Planned(start) => match status {
                 200 => halt.off && is_plan_of(start, &body()),
-                409 => is_halted(),
+                409 => is_refused(),
                 _ => false,
             },
             Self::Renewed => match status {

@@ -31,7 +31,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use client::{SoakClient, startable};
+use client::{SoakClient, silencing, startable};
 use footprint::Footprint;
 use halts::Halts;
 use history::History;
@@ -87,7 +87,8 @@ struct Soak {
 
 impl Soak {
     fn begin(seed: u64) -> Self {
-        let names: Vec<&str> = startable().iter().map(|plugin| plugin.name()).collect();
+        let plugins = startable().into_iter().chain(silencing());
+        let names: Vec<&str> = plugins.map(|plugin| plugin.name()).collect();
         let allowed = format!("Limits: {{Scenarios: [{}]}}\n", names.join(", "));
         let daemon = Daemon::builder().file(&allowed).start();
         let (report, halts) = (Arc::default(), Arc::default());

@@ -17,6 +17,9 @@ const MOST: &[(&str, f64)] = &[
     ("tasks", 20_000.0),
     ("tasks/s", 20_000.0),
     ("lines/s", 2_000.0),
+    ("descriptors", 500.0),
+    ("threads", 200.0),
+    ("KiB", 1024.0),
     ("s", 2.0),
 ];
 /// The most in a unit that is not listed.

@@ -68,13 +68,15 @@ impl Daemon {
             shutdown: shutdown.clone(),
             upstreams: calls.upstreams(),
             hooks: control.hooks.clone(),
+            has_admin: control.config.admin.port.is_some(),
         });
         let (table, root) = (control.table.clone(), control.root.clone());
         let onsets = booting.onsets(&root);
         let (sessions, actor) = SessionManager::spawn(services, table, root, onsets.clone());
         let limits = control.config.limits.clone();
         let manager = ScenarioManager::new(control.registry, sessions.clone(), limits, cgroup);
-        let manager = manager.calling(calls.upstreams());
+        let has_admin = control.config.admin.port.is_some();
+        let manager = manager.calling(calls.upstreams()).beside(has_admin);
         let readiness = Readiness::default();
         if booting.is_ready_at_once() {
             readiness.begin();

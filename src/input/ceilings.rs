@@ -19,6 +19,10 @@ pub enum Resource {
     Tasks,
     /// Lines added to the service's log a second.
     LogLinesPerSecond,
+    /// Leaked file descriptors in all.
+    Descriptors,
+    /// Leaked threads in all.
+    Threads,
     /// Delay of a request in ms.
     LatencyMs,
     /// Time that a run lasts in seconds.

@@ -54,7 +54,7 @@ const PERCENT_OF_CPU: &str = "percent of the CPU limit";
 const PERCENT_OF_MEMORY: &str = "percent of the memory limit";
 
 #[rustfmt::skip]
-const KEYS: [Key; 10] = [
+const KEYS: [Key; 12] = [
     key(Resource::CpuPercent, "CpuPercent", PERCENT_OF_CPU, 102_400.0,
         "The most CPU that a request may ask for, in percent of the CPU limit."),
     key(Resource::CpuCores, "CpuCores", "cores", 1024.0, "The same in cores."),
@@ -70,6 +70,10 @@ const KEYS: [Key; 10] = [
         "The most tasks that there may be in all.")),
     key(Resource::LogLinesPerSecond, "LogLinesPerSecond", "lines/s", 100_000.0,
         "The most lines that may be added to the log each second."),
+    counted(key(Resource::Descriptors, "Descriptors", "descriptors", 1_000_000.0,
+        "The most file descriptors that may be leaked in all.")),
+    counted(key(Resource::Threads, "Threads", "threads", 1_000_000.0,
+        "The most threads that may be leaked in all.")),
     key(Resource::LatencyMs, "LatencyMs", "ms", 600_000.0,
         "The longest delay that may be put on a request."),
     key(Resource::DurationS, "MaxDuration", "s", LONGEST_DURATION_S,
@@ -155,6 +159,8 @@ impl Limits {
                 | R::TasksPerSecond
                 | R::Tasks
                 | R::LogLinesPerSecond
+                | R::Descriptors
+                | R::Threads
                 | R::LatencyMs
                 | R::DurationS => continue,
             };

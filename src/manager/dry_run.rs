@@ -9,7 +9,6 @@ use serde_json::{Map, Value};
 
 use super::abort::AbortWhen;
 use super::session::{PlannedRun, Start};
-use crate::host::cgroup::Cgroup;
 use crate::input::Shape;
 use crate::plugin::PreflightContext;
 use crate::run::Timestamp;
@@ -68,15 +67,18 @@ pub(crate) struct WouldRun {
 }
 
 impl DryRun {
-    /// What `start` would do where it replaces `replaces`, under the limits of `cgroup`.
-    pub(super) fn of(start: Start, replaces: Vec<&'static str>, cgroup: &Cgroup) -> Self {
+    /// What `start` would do in these `surroundings` where it replaces `replaces`.
+    pub(super) fn of(
+        start: Start,
+        replaces: Vec<&'static str>,
+        surroundings: PreflightContext<'_>,
+    ) -> Self {
         let Start { runs, terms, .. } = start;
         let duration = runs.iter().filter_map(|run| run.duration).max();
         let now = Timestamp::now();
         let context = PreflightContext {
-            cgroup,
             duration,
-            upstreams: None,
+            ..surroundings
         };
         let would_run = |run: &PlannedRun| WouldRun {
             name: run.plan.name,

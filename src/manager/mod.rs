@@ -27,7 +27,7 @@ use crate::host::cgroup::Cgroup;
 use crate::input::limits::Limits;
 use crate::input::suggest::did_you_mean;
 use crate::input::{FieldError, Fields, cut};
-use crate::plugin::{Conflict, Plugin, Registry, conflicts_of};
+use crate::plugin::{Conflict, Plugin, PreflightContext, Registry, conflicts_of};
 use crate::run::Initiator;
 use dry_run::DryRun;
 use report::StartReport;
@@ -90,6 +90,7 @@ pub(crate) struct ScenarioManager {
     limits: Arc<Limits>,
     cgroup: Cgroup,
     upstreams: Arc<[String]>,
+    has_admin: bool,
 }
 
 impl ScenarioManager {
@@ -105,6 +106,7 @@ impl ScenarioManager {
             limits: Arc::new(limits),
             cgroup,
             upstreams: Arc::default(),
+            has_admin: true,
         }
     }
 
@@ -112,6 +114,20 @@ impl ScenarioManager {
     pub(crate) fn calling(self, upstreams: Vec<String>) -> Self {
         let upstreams = upstreams.into();
         Self { upstreams, ..self }
+    }
+
+    /// With or without an admin listener.
+    pub(crate) fn beside(self, has_admin: bool) -> Self {
+        Self { has_admin, ..self }
+    }
+
+    /// What a preflight sees.
+    fn surroundings(&self) -> PreflightContext<'_> {
+        PreflightContext {
+            upstreams: Some(&self.upstreams),
+            has_admin: self.has_admin,
+            ..PreflightContext::of(&self.cgroup)
+        }
     }
 
     /// Every scenario.
@@ -192,7 +208,11 @@ impl ScenarioManager {
         start.check_beside(running.clone())?;
         let replaced = running.filter(|name| !start.joins || start.starts(name));
         let replaced = replaced.collect();
-        Ok(Started::Planned(DryRun::of(start, replaced, &self.cgroup)))
+        Ok(Started::Planned(DryRun::of(
+            start,
+            replaced,
+            self.surroundings(),
+        )))
     }
 
     /// Stops one scenario; answers when its effect is gone.
@@ -211,8 +231,7 @@ impl ScenarioManager {
             registry: self.registry,
             limits: &self.limits,
             ceilings: self.limits.ceilings(&self.cgroup),
-            cgroup: &self.cgroup,
-            upstreams: Some(&self.upstreams),
+            surroundings: self.surroundings(),
         }
     }
 

@@ -29,12 +29,12 @@ pub(crate) fn plan_entry(
     seen: &mut Vec<&'static str>,
     more: &[&'static str],
 ) -> Checked<PlannedRun> {
+    let cgroup = Cgroup::system();
     let reader = Reader {
         registry,
         limits: &Limits::default(),
         ceilings: Ceilings::default(),
-        cgroup: &Cgroup::system(),
-        upstreams: None,
+        surroundings: PreflightContext::of(&cgroup),
     };
     reader.entry(at, entry, seen, more)
 }
@@ -45,9 +45,8 @@ pub(super) struct Reader<'m> {
     pub(super) registry: Registry,
     pub(super) limits: &'m Limits,
     pub(super) ceilings: Ceilings,
-    pub(super) cgroup: &'m Cgroup,
-    /// The upstreams that the service calls; none where they are not known yet.
-    pub(super) upstreams: Option<&'m [String]>,
+    /// What is known before a start.
+    pub(super) surroundings: PreflightContext<'m>,
 }
 
 impl Reader<'_> {
@@ -222,9 +221,8 @@ impl Reader<'_> {
     ) -> Checked<Plan> {
         let plan = plugin.plan_from(params)?;
         let context = PreflightContext {
-            cgroup: self.cgroup,
             duration,
-            upstreams: self.upstreams,
+            ..self.surroundings
         };
         plan.preflight(at, context)?;
         Ok(plan)

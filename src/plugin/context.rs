@@ -41,6 +41,8 @@ pub(crate) struct Services {
     /// The upstreams that the service calls.
     pub(crate) upstreams: Vec<String>,
     pub(crate) hooks: Hooks,
+    /// Whether there is an admin listener.
+    pub(crate) has_admin: bool,
 }
 
 impl fmt::Debug for Services {
@@ -68,6 +70,7 @@ impl Services {
             shutdown: Shutdown::default(),
             upstreams: Vec::new(),
             hooks: Hooks::default(),
+            has_admin: true,
         }
     }
 }
@@ -143,6 +146,7 @@ impl RunContext {
             cgroup: &self.services.cgroup,
             duration: self.duration,
             upstreams: Some(&self.services.upstreams),
+            has_admin: self.services.has_admin,
         }
     }
 
@@ -203,6 +207,11 @@ impl RunContext {
     /// What of the service the run may change beside its requests.
     pub(crate) fn hooks(&self) -> &Hooks {
         &self.services.hooks
+    }
+
+    /// Waits until the ledger has noted the start: the answer to it is about to leave.
+    pub(crate) async fn begun(&self) {
+        self.launch.begun.cancelled().await;
     }
 
     /// Changes what SIGTERM does until the guard is dropped.

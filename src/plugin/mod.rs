@@ -10,6 +10,7 @@ pub(crate) mod effort;
 pub(crate) mod gauge;
 pub mod guard;
 pub(crate) mod high_line;
+pub(crate) mod hoard;
 mod hooks;
 pub(crate) mod pace;
 mod plan;
@@ -59,6 +60,9 @@ pub trait Scenario: fmt::Debug + Send + Sized + 'static {
     const EXAMPLE: &'static str;
     /// The scenarios that it cannot run beside. It is enough that one of two names the other.
     const CONFLICTS: Conflicts = &[];
+    /// Whether the service listener answers nothing while it runs, the API there included. It must refuse to start
+    /// where there is no admin listener.
+    const SILENCES_SERVICE: bool = false;
 
     /// Reads every parameter: name, unit, range and default. This is the only definition: it validates, fills in the
     /// defaults and makes the schema.
@@ -99,6 +103,20 @@ pub struct PreflightContext<'a> {
     pub(crate) duration: Option<Duration>,
     /// The upstreams that the service calls; none where they are not known yet.
     pub(crate) upstreams: Option<&'a [String]>,
+    /// Whether there is an admin listener.
+    pub(crate) has_admin: bool,
+}
+
+impl<'a> PreflightContext<'a> {
+    /// Under the limits of `cgroup`, without a duration or anything else that may be known.
+    pub(crate) fn of(cgroup: &'a Cgroup) -> Self {
+        Self {
+            cgroup,
+            duration: None,
+            upstreams: None,
+            has_admin: true,
+        }
+    }
 }
 
 impl PreflightContext<'_> {
@@ -223,6 +241,8 @@ pub trait Plugin: fmt::Debug + Send + Sync {
     fn example(&self) -> &'static str;
     /// The scenarios that it says it cannot run beside; [`conflicts_of`] has all of them.
     fn conflicts(&self) -> Conflicts;
+    /// Whether the service listener answers nothing while it runs.
+    fn silences_service(&self) -> bool;
     /// JSON Schema 2020-12 of the parameters, as `fields` without members read them.
     fn schema_from(&self, fields: Fields) -> Value;
     /// Checks the parameters that `fields` hold, without any effect.
@@ -273,6 +293,10 @@ impl<S: Scenario> Plugin for PluginOf<S> {
 
     fn conflicts(&self) -> Conflicts {
         S::CONFLICTS
+    }
+
+    fn silences_service(&self) -> bool {
+        S::SILENCES_SERVICE
     }
 
     fn schema_from(&self, mut fields: Fields) -> Value {

@@ -93,4 +93,6 @@ pub enum Shortfall {
     Refused,
     /// The reader of the service's log is too slow, or nothing reads it.
     SlowReader,
+    /// What is left of a resource is kept for the daemon, so that the fault can be seen and stopped.
+    Reserved,
 }

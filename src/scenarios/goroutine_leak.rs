@@ -229,9 +229,8 @@ mod tests {
                 most,
             };
             let context = PreflightContext {
-                cgroup: &cgroup,
                 duration: seconds.map(Duration::from_secs),
-                upstreams: None,
+                ..PreflightContext::of(&cgroup)
             };
             leak.preflight(context).expect("it is possible").is_some()
         };

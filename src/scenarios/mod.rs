@@ -2,8 +2,10 @@
 
 mod cpu_burner;
 mod crash;
+mod deadlock;
 mod dependency;
 mod disk_io;
+mod fd_leak;
 mod goroutine_leak;
 mod health_check;
 mod http_error;
@@ -11,12 +13,15 @@ mod log_flood;
 mod log_silence;
 mod memory_leaker;
 mod network_latency;
+mod runtime_stall;
 mod shutdown_hang;
 #[cfg(test)]
 mod tests;
+mod thread_leak;
 
 use serde_json::{Map, Value};
 
+use crate::input::{Fields, Resource};
 use crate::plugin::{Plugin, plugin};
 
 /// Every scenario, in the order of lists and documents.
@@ -33,6 +38,10 @@ pub static ALL: &[&dyn Plugin] = &[
     plugin::<http_error::HttpError>(),
     plugin::<log_flood::LogFlood>(),
     plugin::<log_silence::LogSilence>(),
+    plugin::<fd_leak::FdLeak>(),
+    plugin::<thread_leak::ThreadLeak>(),
+    plugin::<runtime_stall::RuntimeStall>(),
+    plugin::<deadlock::Deadlock>(),
 ];
 
 /// Bytes in the MB of parameters and metrics: a mebibyte.
@@ -42,4 +51,25 @@ const MIB: u64 = 1024 * 1024;
 fn metrics<const N: usize>(metrics: [(&str, Value); N]) -> Map<String, Value> {
     let named = |(name, value): (&str, Value)| (name.to_owned(), value);
     metrics.into_iter().map(named).collect()
+}
+
+/// Reads how many of a leak's `unit` there are in the end, `largest` at most; none is without an end. Where the operator
+/// limits the `resource`, a leak without a number ends at the limit.
+fn most_in_the_end(
+    fields: &mut Fields,
+    resource: Resource,
+    unit: &'static str,
+    largest: u32,
+) -> Option<f64> {
+    let is_limited = fields.is_limited(resource);
+    let about = match is_limited {
+        true => "How many there are in the end.",
+        false => "Stops at this number; unlimited if omitted.",
+    };
+    let field = fields.field("max", about).unit(unit).asks_for(resource);
+    let most = match is_limited {
+        true => Some(field.integer(1..=largest, largest)),
+        false => field.optional().integer(1..=largest),
+    };
+    most.map(f64::from)
 }

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{ChildGuard, Daemon, agent, exclusive};
+use crate::support::{ChildGuard, Daemon, agent, eventually, exclusive};
 
 // === Resources of a run ===
 
@@ -153,7 +153,13 @@ fn a_thread_that_is_refused_fails_the_start_and_spares_the_daemon_and_other_runs
         .args(["prlimit", "--pid", &daemon.pid().to_string(), "--nproc=1:"])
         .status();
     assert!(limited.expect("prlimit can be run").success());
-    for name in ["memory_leaker", "goroutine_leak", "disk_io"] {
+    for name in [
+        "memory_leaker",
+        "goroutine_leak",
+        "disk_io",
+        "fd_leak",
+        "thread_leak",
+    ] {
         let answer = daemon.post(&format!("/api/v1/scenarios/{name}/start"), "");
         assert_eq!(answer.status, 500, "{answer:?}");
         let reason = answer.body["details"][0]["error"].as_str().unwrap();
@@ -168,6 +174,41 @@ fn a_thread_that_is_refused_fails_the_start_and_spares_the_daemon_and_other_runs
     assert_eq!(daemon.session()["scenarios"], running);
     assert_eq!(daemon.get("/health").status, 200);
     assert_eq!(daemon.stop_all().body["stopped"], running);
+}
+
+/// The user has its threads alone: they all count.
+const AS_A_USER_ALONE: &str = "cp \"$1\" daemon && shift && chown -R 61236 . && \
+    exec setpriv --reuid=61236 --clear-groups ./daemon \"$@\"";
+
+#[test]
+fn a_leak_of_threads_that_is_refused_says_so_and_goes_on_when_it_may() {
+    if !rustix::process::geteuid().is_root() {
+        // The threads of this user's other processes would count too.
+        return;
+    }
+    let _turn = exclusive();
+    let daemon = Daemon::builder()
+        .wrapper(&["sh", "-c", AS_A_USER_ALONE, "sh"])
+        .start();
+    let limit = |most: u32| {
+        let limited = Command::new("setpriv")
+            .args(["--reuid=61236", "--clear-groups", "prlimit"])
+            .args(["--pid", &daemon.pid().to_string()])
+            .arg(format!("--nproc={most}:"))
+            .status();
+        assert!(limited.expect("prlimit can be run").success());
+    };
+    limit(100);
+    daemon.start_scenario("thread_leak", json!({ "per_second": 1000, "max": 300 }));
+    let effect = eventually("the leak is refused", || {
+        let effect = daemon.status("thread_leak")["effect"].take();
+        (effect["shortfall"] == "refused").then_some(effect)
+    });
+    assert_eq!(daemon.process().threads(), 100, "{effect}");
+    assert_eq!(daemon.get("/health").status, 200);
+    limit(1000);
+    daemon.wait_for_metric("thread_leak", "current_threads", |count| count == 300.0);
+    assert_eq!(daemon.stop_all().status, 200);
 }
 
 // === A log without a reader ===

@@ -691,5 +691,6 @@ fn every_effect_reports_asked_beside_achieved() {
         });
         assert!(effect["asked"].is_number(), "{name}: {effect}");
         assert!(effect["unit"].is_string(), "{name}: {effect}");
+        daemon.stop_all();
     }
 }

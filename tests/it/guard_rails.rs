@@ -20,7 +20,7 @@ fn assert_refused(answer: Answer, status: u16, kind: &str, detail: &str) -> Stri
 // === Limits ===
 
 /// A limit, the scenario that it limits, parameters that it allows, and parameters that it refuses.
-const LIMITS: [(&str, &str, &str, &str); 12] = [
+const LIMITS: [(&str, &str, &str, &str); 15] = [
     (
         "CpuPercent: 30",
         "cpu_burner",
@@ -71,6 +71,18 @@ const LIMITS: [(&str, &str, &str, &str); 12] = [
         r#"{ "max_goroutines": 1001 }"#,
     ),
     (
+        "Descriptors: 5",
+        "fd_leak",
+        r#"{ "max": 5 }"#,
+        r#"{ "max": 6 }"#,
+    ),
+    (
+        "Threads: 5",
+        "thread_leak",
+        r#"{ "max": 5 }"#,
+        r#"{ "max": 6 }"#,
+    ),
+    (
         "LatencyMs: 20",
         "network_latency",
         r#"{ "latency_ms": 20 }"#,
@@ -81,6 +93,12 @@ const LIMITS: [(&str, &str, &str, &str); 12] = [
         "health_check",
         r#"{ "failure_mode": "delayed" }"#,
         r#"{ "failure_mode": "delayed", "delay_ms": 21 }"#,
+    ),
+    (
+        "LatencyMs: 20",
+        "runtime_stall",
+        r#"{ "stall_ms": 20 }"#,
+        r#"{ "stall_ms": 21 }"#,
     ),
     (
         "MaxDuration: 60",

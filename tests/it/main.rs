@@ -32,6 +32,7 @@ mod readme;
 mod recorded;
 mod reference;
 mod release;
+mod resources;
 mod sessions;
 mod shapes;
 mod shop;

@@ -34,11 +34,13 @@ fn at_once(what: &str, mut check: impl FnMut() -> bool) {
 }
 
 /// Scenarios with a resource to release.
-const LOADS: [(&str, &str); 4] = [
+const LOADS: [(&str, &str); 6] = [
     ("cpu_burner", r#"{"target_percent": 20}"#),
     ("memory_leaker", r#"{"target_mb": 64, "leak_rate_mb": 400}"#),
     ("goroutine_leak", r#"{"goroutines_per_second": 20000}"#),
     ("disk_io", r#"{"write_rate_mb": 4}"#),
+    ("fd_leak", r#"{"per_second": 200}"#),
+    ("thread_leak", r#"{"per_second": 100}"#),
 ];
 
 /// All scenarios that do not end the process.

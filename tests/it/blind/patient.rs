@@ -175,6 +175,12 @@ impl Case {
         {
             return None;
         }
+        if let Some(plugin) = self.plugin.filter(|plugin| plugin.silences_service()) {
+            // What can be read is what it leaves.
+            let path = format!("/api/v1/scenarios/{}/stop", plugin.name());
+            let stopped = request("POST", patient.admin, &path, "", &[]);
+            assert_eq!(stopped.status, 200, "{stopped:?}");
+        }
         let mut seen = Seen::default();
         patient.look(&mut seen);
         match self.plugin.filter(|plugin| plugin.ends_process()) {

@@ -1,0 +1,281 @@
+//! Faults that take a resource of the system: the count is exact, the daemon keeps what it needs, and all is given back.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::support::{
+    ChildGuard, Daemon, PATIENCE, agent, assert_problem, eventually, exclusive, free_port, request,
+    start_path,
+};
+
+/// How long a stop may take to answer when thousands of things are to be given back, twice the bar of the benchmark.
+const STOP_WITHIN: Duration = Duration::from_secs(2);
+
+fn effect(daemon: &Daemon, name: &str) -> Value {
+    daemon.status(name)["effect"].take()
+}
+
+/// Starts the leak and waits until it has its `max`.
+fn leak(daemon: &Daemon, name: &str, metric: &str, params: Value) {
+    let most = params["max"].as_f64().unwrap();
+    daemon.start_scenario(name, params);
+    daemon.wait_for_metric(name, metric, |count| count == most);
+}
+
+fn assert_stops_in_time(daemon: &Daemon) {
+    let from = Instant::now();
+    daemon.stop_all();
+    let took = from.elapsed();
+    assert!(took < STOP_WITHIN, "the stop took {took:?}");
+}
+
+/// Waits until the reading has this shortfall.
+fn wait_for_shortfall(daemon: &Daemon, name: &str, shortfall: &str) -> Value {
+    eventually(&format!("{name} falls short: {shortfall}"), || {
+        let effect = effect(daemon, name);
+        (effect["shortfall"] == shortfall).then_some(effect)
+    })
+}
+
+// === Descriptors ===
+
+#[test]
+fn leaked_descriptors_are_counted_exactly_and_closed_when_the_stop_answers() {
+    let _turn = exclusive();
+    let daemon = Daemon::start();
+    // Opens the connections of the test.
+    assert_eq!(daemon.get("/health").status, 200);
+    daemon.session();
+    let base = daemon.process().open_files();
+    for kind in ["file", "socket"] {
+        let params = json!({ "per_second": 5000, "max": 700, "kind": kind });
+        leak(&daemon, "fd_leak", "current_descriptors", params);
+        assert_eq!(daemon.process().open_files(), base + 700, "{kind}");
+        assert_eq!(effect(&daemon, "fd_leak")["shortfall"], Value::Null);
+        assert_stops_in_time(&daemon);
+        assert_eq!(daemon.process().open_files(), base, "{kind}");
+    }
+}
+
+#[test]
+fn a_leak_of_descriptors_follows_its_rate() {
+    let _turn = exclusive();
+    let daemon = Daemon::start();
+    let from = Instant::now();
+    daemon.start_scenario("fd_leak", json!({ "per_second": 100 }));
+    let started = Instant::now();
+    daemon.wait_for_metric("fd_leak", "current_descriptors", |count| count >= 150.0);
+    let (least, most) = (started.elapsed(), from.elapsed());
+    // The schedule begins between the two, and 150 take a second and a half.
+    assert!(most >= Duration::from_millis(1490), "{least:?} to {most:?}");
+    let count = effect(&daemon, "fd_leak")["achieved"].as_f64().unwrap();
+    assert!(count <= from.elapsed().as_secs_f64() * 100.0, "{count}");
+}
+
+#[test]
+fn a_leak_of_descriptors_leaves_the_last_ones_to_the_daemon() {
+    let _turn = exclusive();
+    let daemon = Daemon::builder()
+        .wrapper(&["prlimit", "--nofile=300:300"])
+        .start();
+    let report = daemon.start_scenario("fd_leak", json!({ "per_second": 100_000, "max": 5000 }));
+    assert_eq!(report["status"], "success");
+    let warning = daemon.status("fd_leak")["warning"].take();
+    assert!(
+        warning
+            .as_str()
+            .is_some_and(|text| text.starts_with("RLIMIT_NOFILE is 300")),
+        "{warning}"
+    );
+    let effect = wait_for_shortfall(&daemon, "fd_leak", "reserved");
+    let count = effect["achieved"].as_f64().unwrap();
+    assert!((150.0..236.0).contains(&count), "{effect}");
+    // New connections on both listeners.
+    for to in [daemon.service, daemon.admin] {
+        let answer = agent().get(format!("http://{to}/health")).call();
+        assert_eq!(answer.unwrap().status(), 200);
+    }
+    // The service's clients take what is left; the admin listener has its own reserve.
+    let clients: Vec<_> = (0..200)
+        .map(|_| TcpStream::connect(daemon.service).unwrap())
+        .collect();
+    let url = format!("http://{}/api/v1/composite/status", daemon.admin);
+    for _ in 0..3 {
+        let answer = agent().get(&url).call();
+        assert_eq!(answer.unwrap().status(), 200);
+    }
+    assert_stops_in_time(&daemon);
+    drop(clients);
+    let answer = agent().get(format!("http://{}/health", daemon.service));
+    assert_eq!(answer.call().unwrap().status(), 200);
+}
+
+// === Workers ===
+
+/// How long a request to `path` takes on a new connection, and whether it was answered within `patience`.
+fn answered_within(to: SocketAddr, path: &str, patience: Duration) -> Option<Duration> {
+    let from = Instant::now();
+    let mut stream = TcpStream::connect(to).unwrap();
+    stream.set_read_timeout(Some(patience)).unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut byte = [0];
+    let read = stream.read(&mut byte);
+    matches!(read, Ok(1)).then(|| from.elapsed())
+}
+
+fn lag_seconds(daemon: &Daemon) -> f64 {
+    let page = daemon.admin_get("/metrics").body;
+    let mut lines = page.as_str().unwrap().lines();
+    let lag = lines.find_map(|line| line.strip_prefix("tokio_event_loop_lag_seconds "));
+    lag.unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_stall_delays_the_service_and_not_the_admin_listener() {
+    let _turn = exclusive();
+    let daemon = Daemon::start();
+    daemon.start_scenario("runtime_stall", json!({ "stall_ms": 300, "every_ms": 500 }));
+    daemon.wait_for_metric("runtime_stall", "stalls", |count| count >= 2.0);
+    // Requests all over a few periods: some wait for the end of a stall, none longer.
+    let (mut slowest, mut of_admin) = (Duration::ZERO, Duration::MAX);
+    for _ in 0..30 {
+        let took = answered_within(daemon.service, "/health", PATIENCE).expect("an answer");
+        slowest = slowest.max(took);
+        let took = answered_within(daemon.admin, "/health", PATIENCE).expect("an answer");
+        of_admin = of_admin.min(took);
+        std::thread::sleep(Duration::from_millis(37));
+    }
+    assert!(slowest >= Duration::from_millis(150), "{slowest:?}");
+    assert!(of_admin < Duration::from_millis(100), "{of_admin:?}");
+    let lag = lag_seconds(&daemon);
+    assert!(lag > 0.05, "a lag of {lag} s");
+    let reading = effect(&daemon, "runtime_stall");
+    assert_eq!(reading["asked"].as_f64(), Some(300.0), "{reading}");
+    let achieved = reading["achieved"].as_f64().unwrap();
+    assert!(achieved > 100.0, "{reading}");
+    assert_stops_in_time(&daemon);
+}
+
+#[test]
+fn a_stall_of_some_workers_leaves_the_others() {
+    let _turn = exclusive();
+    let daemon = Daemon::start();
+    let workers = daemon.admin_get("/metrics").body;
+    let mut lines = workers.as_str().unwrap().lines();
+    let workers = lines.find_map(|line| line.strip_prefix("tokio_num_workers "));
+    if workers.unwrap().parse::<f64>().unwrap() < 2.0 {
+        return;
+    }
+    let params = json!({ "stall_ms": 60_000, "every_ms": 600_000, "workers": 0.01 });
+    daemon.start_scenario("runtime_stall", params);
+    for _ in 0..20 {
+        let answered = answered_within(daemon.service, "/health", PATIENCE);
+        assert!(answered.is_some());
+    }
+    assert_stops_in_time(&daemon);
+}
+
+#[test]
+fn a_deadlock_silences_the_service_until_it_is_stopped_or_ends() {
+    let _turn = exclusive();
+    let mut daemon = Daemon::start();
+    for by_duration in [false, true] {
+        let params = match by_duration {
+            true => json!({ "duration": 1.5 }),
+            false => json!({}),
+        };
+        // Over the service listener: the answer still leaves.
+        let report = daemon.start_scenario("deadlock", params);
+        assert_eq!(report["status"], "success");
+        eventually("every worker waits", || {
+            let effect = effect(&daemon, "deadlock");
+            let (asked, achieved) = (effect["asked"].as_f64()?, effect["achieved"].as_f64()?);
+            (asked > 0.0 && asked == achieved).then_some(())
+        });
+        let silent = answered_within(daemon.service, "/health", Duration::from_millis(500));
+        assert_eq!(silent, None);
+        assert_eq!(daemon.child.try_wait().unwrap(), None, "it does not exit");
+        let from = Instant::now();
+        match by_duration {
+            true => drop(daemon.wait_for_end("deadlock")),
+            false => drop(daemon.stop_all()),
+        }
+        let answered = answered_within(daemon.service, "/health", PATIENCE);
+        assert!(answered.is_some(), "the service is revived");
+        assert!(by_duration || from.elapsed() < Duration::from_secs(1));
+    }
+    daemon.start_scenario("deadlock", json!({}));
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.ended().code(), Some(0));
+}
+
+#[test]
+fn what_only_the_admin_listener_could_stop_is_refused_without_one() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let port = free_port();
+    let mut child = ChildGuard(
+        Command::new(env!("CARGO_BIN_EXE_mockserver"))
+            .args(["--host", "127.0.0.1", "--port", &port.to_string()])
+            .env("MOCKSERVER_ADMIN_PORT", "0")
+            .current_dir(folder.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    let service = SocketAddr::from(([127, 0, 0, 1], port));
+    eventually("it listens", || TcpStream::connect(service).ok());
+    let refused = [
+        ("deadlock", json!({}), ""),
+        ("runtime_stall", json!({}), "/workers"),
+    ];
+    for (name, params, pointer) in refused {
+        let path = start_path(name);
+        let answer = request("POST", service, &path, &params.to_string(), &[]);
+        let problem = assert_problem(answer, 422, "invalid-params", name);
+        assert_eq!(problem["errors"][0]["pointer"], pointer, "{problem}");
+        let set = json!({ "scenarios": [{ "name": name, "params": params }] }).to_string();
+        let answer = request("POST", service, "/api/v1/composite/start", &set, &[]);
+        let problem = assert_problem(answer, 422, "invalid-params", name);
+        let pointer = format!("/scenarios/0/params{pointer}");
+        assert_eq!(problem["errors"][0]["pointer"], pointer, "{problem}");
+    }
+    child.signal(Signal::TERM);
+    child.ended();
+}
+
+// === Threads ===
+
+#[test]
+fn leaked_threads_are_counted_exactly_and_gone_when_the_stop_answers() {
+    let _turn = exclusive();
+    let daemon = Daemon::start();
+    daemon.session();
+    let base = daemon.process().threads();
+    let params = json!({ "per_second": 2000, "max": 400, "stack_kb": 64 });
+    leak(&daemon, "thread_leak", "current_threads", params);
+    assert_eq!(daemon.process().threads(), base + 400);
+    assert_eq!(effect(&daemon, "thread_leak")["shortfall"], Value::Null);
+    assert_stops_in_time(&daemon);
+    assert_eq!(daemon.process().threads(), base);
+}
+
+#[test]
+fn a_leak_of_threads_ends_before_the_address_space_of_the_daemon_does() {
+    let _turn = exclusive();
+    let daemon = Daemon::start();
+    let process = daemon.process();
+    process.limit("as", process.mapped_bytes() + (1500 << 20));
+    daemon.start_scenario("thread_leak", json!({ "per_second": 1000, "max": 1000 }));
+    let effect = wait_for_shortfall(&daemon, "thread_leak", "reserved");
+    // The allocator takes some of it for each thread.
+    let count = effect["achieved"].as_f64().unwrap();
+    assert!((20.0..750.0).contains(&count), "{effect}");
+    assert_eq!(daemon.get("/health").status, 200);
+    daemon.stop_all();
+}
