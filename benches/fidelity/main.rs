@@ -6,10 +6,11 @@
 //! cargo bench --bench fidelity -- memory    the groups whose name contains a word
 //! ```
 //!
-//! Groups: `cpu` (also in containers, where podman and a Debian image are there, and beside stress-ng,
-//! where that is installed), `cpu-load`, `neighbours` (beside busy loops), `memory`, `oom`, `disk`,
-//! `latency`, `logs`, `tasks`, `descriptors`, `threads`, `shares`, `traffic`, `patient` (the workload's times), `patient-work` (its errors and its CPU
-//! time). Bars that are missed are marked, and the exit code is 1.
+//! Groups: `cpu` (also in containers, where podman and a Debian image are there, and beside stress-ng, where that is
+//! installed), `cpu-load`, `neighbours` (beside busy loops), `memory`, `oom`, `disk`, `latency`, `logs`, `tasks`,
+//! `descriptors`, `threads`, `stall` (also a deadlock), `fill`, `churn`, `locks`, `shares`, `traffic`, `patient` (the
+//! workload's times), `patient-work` (its errors and its CPU time). Bars that are missed are marked, and the exit
+//! code is 1.
 
 #![expect(
     clippy::unwrap_used,
@@ -29,8 +30,10 @@ mod support;
 #[path = "../shared/table.rs"]
 mod table;
 
+mod churn;
 mod cpu;
 mod disk;
+mod fill;
 mod latency;
 mod leaks;
 mod load;
@@ -40,6 +43,7 @@ mod neighbours;
 mod patient;
 mod proc;
 mod shares;
+mod stall;
 mod tasks;
 mod traffic;
 
@@ -57,6 +61,10 @@ const GROUPS: &[Group] = &[
     ("tasks", tasks::measure),
     ("descriptors", leaks::measure_descriptors),
     ("threads", leaks::measure_threads),
+    ("stall", stall::measure),
+    ("fill", fill::measure),
+    ("churn", churn::measure),
+    ("locks", churn::measure_locks),
     ("shares", shares::measure),
     ("traffic", traffic::measure),
     ("patient", patient::measure),

@@ -18,8 +18,11 @@ const MOST: &[(&str, f64)] = &[
     ("tasks/s", 20_000.0),
     ("lines/s", 2_000.0),
     ("descriptors", 500.0),
-    ("threads", 200.0),
+    ("threads", 50.0),
     ("KiB", 1024.0),
+    ("us", 100.0),
+    ("MiB on disk", 64.0),
+    ("percent of the file system", 1.0),
     ("s", 2.0),
 ];
 /// The most in a unit that is not listed.

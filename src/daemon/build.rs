@@ -76,7 +76,9 @@ impl Daemon {
         let limits = control.config.limits.clone();
         let manager = ScenarioManager::new(control.registry, sessions.clone(), limits, cgroup);
         let has_admin = control.config.admin.port.is_some();
-        let manager = manager.calling(calls.upstreams()).beside(has_admin);
+        let manager = manager
+            .calling(calls.upstreams())
+            .beside(has_admin, &control.config.data_dir);
         let readiness = Readiness::default();
         if booting.is_ready_at_once() {
             readiness.begin();

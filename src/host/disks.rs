@@ -1,7 +1,27 @@
 //! What the machine's disks transfer, for all processes together.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File};
+use std::path::Path;
+
+use rustix::fs::{FsWord, StatFs, fstatfs, statfs};
+
+/// The type of a file system in memory (`statfs(2)`).
+const TMPFS_MAGIC: FsWord = 0x0102_1994;
+
+/// Whether the bytes of `file` are in memory and reach no disk.
+pub(crate) fn is_in_memory(file: &File) -> bool {
+    fstatfs(file).is_ok_and(|system| is_memory(&system))
+}
+
+/// The same of what is under `folder`.
+pub(crate) fn is_in_memory_under(folder: &Path) -> bool {
+    statfs(folder).is_ok_and(|system| is_memory(&system))
+}
+
+fn is_memory(system: &StatFs) -> bool {
+    system.f_type == TMPFS_MAGIC
+}
 
 /// Bytes read and written so far by each disk and partition, as `/proc/diskstats` counts them; nothing where it cannot
 /// be read.

@@ -19,6 +19,8 @@ pub enum Resource {
     Tasks,
     /// Lines added to the service's log a second.
     LogLinesPerSecond,
+    /// Space on disk in MiB.
+    DiskMb,
     /// Leaked file descriptors in all.
     Descriptors,
     /// Leaked threads in all.

@@ -54,7 +54,7 @@ const PERCENT_OF_CPU: &str = "percent of the CPU limit";
 const PERCENT_OF_MEMORY: &str = "percent of the memory limit";
 
 #[rustfmt::skip]
-const KEYS: [Key; 12] = [
+const KEYS: [Key; 13] = [
     key(Resource::CpuPercent, "CpuPercent", PERCENT_OF_CPU, 102_400.0,
         "The most CPU that a request may ask for, in percent of the CPU limit."),
     key(Resource::CpuCores, "CpuCores", "cores", 1024.0, "The same in cores."),
@@ -70,6 +70,8 @@ const KEYS: [Key; 12] = [
         "The most tasks that there may be in all.")),
     key(Resource::LogLinesPerSecond, "LogLinesPerSecond", "lines/s", 100_000.0,
         "The most lines that may be added to the log each second."),
+    key(Resource::DiskMb, "DiskMb", "MiB", 16_777_216.0,
+        "The most space on disk that a request may ask for."),
     counted(key(Resource::Descriptors, "Descriptors", "descriptors", 1_000_000.0,
         "The most file descriptors that may be leaked in all.")),
     counted(key(Resource::Threads, "Threads", "threads", 1_000_000.0,
@@ -159,6 +161,7 @@ impl Limits {
                 | R::TasksPerSecond
                 | R::Tasks
                 | R::LogLinesPerSecond
+                | R::DiskMb
                 | R::Descriptors
                 | R::Threads
                 | R::LatencyMs

@@ -17,6 +17,7 @@ pub(crate) mod terms;
 mod tests;
 pub(crate) mod view;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -91,6 +92,7 @@ pub(crate) struct ScenarioManager {
     cgroup: Cgroup,
     upstreams: Arc<[String]>,
     has_admin: bool,
+    data_dir: Option<Arc<Path>>,
 }
 
 impl ScenarioManager {
@@ -107,6 +109,7 @@ impl ScenarioManager {
             cgroup,
             upstreams: Arc::default(),
             has_admin: true,
+            data_dir: None,
         }
     }
 
@@ -116,9 +119,13 @@ impl ScenarioManager {
         Self { upstreams, ..self }
     }
 
-    /// With or without an admin listener.
-    pub(crate) fn beside(self, has_admin: bool) -> Self {
-        Self { has_admin, ..self }
+    /// With or without an admin listener, and with the folder where runs may write files.
+    pub(crate) fn beside(self, has_admin: bool, data_dir: &Path) -> Self {
+        Self {
+            has_admin,
+            data_dir: Some(data_dir.into()),
+            ..self
+        }
     }
 
     /// What a preflight sees.
@@ -126,6 +133,7 @@ impl ScenarioManager {
         PreflightContext {
             upstreams: Some(&self.upstreams),
             has_admin: self.has_admin,
+            data_dir: self.data_dir.as_deref(),
             ..PreflightContext::of(&self.cgroup)
         }
     }

@@ -147,6 +147,7 @@ impl RunContext {
             duration: self.duration,
             upstreams: Some(&self.services.upstreams),
             has_admin: self.services.has_admin,
+            data_dir: Some(&self.services.data_dir),
         }
     }
 

@@ -19,6 +19,7 @@ pub(crate) mod shaped;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,6 +106,8 @@ pub struct PreflightContext<'a> {
     pub(crate) upstreams: Option<&'a [String]>,
     /// Whether there is an admin listener.
     pub(crate) has_admin: bool,
+    /// Where runs may write files; none where that is not known yet.
+    pub(crate) data_dir: Option<&'a Path>,
 }
 
 impl<'a> PreflightContext<'a> {
@@ -115,6 +118,7 @@ impl<'a> PreflightContext<'a> {
             duration: None,
             upstreams: None,
             has_admin: true,
+            data_dir: None,
         }
     }
 }

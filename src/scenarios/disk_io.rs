@@ -12,12 +12,11 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use rustix::fs::{FsWord, fstatfs};
 use tokio::sync::oneshot;
 
 use super::{MIB, metrics};
 use crate::host::cgroup::Cgroup;
-use crate::host::disks::DiskTraffic;
+use crate::host::disks::{DiskTraffic, is_in_memory};
 use crate::host::lived::LivedClock;
 use crate::input::{Fields, Resource, above};
 use crate::plugin::effort::throttled_periods;
@@ -36,8 +35,6 @@ const LONGEST_BACKLOG: Duration = Duration::from_millis(100);
 const FILE_BYTES: u64 = 256 * MIB;
 /// The same on a file system in memory, where the bytes count as memory of the container and reach no disk at any size.
 const FILE_BYTES_IN_MEMORY: u64 = 2 * MIB;
-/// The type of a file system in memory (`statfs(2)`).
-const TMPFS_MAGIC: FsWord = 0x0102_1994;
 /// The most bytes between two syncs: far fewer than in the file, so that no byte is overwritten before it has reached
 /// the disk, and few enough for a quick stop.
 const PIECE: u64 = 8 * MIB;
@@ -107,7 +104,7 @@ impl Scenario for DiskIo {
 }
 
 /// A file in `directory` that has no name and is gone with its last handle.
-fn unnamed_file(directory: &Path) -> std::io::Result<File> {
+pub(super) fn unnamed_file(directory: &Path) -> std::io::Result<File> {
     std::fs::create_dir_all(directory)?;
     tempfile::tempfile_in(directory)
 }
@@ -226,8 +223,7 @@ impl<'c> ReportWindow<'c> {
 
 /// How large `file` may become.
 fn most_file_bytes(file: &File) -> u64 {
-    let is_in_memory = fstatfs(file).is_ok_and(|system| system.f_type == TMPFS_MAGIC);
-    if is_in_memory {
+    if is_in_memory(file) {
         FILE_BYTES_IN_MEMORY
     } else {
         FILE_BYTES

@@ -4,13 +4,16 @@ mod cpu_burner;
 mod crash;
 mod deadlock;
 mod dependency;
+mod disk_fill;
 mod disk_io;
 mod fd_leak;
 mod goroutine_leak;
 mod health_check;
 mod http_error;
+mod lock_contention;
 mod log_flood;
 mod log_silence;
+mod memory_churn;
 mod memory_leaker;
 mod network_latency;
 mod runtime_stall;
@@ -42,6 +45,9 @@ pub static ALL: &[&dyn Plugin] = &[
     plugin::<thread_leak::ThreadLeak>(),
     plugin::<runtime_stall::RuntimeStall>(),
     plugin::<deadlock::Deadlock>(),
+    plugin::<disk_fill::DiskFill>(),
+    plugin::<memory_churn::MemoryChurn>(),
+    plugin::<lock_contention::LockContention>(),
 ];
 
 /// Bytes in the MB of parameters and metrics: a mebibyte.

@@ -575,7 +575,7 @@ fn an_unknown_route_is_a_404_problem_whatever_the_method() {
 
 /// Limits under which no start can do harm to the machine.
 const TIGHT: &str = "Limits: {CpuPercent: 5, CpuCores: 0.1, MemoryMb: 16, MemoryPercent: 0.1, \
-                     DiskMbPerSecond: 1, TasksPerSecond: 1000, Tasks: 10000, Descriptors: 500, \
+                     DiskMbPerSecond: 1, TasksPerSecond: 1000, Tasks: 10000, DiskMb: 10, Descriptors: 500, \
                      Threads: 50}\n";
 
 /// All words that the schemas of the scenarios know.

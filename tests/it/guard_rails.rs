@@ -20,7 +20,7 @@ fn assert_refused(answer: Answer, status: u16, kind: &str, detail: &str) -> Stri
 // === Limits ===
 
 /// A limit, the scenario that it limits, parameters that it allows, and parameters that it refuses.
-const LIMITS: [(&str, &str, &str, &str); 15] = [
+const LIMITS: [(&str, &str, &str, &str); 16] = [
     (
         "CpuPercent: 30",
         "cpu_burner",
@@ -75,6 +75,12 @@ const LIMITS: [(&str, &str, &str, &str); 15] = [
         "fd_leak",
         r#"{ "max": 5 }"#,
         r#"{ "max": 6 }"#,
+    ),
+    (
+        "DiskMb: 5",
+        "disk_fill",
+        r#"{ "size_mb": 5 }"#,
+        r#"{ "size_mb": 6 }"#,
     ),
     (
         "Threads: 5",

@@ -279,3 +279,191 @@ fn a_leak_of_threads_ends_before_the_address_space_of_the_daemon_does() {
     assert_eq!(daemon.get("/health").status, 200);
     daemon.stop_all();
 }
+
+// === Disk ===
+
+/// A file system of its own for `DataDir`, as large as said; unmounted when dropped.
+struct Mounted(tempfile::TempDir);
+
+impl Mounted {
+    /// None where this user may not mount.
+    fn new(mb: u32) -> Option<Self> {
+        let folder = tempfile::TempDir::new().unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={mb}m"), "tmpfs"])
+            .arg(folder.path())
+            .stderr(Stdio::null())
+            .status();
+        let is_mounted = mounted.is_ok_and(|status| status.success());
+        is_mounted.then(|| Self(folder))
+    }
+
+    fn daemon(&self, limits: &str) -> Daemon {
+        let yaml = format!("DataDir: {}\n{limits}", self.0.path().display());
+        Daemon::builder().file(&yaml).start()
+    }
+
+    fn free_mb(&self) -> f64 {
+        let system = rustix::fs::statvfs(self.0.path()).unwrap();
+        (system.f_bavail * system.f_frsize) as f64 / 1_048_576.0
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Lazily: a daemon that the test ends may still be there.
+        let unmounted = Command::new("umount").arg("-l").arg(self.0.path()).status();
+        assert!(unmounted.is_ok_and(|status| status.success()));
+    }
+}
+
+#[test]
+fn a_fill_takes_the_space_that_was_asked_for_and_gives_all_of_it_back() {
+    let _turn = exclusive();
+    let Some(disk) = Mounted::new(256) else {
+        eprintln!("skipped: this user may not mount a file system");
+        return;
+    };
+    let daemon = disk.daemon("");
+    daemon.session();
+    let before = disk.free_mb();
+    for (params, taken) in [
+        (json!({ "size_mb": 100, "rate_mb": 1000 }), 100.0),
+        (
+            json!({ "leave_free_mb": 20, "rate_mb": 1000 }),
+            before - 20.0,
+        ),
+        (json!({ "percent": 50, "rate_mb": 1000 }), before - 128.0),
+    ] {
+        let name = "disk_fill";
+        daemon.start_scenario(name, params.clone());
+        daemon.wait_for_metric(name, "current_mb", |mb| (mb - taken).abs() <= 1.0);
+        let gone = before - disk.free_mb();
+        assert!(
+            (gone - taken).abs() <= 1.0,
+            "{params}: {gone} MiB of {taken}"
+        );
+        let names = std::fs::read_dir(disk.0.path()).unwrap().count();
+        assert_eq!(names, 1, "only the ledger has a name");
+        assert_eq!(effect(&daemon, name)["shortfall"], Value::Null);
+        assert_stops_in_time(&daemon);
+        let left = before - disk.free_mb();
+        assert!(left.abs() <= 1.0, "{params}: {left} MiB are left");
+    }
+}
+
+#[test]
+fn a_fill_leaves_the_last_space_free_unless_it_is_asked_for() {
+    let _turn = exclusive();
+    let Some(disk) = Mounted::new(128) else {
+        eprintln!("skipped: this user may not mount a file system");
+        return;
+    };
+    let daemon = disk.daemon("");
+    daemon.start_scenario("disk_fill", json!({ "size_mb": 500, "rate_mb": 10_000 }));
+    let effect = wait_for_shortfall(&daemon, "disk_fill", "reserved");
+    let free = disk.free_mb();
+    assert!((63.0..=65.0).contains(&free), "{free} MiB free: {effect}");
+    let warning = daemon.status("disk_fill")["warning"].take();
+    assert!(
+        warning
+            .as_str()
+            .is_some_and(|text| text.contains("64 MiB kept free")),
+        "{warning}"
+    );
+    // Others take of it: the fill gives way.
+    std::fs::write(disk.0.path().join("other"), vec![1; 20 << 20]).unwrap();
+    eventually("the fill gives way", || {
+        (disk.free_mb() >= 63.0).then_some(())
+    });
+    let less = json!({ "size_mb": 500, "rate_mb": 10_000, "keep_free_mb": 4 });
+    daemon.start_scenario("disk_fill", less);
+    eventually("it takes more where that is asked for", || {
+        (disk.free_mb() <= 5.0).then_some(())
+    });
+    assert_eq!(daemon.get("/health").status, 200);
+    assert_stops_in_time(&daemon);
+}
+
+#[test]
+fn a_fill_is_limited_whatever_its_target_is() {
+    let Some(disk) = Mounted::new(64) else {
+        eprintln!("skipped: this user may not mount a file system");
+        return;
+    };
+    let daemon = disk.daemon("Limits: {DiskMb: 10}\n");
+    for (params, pointer) in [
+        (json!({ "size_mb": 11 }), "/size_mb"),
+        (json!({ "percent": 50 }), "/percent"),
+        (json!({ "leave_free_mb": 5 }), "/leave_free_mb"),
+    ] {
+        let refused = daemon.try_start("disk_fill", params.clone());
+        let problem = assert_problem(refused, 422, "invalid-params", "disk_fill");
+        assert_eq!(problem["errors"][0]["pointer"], pointer, "{problem}");
+        let detail = problem["errors"][0]["detail"].as_str().unwrap();
+        assert!(detail.contains("(Limits.DiskMb)"), "{detail}");
+    }
+    daemon.start_scenario("disk_fill", json!({ "percent": 10 }));
+    daemon.stop_all();
+}
+
+// === Memory and locks ===
+
+/// Page faults so far, and the CPU time in the system in hundredths of a second.
+fn faults_and_system(pid: u32) -> (u64, u64) {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // After the name, which may have spaces: the state is field 3 of proc(5).
+    let fields: Vec<&str> = stat
+        .rsplit_once(')')
+        .unwrap()
+        .1
+        .split_whitespace()
+        .collect();
+    (fields[7].parse().unwrap(), fields[12].parse().unwrap())
+}
+
+#[test]
+fn a_churn_costs_page_faults_and_leaves_the_level_where_it_was() {
+    let _turn = exclusive();
+    let daemon = Daemon::start();
+    let churn = json!({ "mb": 16, "per_second": 20 });
+    daemon.start_scenario("memory_churn", churn.clone());
+    daemon.wait_for_metric("memory_churn", "times", |times| times >= 5.0);
+    daemon.stop_all();
+    let base = daemon.process().resident_mb();
+    daemon.start_scenario("memory_churn", churn);
+    let before = faults_and_system(daemon.pid()).0;
+    let times = daemon.wait_for_metric("memory_churn", "times", |times| times >= 40.0);
+    let faults = (faults_and_system(daemon.pid()).0 - before) as f64;
+    // Each time has 4096, but for the first, part of which came before; the page size may be larger.
+    let page = page_size() as f64;
+    let least = (times - 2.0) * 16.0 * 1_048_576.0 / page;
+    assert!(faults >= least, "{faults} faults in {times} times");
+    assert_stops_in_time(&daemon);
+    let left = daemon.process().resident_mb() - base;
+    assert!(left <= 4.0, "{left} MiB are left");
+}
+
+fn page_size() -> u64 {
+    let map = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut lines = map.lines();
+    let size = lines.find_map(|line| line.strip_prefix("KernelPageSize:"));
+    let size = size.unwrap().trim().strip_suffix(" kB").unwrap();
+    size.parse::<u64>().unwrap() * 1024
+}
+
+#[test]
+fn a_lock_that_many_want_takes_time_in_the_system() {
+    let _turn = exclusive();
+    let daemon = Daemon::start();
+    let base = daemon.process().threads();
+    daemon.start_scenario("lock_contention", json!({ "threads": 16, "hold_us": 1 }));
+    daemon.wait_for_metric("lock_contention", "locks_per_second", |locks| locks > 0.0);
+    let (_, system) = faults_and_system(daemon.pid());
+    assert!(system >= 2, "{system} hundredths of a second in the system");
+    let effect = effect(&daemon, "lock_contention");
+    assert_eq!(effect["achieved"].as_f64(), Some(16.0), "{effect}");
+    assert_eq!(daemon.get("/health").status, 200);
+    assert_stops_in_time(&daemon);
+    assert_eq!(daemon.process().threads(), base);
+}
