@@ -54,6 +54,7 @@ impl BootRun {
         let plan = plugin.plan("", self.params.clone()).ok()?;
         Some(PlannedRun {
             plan,
+            after: Duration::ZERO,
             duration: self.duration,
             is_default_duration: false,
             conflicts: conflicts_of(registry, *plugin),

@@ -47,7 +47,8 @@ fn scenarios(text: &mut String, registry: Registry) {
         }
     }
     section(text, 3, "What every start takes");
-    *text += "\n`duration` is given in each entry of a set; the others are beside the list `scenarios`.\n";
+    *text += "\n`duration` and `after` are given in each entry of a set; the others are beside the list `scenarios`, and `end` in \
+              sets only.\n";
     let mut envelope = schema::of_envelope(registry);
     // One row instead of one for each scenario.
     let achieved = "/properties/abort_when/properties/achieved_above/properties";

@@ -158,7 +158,11 @@ impl<'f> Field<'f> {
             false => shape::schema(&one, &each()),
         };
         let Some(Value::Object(given)) = self.fields.peek(self.name).cloned() else {
-            let text = format!("{}, or {}", one.text, shape::FORM);
+            // A client that gives a number means one.
+            let text = match self.fields.peek(self.name) {
+                Some(Value::Number(_)) => one.text,
+                _ => format!("{}, or {}", one.text, shape::FORM),
+            };
             let one = Rule {
                 schema,
                 text,

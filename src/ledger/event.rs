@@ -21,6 +21,8 @@ pub(crate) enum EventKind {
     Boot,
     /// A start was checked and accepted; its effect is not on yet.
     Accepted,
+    /// The start was planned for `starts_at`.
+    Planned,
     /// The scenario is up: its effect begins.
     Started,
     /// At least half of what is asked at the moment is measured, and more than noise could be.
@@ -210,6 +212,9 @@ pub(crate) struct Event {
     /// The effective parameters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub params: Option<Map<String, Value>>,
+    /// When the run is to start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts_at: Option<Timestamp>,
     /// After how many seconds the run ends by itself; of `exit_intent`, after how many the process exits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_s: Option<f64>,
@@ -319,6 +324,12 @@ impl NewEvent {
     pub(crate) fn duration(mut self, duration: Option<Duration>) -> Self {
         let seconds = duration.map(|duration| duration.as_secs_f64());
         self.0.duration_s = seconds.filter(|seconds| *seconds > 0.0);
+        self
+    }
+
+    /// Adds when the run is to start.
+    pub(crate) fn starts_at(mut self, starts_at: Timestamp) -> Self {
+        self.0.starts_at = Some(starts_at);
         self
     }
 

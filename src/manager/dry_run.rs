@@ -50,9 +50,12 @@ pub(crate) struct WouldRun {
     pub name: &'static str,
     /// The effective parameters, defaults filled in.
     pub params: Map<String, Value>,
-    /// The seconds after which it would end; null means until stopped.
+    /// When it would start, where that is later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub starts_at: Option<Timestamp>,
+    /// The seconds after which it would end, from its start; null means until stopped.
     pub duration_s: Option<f64>,
-    /// When it would end if it started now; null means until stopped.
+    /// When it would end if the set started now; null means until stopped.
     pub expires_at: Option<Timestamp>,
     /// The figures that follow from the surroundings as they are now, as in the metrics of the status.
     #[serde(skip_serializing_if = "Map::is_empty")]
@@ -73,29 +76,32 @@ impl DryRun {
         replaces: Vec<&'static str>,
         surroundings: PreflightContext<'_>,
     ) -> Self {
-        let Start { runs, terms, .. } = start;
-        let duration = runs.iter().filter_map(|run| run.duration).max();
         let now = Timestamp::now();
-        let context = PreflightContext {
-            duration,
-            ..surroundings
-        };
-        let would_run = |run: &PlannedRun| WouldRun {
-            name: run.plan.name,
-            params: run.plan.params.clone(),
-            duration_s: duration.map(|duration| duration.as_secs_f64()),
-            expires_at: duration.map(|duration| now.plus(duration)),
-            metrics: run.plan.forecast(context),
-            shapes: drawn(&run.plan.shapes, duration),
-            // An impossible effect was refused before.
-            warning: run.plan.preflight("", context).ok().flatten(),
+        let would_run = |run: &PlannedRun| {
+            let duration = start.length(run);
+            let context = PreflightContext {
+                duration,
+                ..surroundings
+            };
+            let starts_at = now.plus(run.after);
+            WouldRun {
+                name: run.plan.name,
+                params: run.plan.params.clone(),
+                starts_at: (!run.after.is_zero()).then_some(starts_at),
+                duration_s: duration.map(|duration| duration.as_secs_f64()),
+                expires_at: duration.map(|duration| starts_at.plus(duration)),
+                metrics: run.plan.forecast(context),
+                shapes: drawn(&run.plan.shapes, duration),
+                // An impossible effect was refused before.
+                warning: run.plan.preflight("", context).ok().flatten(),
+            }
         };
         Self {
             status: DryRunStatus::DryRun,
-            plan: runs.iter().map(would_run).collect(),
+            plan: start.runs.iter().map(would_run).collect(),
             replaces,
-            lease_s: terms.lease.map(|lease| lease.as_secs_f64()),
-            abort_when: terms.abort_when,
+            lease_s: start.terms.lease.map(|lease| lease.as_secs_f64()),
+            abort_when: start.terms.abort_when,
         }
     }
 }

@@ -213,7 +213,8 @@ impl ScenarioManager {
         }
         let session = view.session.iter();
         let running = session.flat_map(|s| s.report.scenarios.iter().copied());
-        start.check_beside(running.clone())?;
+        let planned = view.planned.keys().copied();
+        start.check_beside(running.clone().chain(planned))?;
         let replaced = running.filter(|name| !start.joins || start.starts(name));
         let replaced = replaced.collect();
         Ok(Started::Planned(DryRun::of(

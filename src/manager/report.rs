@@ -11,7 +11,7 @@ use crate::run::Timestamp;
 pub(crate) struct Detail {
     /// The scenario.
     pub name: &'static str,
-    /// Whether it started and has not failed since.
+    /// Whether it started, or will, and has not failed since.
     pub success: bool,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -22,6 +22,9 @@ pub(crate) struct Detail {
     /// The seconds after which it ends, where the duration comes from the configuration and not from the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_s: Option<f64>,
+    /// When it starts, where that is later; absent once it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub starts_at: Option<Timestamp>,
     /// When it ends by itself; absent where it did not start, or runs until stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
@@ -55,7 +58,7 @@ pub(crate) enum Outcome {
 pub(crate) struct StartReport {
     /// The session that the started scenarios belong to.
     pub session_id: String,
-    /// The scenarios that started.
+    /// The scenarios that started, or will.
     pub scenarios: Vec<&'static str>,
     /// Whether all of them did.
     pub status: Outcome,

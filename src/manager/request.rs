@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::session::{PlannedRun, Start};
-use super::terms::{Envelope, read_duration};
+use super::session::{PlannedRun, Start, end_of};
+use super::terms::{Ends, Envelope, read_after, read_duration, read_ends};
 use super::{find, names_of};
 use crate::host::cgroup::Cgroup;
 use crate::input::ceilings::Ceilings;
 use crate::input::limits::Limits;
 use crate::input::suggest::did_you_mean;
-use crate::input::{FieldError, Fields, collect, cut};
+use crate::input::{FieldError, Fields, Resource, collect, cut};
 use crate::plugin::{Conflict, Plan, Plugin, PreflightContext, Registry, conflicts_of};
 
 /// A value, or every bad value of its source.
@@ -64,6 +64,7 @@ impl Reader<'_> {
         let is_given = fields.has("duration");
         let default_s = self.limits.default_duration_s.unwrap_or(0.0);
         let duration = read_duration(&mut fields, default_s);
+        let after = read_after(&mut fields);
         let envelope = self.envelope(&mut fields);
         let params = self.fields("", body).beside(&Envelope::NAMES);
         let place = "a single start has its parameters here, beside duration, and not in params";
@@ -72,6 +73,7 @@ impl Reader<'_> {
         let (_, plan) = collect(fields.finish(), plan)?;
         let run = PlannedRun {
             plan,
+            after,
             duration,
             is_default_duration: !is_given && duration.is_some(),
             conflicts: conflicts_of(self.registry, plugin),
@@ -83,20 +85,22 @@ impl Reader<'_> {
     pub(super) fn set(&self, body: Map<String, Value>) -> Checked<(Start, bool)> {
         let place = "it belongs into the entries of scenarios";
         let mut fields = self.fields("", body);
-        fields = fields.elsewhere(["name", "params", "duration"], place);
+        fields = fields.elsewhere(["name", "params", "duration", "after"], place);
         let about = "The scenarios to run; each at most once.";
         let entries = fields.field("scenarios", about).optional().any(json!({}));
-        let envelope = self.envelope(&mut fields);
-        let (_, runs) = collect(fields.finish(), self.entries(entries))?;
+        let ends = read_ends(&mut fields);
+        let mut envelope = self.envelope(&mut fields);
+        envelope.terms.ends = ends;
+        let (_, runs) = collect(fields.finish(), self.entries(entries, ends))?;
         Ok((Start::set(runs, envelope.terms), envelope.dry_run))
     }
 
-    fn entries(&self, entries: Option<Value>) -> Checked<Vec<PlannedRun>> {
+    fn entries(&self, entries: Option<Value>, ends: Ends) -> Checked<Vec<PlannedRun>> {
         let at = "/scenarios";
         let entries = match entries {
             Some(Value::Array(entries)) if !entries.is_empty() => entries,
             _ => {
-                let rule = "must be a non-empty list of objects with name and, optionally, params and duration";
+                let rule = "must be a non-empty list of objects with name and, optionally, params, duration and after";
                 return refuse(at, rule);
             }
         };
@@ -124,14 +128,54 @@ impl Reader<'_> {
             });
         }
         let mut runs = all?;
-        // A set ends as one: one given duration is enough for all.
-        if let Some(seconds) = self.limits.default_duration_s.filter(|_| !is_given) {
-            for run in &mut runs {
+        // A set that ends as one: one given duration is enough for all.
+        let is_enough = is_given && ends == Ends::Together;
+        if let Some(seconds) = self.limits.default_duration_s.filter(|_| !is_enough) {
+            for run in runs.iter_mut().filter(|run| run.duration.is_none()) {
                 run.duration = Some(Duration::from_secs_f64(seconds));
                 run.is_default_duration = true;
             }
         }
+        self.check_onsets(&runs, ends)?;
         Ok(runs)
+    }
+
+    /// Refuses an onset at which the set is over, or that makes a run last longer than one may.
+    fn check_onsets(&self, runs: &[PlannedRun], ends: Ends) -> Checked<()> {
+        let Some(end) = end_of(runs).filter(|_| ends == Ends::Together) else {
+            return Ok(());
+        };
+        let end_s = end.as_secs_f64();
+        let mut errors = Vec::new();
+        let mut refuse = |i: usize, detail| {
+            errors.push(FieldError::new(format!("/scenarios/{i}/after"), detail));
+        };
+        for (i, run) in runs.iter().enumerate().filter(|(_, run)| run.after >= end) {
+            let after_s = run.after.as_secs_f64();
+            refuse(
+                i,
+                format!("the set is over after {end_s} s, and this would start after {after_s} s"),
+            );
+        }
+        let longest = self.ceilings.of(Resource::DurationS);
+        let earliest = runs.iter().map(|run| run.after).min().unwrap_or_default();
+        let lasts_s = (end - earliest).as_secs_f64();
+        let last = (0..runs.len()).max_by_key(|i| runs[*i].after);
+        if let Some((longest, last)) = longest.zip(last)
+            && lasts_s > longest.most
+            && !runs[last].after.is_zero()
+        {
+            let most = longest.most;
+            refuse(
+                last,
+                format!("all end together, so that one would last {lasts_s} s, more than {most} s"),
+            );
+        }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
+        }
     }
 
     fn entry(
@@ -142,7 +186,10 @@ impl Reader<'_> {
         more: &[&'static str],
     ) -> Checked<PlannedRun> {
         let Value::Object(entry) = entry else {
-            return refuse(at, "must be an object with name, params and duration");
+            return refuse(
+                at,
+                "must be an object with name, params, duration and after",
+            );
         };
         let plugin = self.named_plugin(at, entry.get("name"));
         let mut fields = self.fields(at, entry);
@@ -151,11 +198,12 @@ impl Reader<'_> {
         }
         if more.is_empty() {
             let place = "it belongs beside scenarios";
-            fields = fields.elsewhere(["dry_run", "lease", "abort_when"], place);
+            fields = fields.elsewhere(["dry_run", "lease", "abort_when", "end"], place);
         }
         let [_, params] =
             ["name", "params"].map(|key| fields.field(key, "").optional().any(json!({})));
         let duration = read_duration(&mut fields, 0.0);
+        let after = read_after(&mut fields);
         for key in more {
             fields.field(key, "").optional().any(json!({}));
         }
@@ -178,12 +226,13 @@ impl Reader<'_> {
         let plan = collect(plugin, params).and_then(|(plugin, params)| {
             let at = format!("{at}/params");
             let params = self.fields(&at, params);
-            let params = params.elsewhere(["duration"], "it belongs beside params");
+            let params = params.elsewhere(["duration", "after"], "it belongs beside params");
             self.plan(plugin, &at, params, duration)
         });
         let (_, (plan, _)) = collect(fields.finish(), collect(plan, alone))?;
         Ok(PlannedRun {
             plan,
+            after,
             duration,
             is_default_duration: false,
             conflicts,

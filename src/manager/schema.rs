@@ -3,15 +3,14 @@
 use serde_json::{Map, Value, json};
 
 use super::names_of;
-use super::terms::{Envelope, read_duration};
+use super::terms::{Envelope, read_after, read_duration, read_ends};
 use crate::input::Fields;
 use crate::plugin::{Plugin, conflicts_of};
 
 /// The schema of the body of a single start: the parameters, flat, beside `duration` and the envelope.
 pub(crate) fn of_start(registry: &[&dyn Plugin], plugin: &dyn Plugin) -> Value {
     let mut schema = of_params(plugin);
-    schema["properties"]["duration"] = of_duration();
-    for (name, of_one) in envelope(registry) {
+    for (name, of_one) in of_times().into_iter().chain(envelope(registry)) {
         schema["properties"][name] = of_one;
     }
     schema
@@ -29,14 +28,15 @@ pub(crate) fn of_params(plugin: &dyn Plugin) -> Value {
 /// The schema of the body of a composite start; `params` gives the schema of each scenario's parameters.
 pub(crate) fn of_set(registry: &[&dyn Plugin], params: impl Fn(&dyn Plugin) -> Value) -> Value {
     let entry = |plugin: &&dyn Plugin| {
+        let mut properties = Map::from_iter([
+            ("name".to_owned(), json!({ "const": plugin.name() })),
+            ("params".to_owned(), params(*plugin)),
+        ]);
+        properties.extend(of_times());
         json!({
             "title": plugin.name(),
             "type": "object",
-            "properties": {
-                "name": { "const": plugin.name() },
-                "params": params(*plugin),
-                "duration": of_duration(),
-            },
+            "properties": properties,
             "required": ["name"],
             "additionalProperties": false,
         })
@@ -65,6 +65,7 @@ pub(crate) fn of_set(registry: &[&dyn Plugin], params: impl Fn(&dyn Plugin) -> V
         "allOf": rules.collect::<Vec<_>>(),
     });
     let mut properties = Map::from_iter([("scenarios".to_owned(), scenarios)]);
+    properties.extend(of_ends());
     properties.extend(envelope(registry));
     json!({
         "type": "object",
@@ -76,7 +77,8 @@ pub(crate) fn of_set(registry: &[&dyn Plugin], params: impl Fn(&dyn Plugin) -> V
 
 /// The schema of what every start takes beside the parameters of its scenarios.
 pub(crate) fn of_envelope(registry: &[&dyn Plugin]) -> Value {
-    let mut properties = Map::from_iter([("duration".to_owned(), of_duration())]);
+    let mut properties = of_times();
+    properties.extend(of_ends());
     properties.extend(envelope(registry));
     json!({ "type": "object", "properties": properties })
 }
@@ -87,11 +89,18 @@ fn envelope(registry: &[&dyn Plugin]) -> Map<String, Value> {
     })
 }
 
-fn of_duration() -> Value {
-    let read = |fields: &mut Fields| {
+/// `duration` and `after`.
+fn of_times() -> Map<String, Value> {
+    properties(|fields| {
         read_duration(fields, 0.0);
-    };
-    properties(read)["duration"].take()
+        read_after(fields);
+    })
+}
+
+fn of_ends() -> Map<String, Value> {
+    properties(|fields| {
+        read_ends(fields);
+    })
 }
 
 /// The schemas of the members that `read` reads.

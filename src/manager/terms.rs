@@ -17,6 +17,18 @@ pub(crate) struct Terms {
     pub abort_when: AbortWhen,
     /// How many scenarios may run at once.
     pub most_at_once: Option<usize>,
+    /// Which of a set's runs end when.
+    pub ends: Ends,
+}
+
+/// When the runs of a set end that have a duration.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Ends {
+    /// All when the last of them is over.
+    #[default]
+    Together,
+    /// Each when it is over itself.
+    Each,
 }
 
 /// The members of a start that single starts and sets share.
@@ -28,7 +40,7 @@ pub(super) struct Envelope {
 
 impl Envelope {
     /// Those of a single start, which `duration` begins.
-    pub(super) const NAMES: [&str; 4] = ["duration", "dry_run", "lease", "abort_when"];
+    pub(super) const NAMES: [&str; 5] = ["duration", "after", "dry_run", "lease", "abort_when"];
 
     /// Reads each of them; `names` are those of all scenarios.
     pub(super) fn read(
@@ -45,6 +57,7 @@ impl Envelope {
             lease,
             abort_when,
             most_at_once,
+            ends: Ends::default(),
         };
         Self { dry_run, terms }
     }
@@ -62,4 +75,19 @@ pub(super) fn read_duration(fields: &mut Fields, default_s: f64) -> Option<Durat
     let field = field.asks_for(Resource::DurationS);
     let duration = field.seconds_or_zero((low, Bound::Included(LONGEST_DURATION_S)), default_s);
     (!duration.is_zero()).then_some(duration)
+}
+
+/// Reads `after` in seconds: how much later than asked for the run starts.
+pub(super) fn read_after(fields: &mut Fields) -> Duration {
+    let about = "Starts the run this much later; its duration counts from then.";
+    let field = fields.field("after", about);
+    let field = field.asks_for(Resource::DurationS);
+    field.seconds(0.0..=LONGEST_DURATION_S, 0.0)
+}
+
+/// Reads `end`, of a set only.
+pub(super) fn read_ends(fields: &mut Fields) -> Ends {
+    let about = "Whether all runs with a duration end together, when the last of them is over, or each at its own time.";
+    let field = fields.field("end", about);
+    field.choice(&[("together", Ends::Together), ("each", Ends::Each)])
 }

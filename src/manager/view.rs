@@ -24,6 +24,19 @@ pub(crate) struct LatestRun {
     pub end: Option<RunEnd>,
 }
 
+/// A run that is still to start.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub(crate) struct Planned {
+    /// The session that it belongs to.
+    pub session_id: String,
+    /// When it starts.
+    pub starts_at: Timestamp,
+    /// When its duration is over; null when it will run until stopped.
+    pub expires_at: Option<Timestamp>,
+    /// The effective parameters.
+    pub params: Map<String, Value>,
+}
+
 /// Everything at one moment.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct View {
@@ -32,6 +45,8 @@ pub(crate) struct View {
     pub lease: Option<Lease>,
     /// Since when starts have been refused.
     pub halted_since: Option<Timestamp>,
+    /// The runs that are still to start.
+    pub planned: BTreeMap<&'static str, Planned>,
     /// The latest run of each scenario that has ever run.
     pub latest: BTreeMap<&'static str, LatestRun>,
     /// Ended runs since the process began, by scenario and reason.
@@ -55,6 +70,13 @@ impl View {
     }
 
     pub(crate) fn status(&self, name: &'static str) -> ScenarioStatus {
+        ScenarioStatus {
+            planned: self.planned.get(name).cloned(),
+            ..self.status_of_latest(name)
+        }
+    }
+
+    fn status_of_latest(&self, name: &'static str) -> ScenarioStatus {
         let Some(LatestRun { run, end }) = self.latest.get(name) else {
             return ScenarioStatus {
                 name,
@@ -74,6 +96,7 @@ impl View {
             effect: running.then_some(effect),
             warning: run.warning.clone(),
             end: end.clone(),
+            planned: None,
         }
     }
 }
@@ -119,4 +142,7 @@ pub(crate) struct ScenarioStatus {
     pub warning: Option<String>,
     /// How the latest run ended; null while it runs.
     pub end: Option<RunEnd>,
+    /// The run that is still to start; absent where none is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub planned: Option<Planned>,
 }

@@ -53,6 +53,19 @@ impl fmt::Debug for Services {
     }
 }
 
+impl Services {
+    /// What the preflight of a run sees that lasts for `duration`.
+    pub(crate) fn preflight(&self, duration: Option<Duration>) -> PreflightContext<'_> {
+        PreflightContext {
+            cgroup: &self.cgroup,
+            duration,
+            upstreams: Some(&self.upstreams),
+            has_admin: self.has_admin,
+            data_dir: Some(&self.data_dir),
+        }
+    }
+}
+
 #[cfg(test)]
 impl Services {
     /// The ledger is in memory, and a termination does nothing.
@@ -142,13 +155,7 @@ impl RunContext {
     }
 
     pub(crate) fn preflight(&self) -> PreflightContext<'_> {
-        PreflightContext {
-            cgroup: &self.services.cgroup,
-            duration: self.duration,
-            upstreams: Some(&self.services.upstreams),
-            has_admin: self.services.has_admin,
-            data_dir: Some(&self.services.data_dir),
-        }
+        self.services.preflight(self.duration)
     }
 
     /// Arms a request fault: from the moment that the whole session is up until the run ends, `act` decides what

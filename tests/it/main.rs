@@ -26,6 +26,7 @@ mod ledger;
 mod log_faults;
 mod logs;
 mod metrics;
+mod onsets;
 mod openapi;
 mod process;
 mod readme;

@@ -636,11 +636,14 @@ fn every_example_is_valid_and_every_name_is_used_once() {
 }
 
 /// Members that every single start has, with values that are valid or not.
-const START_MEMBERS: [(&str, &str, bool); 13] = [
+const START_MEMBERS: [(&str, &str, bool); 16] = [
     ("duration", "0.25", true),
     ("duration", "-1", false),
     ("duration", "31536001", false),
     ("duration", r#""1""#, false),
+    ("after", "3600", true),
+    ("after", r#""1x""#, false),
+    ("end", r#""each""#, false),
     ("dry_run", "true", true),
     ("dry_run", "1", false),
     ("lease", "60", true),
@@ -653,7 +656,7 @@ const START_MEMBERS: [(&str, &str, bool); 13] = [
 ];
 
 /// Bodies of POSTs that are valid or not.
-const BODIES: [(&str, &str, bool); 25] = [
+const BODIES: [(&str, &str, bool); 28] = [
     ("scenarios/cpu_burner/start", r#"{"cores": 0.01}"#, true),
     (
         "scenarios/cpu_burner/start",
@@ -735,6 +738,21 @@ const BODIES: [(&str, &str, bool); 25] = [
     (
         "composite/start",
         r#"{"scenarios": [{"name": "dependency"}], "duration": 1}"#,
+        false,
+    ),
+    (
+        "composite/start",
+        r#"{"scenarios": [{"name": "dependency", "after": 3600}], "end": "each"}"#,
+        true,
+    ),
+    (
+        "composite/start",
+        r#"{"scenarios": [{"name": "dependency"}], "end": "never"}"#,
+        false,
+    ),
+    (
+        "composite/start",
+        r#"{"scenarios": [{"name": "dependency"}], "after": 1}"#,
         false,
     ),
     ("composite/stop", "{}", true),

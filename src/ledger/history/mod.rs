@@ -31,7 +31,7 @@ pub(crate) struct PastRun {
     pub params: Map<String, Value>,
     /// The client that started it.
     pub by: Option<Initiator>,
-    /// From its acceptance to the end of its duration; open at the end when it had none.
+    /// From its acceptance, or its onset, to the end of its duration; open at the end when it had none.
     pub planned: Interval,
     /// When it was up; null when it never was.
     pub started_at: Option<Timestamp>,
@@ -352,13 +352,20 @@ impl PastSession {
 
 impl PastRun {
     fn apply(&mut self, event: &Event, at: Timestamp) {
-        let planned_end = event.duration_s.map(|s| at.plus_seconds(s));
+        let from = event.starts_at.unwrap_or(at);
+        let planned_end = event.duration_s.map(|s| from.plus_seconds(s));
         match event.kind {
             EventKind::Accepted => {
                 self.by = event.by;
                 self.params = event.params.clone().unwrap_or_default();
                 self.planned = Interval {
                     from: Some(at),
+                    to: planned_end,
+                };
+            }
+            EventKind::Planned => {
+                self.planned = Interval {
+                    from: Some(from),
                     to: planned_end,
                 };
             }
@@ -405,6 +412,11 @@ impl PastRun {
         if event.error.is_some() {
             self.error.clone_from(&event.error);
         }
+        self.take_measured(event, at);
+    }
+
+    /// Takes in what `event` measured, if it did.
+    fn take_measured(&mut self, event: &Event, at: Timestamp) {
         if event.asked.is_some() {
             (self.asked, self.achieved) = (event.asked, event.achieved);
             self.target = event.target;

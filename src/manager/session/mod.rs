@@ -35,7 +35,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::report::StartReport;
-use super::terms::Terms;
+use super::terms::{Ends, Terms};
 use super::view::View;
 use crate::plugin::{Conflict, Plan};
 use crate::run::{Initiator, Timestamp};
@@ -48,7 +48,9 @@ const MAILBOX: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct PlannedRun {
     pub plan: Plan,
-    /// None means until stopped.
+    /// How much later than asked for it starts.
+    pub after: Duration,
+    /// Counts from its start. None means until stopped.
     pub duration: Option<Duration>,
     /// Whether the duration comes from the configuration and not from the request.
     pub is_default_duration: bool,
@@ -129,6 +131,11 @@ impl Start {
         Self { runs, terms, joins }
     }
 
+    /// How long `run`, which is one of its own, lasts from its start. None means until stopped.
+    pub(super) fn length(&self, run: &PlannedRun) -> Option<Duration> {
+        length_of(run, self.terms.ends, end_of(&self.runs))
+    }
+
     pub(super) fn starts(&self, name: &str) -> bool {
         self.runs.iter().any(|run| run.plan.name == name)
     }
@@ -157,6 +164,21 @@ impl Start {
             Some(most) if others.len() >= most => Err(SessionError::NoRoom(most)),
             _ => Ok(()),
         }
+    }
+}
+
+/// How long after the start of their set the last of `runs` is over, of those with a duration.
+pub(super) fn end_of<'r>(runs: impl IntoIterator<Item = &'r PlannedRun>) -> Option<Duration> {
+    let ends = runs.into_iter();
+    ends.filter_map(|run| Some(run.after + run.duration?)).max()
+}
+
+/// How long `run` lasts from its start, in a set whose last run with a duration is over `end` after its own start. None
+/// means until stopped.
+pub(super) fn length_of(run: &PlannedRun, ends: Ends, end: Option<Duration>) -> Option<Duration> {
+    match ends {
+        Ends::Together => end.map(|end| end.saturating_sub(run.after)),
+        Ends::Each => run.duration,
     }
 }
 

@@ -4,8 +4,8 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::Actor;
 use super::ending::Cause;
-use super::{Actor, LiveRun};
 use crate::ledger::event::{EventKind, NewEvent};
 use crate::manager::session::{Command, CommandKind, Halted, SessionError, Start};
 use crate::run::{EndReason, Initiator};
@@ -50,7 +50,8 @@ impl Actor {
             // Running => Stopping
             CommandKind::StopAll(reply) => {
                 let stopped = Cause::of(EndReason::Stopped, by);
-                let (names, releases) = self.begin_end(|_| true, &stopped);
+                let (names, releases) = self.end_all(&stopped);
+                self.settle();
                 self.answer_after(releases, reply, names);
             }
             CommandKind::Halt(reply) => self.halt(by, reply),
@@ -62,6 +63,7 @@ impl Actor {
     /// Running => (Running | Stopping)
     fn stop_one(&mut self, name: &'static str, by: Option<Initiator>, reply: oneshot::Sender<()>) {
         let stopped = Cause::of(EndReason::Stopped, by);
+        self.call_off_waiting(|waiting| waiting == name, &stopped);
         let (_, releases) = self.begin_end(|run| run.name() == name, &stopped);
         if releases.is_empty()
             && let Some(session) = &mut self.session
@@ -85,8 +87,8 @@ impl Actor {
         });
         self.view.halted_since = Some(since);
         let cause = Cause::of(EndReason::Stopped, by);
-        let (stopped, releases) = self.begin_end(|_| true, &cause);
-        self.publish();
+        let (stopped, releases) = self.end_all(&cause);
+        self.settle();
         self.answer_after(releases, reply, Halted { since, stopped });
     }
 
@@ -111,7 +113,7 @@ impl Actor {
         if let Some(name) = held_back_by.filter(|name| !start.joins && !start.starts(name)) {
             return Err(SessionError::SignalHeldBack(name));
         }
-        start.check_beside(self.live_runs().map(LiveRun::name))
+        start.check_beside(self.present())
     }
 
     /// Calls off the onsets that `command` makes pointless, unless the boot profile itself sent it.

@@ -13,6 +13,7 @@ use crate::host::allocator;
 use crate::ledger::Ledger;
 use crate::ledger::event::{EventKind, NewEvent};
 use crate::lifecycle::panics::panic_text;
+use crate::manager::report::Detail;
 use crate::manager::run::{Effect, Run, RunEnd};
 use crate::manager::view::LatestRun;
 use crate::plugin::{Exit, Shortfall};
@@ -44,7 +45,7 @@ impl Cause {
     }
 
     /// The event that begins such an end.
-    fn event(&self) -> EventKind {
+    pub(super) fn event(&self) -> EventKind {
         match self.reason {
             EndReason::Stopped
             | EndReason::Aborted
@@ -113,7 +114,8 @@ impl Actor {
         if let Some(session) = &mut self.session
             && session.lease.take_if(|lease| lease.end_if_over()).is_some()
         {
-            self.begin_end(|_| true, &Cause::of(EndReason::LeaseExpired, None));
+            self.end_all(&Cause::of(EndReason::LeaseExpired, None));
+            self.settle();
         }
     }
 
@@ -221,11 +223,12 @@ impl Actor {
         };
         stop.cancel();
         let (name, reason) = (run.tag.scenario, end.reason);
-        match details.iter_mut().find(|detail| detail.name == name) {
+        let is_of_it = |detail: &Detail| detail.name == name && detail.starts_at.is_none();
+        match details.iter_mut().find(|detail| is_of_it(detail)) {
             Some(detail) if reason == EndReason::Failed => {
                 (detail.success, detail.error) = (false, end.error.clone());
             }
-            _ => details.retain(|detail| detail.name != name),
+            _ => details.retain(|detail| !is_of_it(detail)),
         }
         allocator::schedule_trim();
         let gone = NewEvent::of(kind, &run.tag).reason(reason);
@@ -244,7 +247,9 @@ impl Actor {
     pub(super) fn settle(&mut self) {
         let pending = self.pending.as_ref().map(|pending| &pending.id);
         let is_over = |session: &mut LiveSession| {
-            session.runs.is_empty() && pending.is_none_or(|id| *id != session.id)
+            session.runs.is_empty()
+                && session.waiting.is_empty()
+                && pending.is_none_or(|id| *id != session.id)
         };
         if let Some(session) = self.session.take_if(is_over) {
             let held = self.services.live_guards.count();

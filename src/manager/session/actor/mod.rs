@@ -5,6 +5,7 @@ mod ending;
 mod progress;
 mod publish;
 mod starting;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use crate::run::{EndReason, Moment, Timestamp};
 use ending::{ABORT_GRACE, Cause, SHUTDOWN_GRACE, Stopping};
 use progress::EffectProgress;
 use starting::PendingStart;
+use waiting::WaitingRun;
 
 /// How long the shutdown waits for the ledger's last sync, and for the answers that wait for it.
 const LAST_SYNC: Duration = Duration::from_millis(300);
@@ -53,6 +55,8 @@ struct LiveSession {
     /// One for each requested scenario that has neither been stopped nor expired since.
     details: Vec<Detail>,
     runs: Vec<LiveRun>,
+    /// The runs that are still to start.
+    waiting: Vec<WaitingRun>,
     lease: Option<Lease>,
     abort_when: AbortWhen,
     /// Present while `abort_when` looks at the probe.
@@ -60,9 +64,9 @@ struct LiveSession {
 }
 
 impl LiveSession {
-    /// Whether any run is not stopping yet.
+    /// Whether any run is still to start, or is not stopping yet.
     fn is_live(&self) -> bool {
-        self.runs.iter().any(LiveRun::is_live)
+        !self.waiting.is_empty() || self.runs.iter().any(LiveRun::is_live)
     }
 }
 
@@ -191,6 +195,14 @@ impl Actor {
                 self.start(pending).await;
                 continue;
             }
+            // The time of a planned run has come, and what it replaces is gone.
+            if self.pending.is_none() {
+                let ready = self.take_ready_onsets();
+                if !ready.is_empty() {
+                    self.start_onsets(ready).await;
+                    continue;
+                }
+            }
             if self.pending.is_none()
                 && let Some(command) = self.backlog.pop_front()
             {
@@ -200,7 +212,7 @@ impl Actor {
             let (deadline, due) = (self.next_deadline(), self.next_due());
             let lease_end = self.lease().map(Lease::ends);
             let call_off = self.pending_call_off();
-            let lives = self.session.is_some();
+            let (lives, onset) = (self.session.is_some(), self.next_onset());
             tokio::select! {
                 biased;
                 () = self.root.cancelled() => break,
@@ -208,6 +220,8 @@ impl Actor {
                 () = at(deadline) => self.expire(),
                 // Running => Stopping
                 () = at(lease_end) => self.expire_lease(),
+                // Running => Running: a planned run is due to start.
+                () = at(onset) => self.begin_onsets(),
                 // Starting => Idle
                 () = at(call_off) => self.call_off(CALLED_OFF),
                 // (Running | Stopping) => (Running | Stopping | Idle): a run failed, or has released everything.
@@ -230,7 +244,8 @@ impl Actor {
     async fn shut_down(&mut self) {
         self.mailbox.close();
         self.call_off(SHUTTING_DOWN);
-        self.begin_end(|_| true, &Cause::of(EndReason::Shutdown, None));
+        self.end_all(&Cause::of(EndReason::Shutdown, None));
+        self.settle();
         // First the tasks end by themselves, then they abort themselves. One after the other: a stall of the process
         // must not use up both at once.
         for grace in [SHUTDOWN_GRACE, ABORT_GRACE] {

@@ -4,6 +4,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::ending::Cause;
+use super::waiting::WaitingRun;
 use super::{Actor, KEEP_EVERY, LiveRun, LiveSession, OBSERVE_EVERY};
 use crate::manager::abort::{Measurements, available_memory_mb};
 use crate::manager::probe_watch::ProbeWatch;
@@ -14,6 +15,7 @@ use crate::run::EndReason;
 impl LiveSession {
     fn status(&self) -> SessionStatus {
         let expiries = self.runs.iter().map(|run| run.run.expires_at);
+        let expiries = expiries.chain(self.waiting.iter().map(WaitingRun::expires_at));
         // None if any of them runs until stopped.
         let expiries: Option<Vec<_>> = expiries.collect();
         SessionStatus {
@@ -44,6 +46,8 @@ impl Actor {
             // It ends as a whole, and is shown whole until all of it is gone.
             Some(_) => {}
         }
+        let planned = self.session.iter().flat_map(LiveSession::planned);
+        self.view.planned = planned.collect();
         self.view.lease = self.lease().cloned();
         self.views.push(self.view.clone());
         // Readers see it when this is done.
@@ -90,7 +94,8 @@ impl Actor {
                 because: Some(because),
                 ..Cause::of(EndReason::Aborted, None)
             };
-            self.begin_end(|_| true, &cause);
+            self.end_all(&cause);
+            self.settle();
         }
     }
 

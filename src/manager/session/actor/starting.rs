@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 
 use super::ending::{ABORT_GRACE, Cause, SHUTDOWN_GRACE, STOP_GRACE, ended_by_itself, outcome_of};
 use super::progress::EffectProgress;
+use super::waiting::{PlannedEnd, WaitingRun};
 use super::{Actor, CALLED_OFF, LiveRun, LiveSession, SHUTTING_DOWN, json};
 use crate::fault::table::ArmedFault;
 use crate::ledger::event::{EventKind, NewEvent};
@@ -21,8 +22,10 @@ use crate::manager::lease::Lease;
 use crate::manager::probe_watch::ProbeWatch;
 use crate::manager::report::{Detail, StartReport};
 use crate::manager::run::{Effect, Run, RunEnd};
-use crate::manager::session::{Command, Onsets, PlannedRun, SessionError, Start, StartReply};
-use crate::manager::terms::Terms;
+use crate::manager::session::{
+    Command, Onsets, PlannedRun, SessionError, Start, StartReply, end_of, length_of,
+};
+use crate::manager::terms::{Ends, Terms};
 use crate::manager::view::LatestRun;
 use crate::plugin::{Exit, Launch, Plan, Probe, RunContext, Services};
 use crate::run::{EndReason, Initiator, Moment, Reading, RunTag, Shortfall, Timestamp};
@@ -58,9 +61,9 @@ impl PendingStart {
 }
 
 /// A launched run that is not up yet.
-struct StartingRun {
-    tag: RunTag,
-    params: Map<String, Value>,
+pub(super) struct StartingRun {
+    pub(super) tag: RunTag,
+    pub(super) params: Map<String, Value>,
     duration: Option<Duration>,
     is_default_duration: bool,
     /// Whether a parameter changes while it lasts.
@@ -71,10 +74,10 @@ struct StartingRun {
 }
 
 /// The probe and the warning of a run that is up.
-type Ready = (Arc<dyn Probe>, Option<String>);
+pub(super) type Ready = (Arc<dyn Probe>, Option<String>);
 
 /// A run that did not come up.
-struct NotUp {
+pub(super) struct NotUp {
     reason: String,
     /// Whether it holds nothing any more.
     is_released: bool,
@@ -110,9 +113,13 @@ impl Actor {
                 (tag, run)
             })
             .collect();
-        let starts = |name| runs.iter().any(|(tag, _)| tag.scenario == name);
-        let is_replaced = |run: &LiveRun| replaces_all || starts(run.name());
         let replaced = Cause::of(EndReason::Replaced, by);
+        let starts = |name| runs.iter().any(|(tag, _)| tag.scenario == name);
+        let called_off = self.call_off_waiting(|name| replaces_all || starts(name), &replaced);
+        // One that starts later replaces nothing before.
+        let now = runs.iter().filter(|(_, run)| run.after.is_zero());
+        let now: Vec<_> = now.map(|(tag, _)| tag.scenario).collect();
+        let is_replaced = |run: &LiveRun| replaces_all || now.contains(&run.name());
         let (_, releases) = self.begin_end(is_replaced, &replaced);
         self.pending = Some(PendingStart {
             id,
@@ -123,6 +130,10 @@ impl Actor {
             releases,
             since: Instant::now(),
         });
+        if !called_off.is_empty() {
+            // Nothing else may have been left of the session.
+            self.settle();
+        }
     }
 
     /// Notes that `run` was accepted, which gives it its name in the ledger. Returns when that was, too.
@@ -169,36 +180,58 @@ impl Actor {
 
     /// Launches the runs of a pending start and commits those that come up to the live session, or to a new one.
     pub(super) async fn start(&mut self, pending: PendingStart) {
-        let longest = pending.runs.iter().filter_map(|(_, run)| run.duration);
-        let longest = longest.max();
-        let runs = pending.runs.into_iter();
-        let mut starting: Vec<_> = runs
-            .map(|(tag, run)| self.launch(tag, run, longest))
-            .collect();
+        let (ends, end) = (
+            pending.terms.ends,
+            end_of(pending.runs.iter().map(|(_, run)| run)),
+        );
+        let names: Vec<_> = pending.runs.iter().map(|(tag, _)| tag.scenario).collect();
+        let (now, later): (Vec<_>, Vec<_>) = pending
+            .runs
+            .into_iter()
+            .partition(|(_, run)| run.after.is_zero());
+        let launched = now.into_iter().map(|(tag, run)| {
+            let length = length_of(&run, ends, end);
+            self.launch(tag, run, length)
+        });
+        let mut starting: Vec<_> = launched.collect();
         let outcomes = self.await_ready(&mut starting).await;
 
         let up = starting.iter().zip(&outcomes).filter(|(_, o)| o.is_ok());
-        // One moment and one duration for the whole set, so that all of it is shown to end together.
-        let longest = up.filter_map(|(run, _)| run.duration).max();
+        // One moment and one end for the whole set, so that all of it is shown to end together.
+        let end = up.filter_map(|(run, _)| run.duration).max();
+        let end = end.max(end_of(later.iter().map(|(_, run)| run)));
         let anchor = pending.anchor;
         let began_at = self.services.ledger.now().by_the_clock_at(anchor);
         let began = (Instant::now(), began_at);
-        let (mut details, mut runs) = (Vec::new(), Vec::new());
+        let (mut details, mut runs, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
         for (starting, outcome) in starting.into_iter().zip(outcomes) {
             details.push(match outcome {
                 Ok(ready) => {
-                    let (detail, run) = self.up(starting, ready, anchor, began, longest);
+                    let length = match ends {
+                        Ends::Together => end,
+                        Ends::Each => starting.duration,
+                    };
+                    let end = length.map(|length| PlannedEnd::after(length, began));
+                    let (detail, run) = self.up(starting, ready, anchor, began_at, end);
                     runs.push(run);
                     detail
                 }
                 Err(not_up) => self.failed_to_start(starting.tag, starting.params, anchor, not_up),
             });
         }
+        for (tag, run) in later {
+            let length = length_of(&run, ends, end);
+            let (detail, run) = self.plan((tag, run), began, length);
+            details.push(detail);
+            waiting.push(run);
+        }
+        // In the order of the request.
+        details.sort_by_key(|detail| names.iter().position(|name| *name == detail.name));
         let report = StartReport::new(pending.id, details);
-        let outcome = if runs.is_empty() {
+        let outcome = if runs.is_empty() && waiting.is_empty() {
             Err(SessionError::NothingStarted(report))
         } else {
-            self.commit(&report, runs, (anchor, began_at), pending.terms);
+            self.commit(&report, (runs, waiting), (anchor, began_at), pending.terms);
             Ok(report)
         };
         self.answer_start(pending.reply, outcome);
@@ -213,21 +246,21 @@ impl Actor {
     }
 
     /// Records a run that came up.
-    fn up(
+    pub(super) fn up(
         &self,
         starting: StartingRun,
         (probe, warning): Ready,
         anchor: Moment,
-        (now, started_at): (Instant, Timestamp),
-        longest: Option<Duration>,
+        started_at: Timestamp,
+        end: Option<PlannedEnd>,
     ) -> (Detail, LiveRun) {
         let (tag, params, launch) = (starting.tag, starting.params, starting.launch);
-        let duration_s = longest.map(|longest| longest.as_secs_f64());
-        let expires_at = longest.map(|after| started_at.plus(after));
+        let duration_s = end.map(|end| end.length.as_secs_f64());
+        let expires_at = end.map(|end| end.time);
         info!(session = %tag.session_id, scenario = tag.scenario, params = %json(&params), duration_s,
             expires_at = expires_at.map(tracing::field::display), "Scenario started.");
         let started = NewEvent::of(EventKind::Started, &tag)
-            .duration(longest)
+            .duration(end.map(|end| end.length))
             .effect(&probe.read(), &*probe)
             .warning(warning.clone());
         self.services.ledger.note(started);
@@ -238,6 +271,7 @@ impl Actor {
             error: None,
             warning: warning.clone(),
             duration_s: duration_s.filter(|_| starting.is_default_duration),
+            starts_at: None,
             expires_at,
             params: params.clone(),
         };
@@ -257,7 +291,7 @@ impl Actor {
             task: starting.task,
             stop: launch.stop,
             released: CancellationToken::new(),
-            deadline: longest.map(|after| now + after),
+            deadline: end.map(|end| end.at),
             progress: match starting.is_changing {
                 true => EffectProgress::of_changing(),
                 false => EffectProgress::default(),
@@ -268,7 +302,7 @@ impl Actor {
     }
 
     /// Records a run that did not come up.
-    fn failed_to_start(
+    pub(super) fn failed_to_start(
         &mut self,
         tag: RunTag,
         params: Map<String, Value>,
@@ -323,14 +357,19 @@ impl Actor {
         Detail::failed(name, reason)
     }
 
-    /// Starts one plan in its own task, which is the run from its start to its release; its set ends after `longest`.
-    fn launch(&mut self, tag: RunTag, run: PlannedRun, longest: Option<Duration>) -> StartingRun {
+    /// Starts one plan in its own task, which is the run from its start to its release; it lasts for `length`.
+    pub(super) fn launch(
+        &mut self,
+        tag: RunTag,
+        run: PlannedRun,
+        length: Option<Duration>,
+    ) -> StartingRun {
         let (report, ready) = oneshot::channel();
         let launch = Launch::new(self.root.child_token());
         let params = run.plan.params.clone();
         let is_changing = !run.plan.shapes.is_empty();
         let services = Arc::clone(&self.services);
-        let cx = RunContext::new(launch.clone(), services, tag.clone(), longest);
+        let cx = RunContext::new(launch.clone(), services, tag.clone(), length);
         let task = self
             .tasks
             .spawn(drive(run.plan, cx, report, self.root.clone()));
@@ -347,7 +386,10 @@ impl Actor {
     }
 
     /// Waits until each run is up or has failed. Failed runs are released when this returns.
-    async fn await_ready(&mut self, starting: &mut [StartingRun]) -> Vec<Result<Ready, NotUp>> {
+    pub(super) async fn await_ready(
+        &mut self,
+        starting: &mut [StartingRun],
+    ) -> Vec<Result<Ready, NotUp>> {
         let launched = Instant::now();
         let mut outcomes = Vec::with_capacity(starting.len());
         for run in starting.iter_mut() {
@@ -419,11 +461,11 @@ impl Actor {
         ends
     }
 
-    /// Adds `runs` to the session: one store of the table, one published view.
-    fn commit(
+    /// Adds runs, and those that wait, to the session: one store of the table, one published view.
+    pub(super) fn commit(
         &mut self,
         report: &StartReport,
-        runs: Vec<LiveRun>,
+        (runs, waiting): (Vec<LiveRun>, Vec<WaitingRun>),
         (anchor, started_at): (Moment, Timestamp),
         terms: Terms,
     ) {
@@ -435,7 +477,12 @@ impl Actor {
         });
         session.join(terms, &self.services);
         for detail in &report.details {
-            session.details.retain(|known| known.name != detail.name);
+            // What runs goes on until a planned run replaces it.
+            let stays = |known: &Detail| known.success && known.starts_at.is_none();
+            let is_planned = detail.starts_at.is_some();
+            session
+                .details
+                .retain(|known| known.name != detail.name || is_planned && stays(known));
             session.details.push(detail.clone());
         }
         for live in &runs {
@@ -443,6 +490,7 @@ impl Actor {
             self.view.latest.insert(live.name(), LatestRun { run, end });
         }
         session.runs.extend(runs);
+        session.waiting.extend(waiting);
     }
 
     /// Milliseconds since 1970, moved on when two coincide: increasing over a restart too.

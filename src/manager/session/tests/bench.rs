@@ -167,6 +167,7 @@ pub(super) struct Bench {
     pub(super) ledger: Ledger,
     /// The exit statuses, each with the number of events in the ledger at that moment.
     pub(super) exits: Arc<Mutex<Vec<(i32, usize)>>>,
+    pub(super) began: Instant,
 }
 
 impl Bench {
@@ -203,6 +204,7 @@ impl Bench {
             table,
             ledger,
             exits,
+            began: Instant::now(),
         }
     }
 
@@ -297,6 +299,7 @@ pub(super) fn run(name: char, act: Act, seconds: u64) -> PlannedRun {
     let duration = (seconds > 0).then(|| Duration::from_secs(seconds));
     PlannedRun {
         plan: plan.expect("good parameters"),
+        after: Duration::ZERO,
         duration,
         is_default_duration: false,
         conflicts: Vec::new(),

@@ -3,6 +3,8 @@
 mod bench;
 mod deadline;
 mod halt;
+
+mod later;
 mod lease;
 mod ledger;
 mod model;
