@@ -23,6 +23,8 @@ const MOST: &[(&str, f64)] = &[
     ("us", 100.0),
     ("MiB on disk", 64.0),
     ("percent of the file system", 1.0),
+    ("series", 5_000.0),
+    ("series/min", 100_000.0),
     ("s", 2.0),
 ];
 /// The most in a unit that is not listed.

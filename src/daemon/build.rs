@@ -18,11 +18,11 @@ use crate::lifecycle::readiness::Readiness;
 use crate::lifecycle::shutdown::Shutdown;
 use crate::manager::ScenarioManager;
 use crate::manager::session::{Onsets, SessionManager};
-use crate::metrics::Metrics;
 use crate::metrics::calls::Calls;
 use crate::metrics::requests::Requests;
+use crate::metrics::{Metrics, MetricsPage};
 use crate::plugin::guard::LiveGuards;
-use crate::plugin::{BoxFuture, Services};
+use crate::plugin::{BoxFuture, Hooks, Services};
 use crate::upstream::{self, CallServices};
 use crate::workload::{WorkloadRoute, WorkloadSpec};
 
@@ -93,6 +93,7 @@ impl Daemon {
             own_probe,
             (workload, calls),
         ));
+        connect_page(&api, &control.hooks);
         let daemon = Self {
             control,
             booting,
@@ -129,6 +130,7 @@ fn parts(
             None => metrics,
         },
         manager,
+        scrapes: control.hooks.scrapes.clone(),
         timer: control.timer.clone(),
         ledger: ledger.clone(),
         end: control.root.clone(),
@@ -145,6 +147,16 @@ fn parts(
         workload: workload.into_iter().map(Arc::new).collect(),
         description: Default::default(),
     }
+}
+
+/// Lets faults of the service's page see the true one.
+fn connect_page(api: &Api, hooks: &Hooks) {
+    // Weak: the API has the hooks too.
+    let api = Arc::downgrade(api);
+    hooks.scrapes.connect(move |format| {
+        let api = api.upgrade()?;
+        api.metrics.write(MetricsPage::Service, format).ok()
+    });
 }
 
 /// The routes of the workload, and the counters of their calls.

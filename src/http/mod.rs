@@ -49,6 +49,7 @@ use crate::metrics::Metrics;
 use crate::metrics::calls::{Calls, DEPENDENCY, DependencyMeter};
 use crate::metrics::measure::MeasureLayer;
 use crate::metrics::requests::{OTHER_ROUTE, Requests, RouteMeter};
+use crate::plugin::Scrapes;
 use crate::traces::layer::TraceLayer;
 use crate::workload::WorkloadRoute;
 
@@ -74,6 +75,8 @@ pub(crate) type Api = Arc<Parts>;
 pub(crate) struct Parts {
     pub(crate) manager: ScenarioManager,
     pub(crate) metrics: Metrics,
+    /// The faults of the service listener's page of metrics.
+    pub(crate) scrapes: Scrapes,
     /// The timer of the test routes.
     pub(crate) timer: FineTimer,
     pub(crate) ledger: Ledger,

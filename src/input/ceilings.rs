@@ -25,6 +25,8 @@ pub enum Resource {
     Descriptors,
     /// Leaked threads in all.
     Threads,
+    /// Series added to the service's metrics.
+    Series,
     /// Delay of a request in ms.
     LatencyMs,
     /// Time that a run lasts in seconds.

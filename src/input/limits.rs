@@ -54,7 +54,7 @@ const PERCENT_OF_CPU: &str = "percent of the CPU limit";
 const PERCENT_OF_MEMORY: &str = "percent of the memory limit";
 
 #[rustfmt::skip]
-const KEYS: [Key; 13] = [
+const KEYS: [Key; 14] = [
     key(Resource::CpuPercent, "CpuPercent", PERCENT_OF_CPU, 102_400.0,
         "The most CPU that a request may ask for, in percent of the CPU limit."),
     key(Resource::CpuCores, "CpuCores", "cores", 1024.0, "The same in cores."),
@@ -76,6 +76,8 @@ const KEYS: [Key; 13] = [
         "The most file descriptors that may be leaked in all.")),
     counted(key(Resource::Threads, "Threads", "threads", 1_000_000.0,
         "The most threads that may be leaked in all.")),
+    counted(key(Resource::Series, "Series", "series", 100_000.0,
+        "The most series that may be added to the service's metrics.")),
     key(Resource::LatencyMs, "LatencyMs", "ms", 600_000.0,
         "The longest delay that may be put on a request."),
     key(Resource::DurationS, "MaxDuration", "s", LONGEST_DURATION_S,
@@ -164,6 +166,7 @@ impl Limits {
                 | R::DiskMb
                 | R::Descriptors
                 | R::Threads
+                | R::Series
                 | R::LatencyMs
                 | R::DurationS => continue,
             };

@@ -12,20 +12,12 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Format {
-    /// Version 0.0.4.
-    Prometheus,
-    /// Version 1.0.0.
-    OpenMetrics,
-}
+pub(crate) use crate::plugin::PageFormat as Format;
 
-impl Format {
-    pub(crate) fn content_type(self) -> &'static str {
-        match self {
-            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
-            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        }
+pub(crate) fn content_type(format: Format) -> &'static str {
+    match format {
+        Format::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+        Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
     }
 }
 

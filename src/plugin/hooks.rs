@@ -1,7 +1,8 @@
-//! What of the service a run may change beside its requests: its log.
+//! What of the service a run may change beside its requests: its log and its metrics.
 //!
 //! Each is made before the parts that use it, and does nothing until a run holds its guard.
 
+use super::Scrapes;
 use crate::lifecycle::service_log::ServiceLog;
 
 /// Handles to what a run may change; cheap to clone.
@@ -9,4 +10,6 @@ use crate::lifecycle::service_log::ServiceLog;
 pub(crate) struct Hooks {
     /// The service's log.
     pub(crate) log: ServiceLog,
+    /// The page that it shows to scrapers.
+    pub(crate) scrapes: Scrapes,
 }

@@ -14,6 +14,7 @@ pub(crate) mod hoard;
 mod hooks;
 pub(crate) mod pace;
 mod plan;
+mod scrapes;
 pub(crate) mod shaped;
 
 use std::fmt;
@@ -32,6 +33,7 @@ pub use context::RunContext;
 pub(crate) use context::{Launch, Services};
 pub(crate) use hooks::Hooks;
 pub use plan::Plan;
+pub(crate) use scrapes::{PageFormat, ScrapeAnswer, ScrapeFault, Scrapes};
 
 use self::high_line::room_below;
 use crate::host::cgroup::Cgroup;

@@ -15,6 +15,7 @@ mod log_flood;
 mod log_silence;
 mod memory_churn;
 mod memory_leaker;
+mod metrics_fault;
 mod network_latency;
 mod runtime_stall;
 mod shutdown_hang;
@@ -48,6 +49,7 @@ pub static ALL: &[&dyn Plugin] = &[
     plugin::<disk_fill::DiskFill>(),
     plugin::<memory_churn::MemoryChurn>(),
     plugin::<lock_contention::LockContention>(),
+    plugin::<metrics_fault::MetricsFault>(),
 ];
 
 /// Bytes in the MB of parameters and metrics: a mebibyte.

@@ -26,6 +26,7 @@ mod ledger;
 mod log_faults;
 mod logs;
 mod metrics;
+mod metrics_faults;
 mod onsets;
 mod openapi;
 mod process;

@@ -8,7 +8,8 @@ use crate::http::Api;
 use crate::http::describe::{Answer, Describe, Operation};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::metrics::MetricsPage;
-use crate::metrics::page::Format;
+use crate::metrics::page::{Format, content_type};
+use crate::plugin::ScrapeAnswer;
 
 /// A page in one of the two formats.
 #[derive(Debug)]
@@ -19,7 +20,7 @@ pub(in crate::http) struct Written {
 
 impl IntoResponse for Written {
     fn into_response(self) -> Response {
-        let content_type = (header::CONTENT_TYPE, self.format.content_type());
+        let content_type = (header::CONTENT_TYPE, content_type(self.format));
         ([content_type], self.text).into_response()
     }
 }
@@ -31,16 +32,28 @@ impl Describe for Written {
         let formats = [Format::Prometheus, Format::OpenMetrics].into_iter();
         operation
             .answers
-            .extend(formats.map(|format| Answer::text(format.content_type(), about)));
+            .extend(formats.map(|format| Answer::text(content_type(format), about)));
     }
 }
 
-/// The service listener's page.
+/// The service listener's page, as a fault lets a scraper see it.
 pub(in crate::http) async fn service(
     State(api): State<Api>,
     headers: HeaderMap,
 ) -> Result<Written, Problem> {
-    page(&api, MetricsPage::Service, &headers)
+    loop {
+        let written = page(&api, MetricsPage::Service, &headers)?;
+        let Some(active) = api.scrapes.current() else {
+            return Ok(written);
+        };
+        let format = written.format;
+        match active.fault.answer(written.text, format) {
+            ScrapeAnswer::Page(text) => return Ok(Written { text, format }),
+            ScrapeAnswer::Error => return Err(unwritten()),
+            // Then it is answered as any other.
+            ScrapeAnswer::Hang => active.over.cancelled().await,
+        }
+    }
 }
 
 /// The admin listener's page.
@@ -58,9 +71,13 @@ fn page(api: &Api, page: MetricsPage, headers: &HeaderMap) -> Result<Written, Pr
         Ok(text) => Ok(Written { text, format }),
         Err(error) => {
             tracing::error!(%error, "The metrics could not be written.");
-            Err(Problem::new(ProblemKind::Internal, "See the daemon's log."))
+            Err(unwritten())
         }
     }
+}
+
+fn unwritten() -> Problem {
+    Problem::new(ProblemKind::Internal, "See the daemon's log.")
 }
 
 /// OpenMetrics where it is accepted and plain text is not preferred; else Prometheus text.

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use tempfile::TempDir;
 
 use crate::support::{
-    Answer, ChildGuard, PATIENCE, agent, eventually, free_port, harmless, request, start_path,
+    Answer, ChildGuard, agent, eventually, free_port, harmless, request, start_path,
 };
 use crate::traces::{Behaviour, Collector};
 
@@ -40,6 +40,8 @@ Workload:
 ";
 /// How long a process that was asked to end may take before it is killed: some faults keep it from ending.
 const END_WITHIN: Duration = Duration::from_millis(400);
+/// How long an answer may take: some faults give none.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Where standard output and standard error go.
 const OUTPUT: &str = "output";
 /// Paths that are asked for by several methods: probes, the workload's, and some that a stranger tries.
@@ -356,7 +358,7 @@ impl Patient {
     /// Sends `bytes` and returns the body of the answer.
     fn ask(&self, what: &str, bytes: &[u8], seen: &mut Seen) -> String {
         let mut stream = TcpStream::connect(self.service).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(ANSWER_WITHIN)).unwrap();
         stream.write_all(bytes).unwrap();
         // No more comes: else the service waits for the rest of what is no request.
         stream.shutdown(std::net::Shutdown::Write).unwrap();

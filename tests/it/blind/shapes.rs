@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::patient::Of::{self, Answers, Files, Lines};
+use super::patient::Of::{self, Answers, Files, Lines, Series};
 
 /// What each scenario changes by its nature; of all others only figures may change.
-const CHANGES: [(&str, &[Of]); 8] = [
+const CHANGES: [(&str, &[Of]); 9] = [
     // Probes fail, with their lines; their series are there from the start.
     ("health_check", &[Answers, Lines]),
     // So does any request.
@@ -19,6 +19,8 @@ const CHANGES: [(&str, &[Of]); 8] = [
     // More of them, and none.
     ("log_flood", &[Lines]),
     ("log_silence", &[Lines]),
+    // The page is another, or none.
+    ("metrics_fault", &[Answers, Series, Lines]),
     // SIGTERM shows nothing, and the process is killed.
     ("shutdown_hang", &[Lines]),
 ];

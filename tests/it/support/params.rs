@@ -22,7 +22,7 @@ pub(crate) fn together() -> Vec<&'static dyn Plugin> {
     chosen
 }
 
-/// Parameters with which a run does as little as it can: rates and sizes of 1, but more lines of a log, and an hour until
+/// Parameters with which a run does as little as it can: rates and sizes of 1, but more lines of a log and more series, and an hour until
 /// anything that waits.
 pub(crate) fn harmless(plugin: &dyn Plugin) -> Value {
     let schema = plugin.schema();
@@ -33,7 +33,8 @@ pub(crate) fn harmless(plugin: &dyn Plugin) -> Value {
         };
         let wanted: f64 = match unit {
             "s" => 3600.0,
-            "lines/s" => 50.0,
+            "lines/s" | "series" => 50.0,
+            "series/min" => 60_000.0,
             _ => 1.0,
         };
         let least = spec["minimum"].as_f64().unwrap_or(0.0);
