@@ -15,12 +15,12 @@ use tracing::Level;
 use self::template::{LONGEST_TEXT, Lines, Template};
 use super::metrics;
 use crate::host::cgroup::Cgroup;
-use crate::host::lived::LivedClock;
 use crate::input::{Fields, Resource, Shape};
 use crate::lifecycle::service_log::{LineTally, LogFeed};
 use crate::plugin::effort::{Effort, Work};
 use crate::plugin::gauge::Gauge;
 use crate::plugin::guard::StopFlag;
+use crate::plugin::shaped::Shaped;
 use crate::plugin::{Active, Probe, Reading, RunContext, Scenario, Shortfall, StartError};
 use crate::run::Timestamp;
 use crate::sync::Lock;
@@ -95,9 +95,7 @@ impl Scenario for LogFlood {
         let level = level.unwrap_or_else(|| template.level());
         let feed = cx.hooks().log.feed();
         let flood = Arc::new(Flood {
-            rate: lines_per_second,
-            lived: cx.lived().clone(),
-            since: cx.lived().now(),
+            rate: Shaped::begin(lines_per_second, cx.lived()),
             tally: Arc::clone(feed.tally()),
             recent_rate: Gauge::default(),
             is_measured: AtomicBool::new(false),
@@ -119,9 +117,7 @@ impl Scenario for LogFlood {
 /// The flood and its figures. Rates are in lines per second.
 #[derive(Debug)]
 struct Flood {
-    rate: Shape,
-    lived: LivedClock,
-    since: Duration,
+    rate: Shaped,
     tally: Arc<LineTally>,
     recent_rate: Gauge,
     is_measured: AtomicBool,
@@ -129,24 +125,20 @@ struct Flood {
 }
 
 impl Flood {
-    /// The rate that is asked for at `now` of the lived clock.
-    fn rate_at(&self, now: Duration) -> f64 {
-        self.rate.value_at(now.saturating_sub(self.since))
-    }
-
     /// The work of the thread: makes the lines due, sleeps.
     fn run(&self, mut lines: Lines, feed: &LogFeed, cgroup: &Cgroup, stop: &StopFlag) {
         let mut effort = Effort::new(cgroup);
-        let mut report = Report::new(self.since);
+        let shape = self.rate.shape();
+        let mut report = Report::new(Duration::ZERO);
         // In lines since the start. Each is due at some moment of its own part of the time: the count is exact, and the
         // lines do not come like the ticks of a clock.
         let (mut due, mut made) = (0.0, 0.0);
         let mut next_at = lines.uniform();
-        let (mut until, mut step_at) = (self.since, Instant::now());
+        let (mut until, mut step_at) = (Duration::ZERO, Instant::now());
         loop {
-            let now = self.lived.now();
+            let now = self.rate.age();
             let passed = (now - until).as_secs_f64();
-            let came_due = self.rate_at(until + (now - until) / 2) * passed;
+            let came_due = shape.value_at(until + (now - until) / 2) * passed;
             until = now;
             due += came_due;
             report.due += came_due;
@@ -159,7 +151,7 @@ impl Flood {
                 }
             });
             let cause = effort.cause(work);
-            let most_owed = self.rate_at(now) * LONGEST_BACKLOG_S;
+            let most_owed = shape.value_at(now) * LONGEST_BACKLOG_S;
             due = f64::min(due, next_at + most_owed);
             if report.is_due(now) {
                 let (rate, is_short, has_lost) = report.next(now, &self.tally);
@@ -232,7 +224,7 @@ impl Probe for Flood {
         let recent = self.recent_rate.get();
         let is_measured = self.is_measured.load(Ordering::Relaxed);
         Reading {
-            asked: self.rate_at(self.lived.now()),
+            asked: self.rate.now(),
             achieved: is_measured.then_some(recent),
             unit: "lines/s",
             shortfall: *self.shortfall.lock(),
@@ -242,6 +234,10 @@ impl Probe for Flood {
                 ("lost_lines", self.tally.lost().into()),
             ]),
         }
+    }
+
+    fn target(&self) -> Option<f64> {
+        self.rate.peak()
     }
 }
 
