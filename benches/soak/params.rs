@@ -24,6 +24,7 @@ const MOST: &[(&str, f64)] = &[
     ("MiB on disk", 64.0),
     ("percent of the file system", 1.0),
     ("series", 5_000.0),
+    ("ppm", 1_000.0),
     ("series/min", 100_000.0),
     ("s", 2.0),
 ];

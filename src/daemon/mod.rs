@@ -187,9 +187,10 @@ fn serve_requests(control: &Control, service: TcpListener, api: Api) -> io::Resu
         true => PlainErrors::All,
         false => PlainErrors::None,
     };
+    let clock = control.hooks.clock.clone();
     let served = runtime.block_on(async {
         tokio::select! {
-            served = serve(service, router, most, plain, control.root.clone()) => served,
+            served = serve(service, router, most, plain, clock, control.root.clone()) => served,
             () = control.cut_off.cancelled() => Ok(()),
         }
     });

@@ -16,7 +16,7 @@ use crate::lifecycle::shutdown::ShutdownAction;
 use crate::lifecycle::signals::Signals;
 use crate::lifecycle::termination::Termination;
 use crate::listener;
-use crate::run::Initiator;
+use crate::run::{Initiator, ServiceClock};
 
 impl Daemon {
     /// Serves until the daemon has ended: the listener is drained and every fault is off.
@@ -66,7 +66,9 @@ impl Daemon {
             true => PlainErrors::BeforeRoutes,
             false => PlainErrors::None,
         };
-        listener::serve(bound, router, most, plain, root.clone()).await
+        // No fault ever applies to it.
+        let clock = ServiceClock::default();
+        listener::serve(bound, router, most, plain, clock, root.clone()).await
     }
 
     /// What the boot profile does while the daemon listens.

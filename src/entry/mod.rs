@@ -131,11 +131,11 @@ fn serve(runtime: io::Result<ControlRuntime>, flags: Flags, mut loaded: Loaded) 
         config.traffic.is_some(),
     ];
     startup_checks::threads(more_threads.map(usize::from).iter().sum())?;
-    let traces = Traces::start(config.otel.endpoint.as_ref(), &config.name, &config.version);
+    let (hooks, service) = (Hooks::default(), (&*config.name, &*config.version));
+    let traces = Traces::start(config.otel.endpoint.as_ref(), service, &hooks.clock);
     let no_traces = traces.as_ref().err().map(io::Error::to_string);
     let traces = traces.unwrap_or_default();
-    let hooks = Hooks::default();
-    logging::init(config, &traces, &hooks.log)?;
+    logging::init(config, &traces, &hooks)?;
     if let Some(error) = no_traces {
         // Mostly by a variable of OpenTelemetry, which is set for every program around.
         warn!(target: SERVICE, error, "Requests are not traced.");

@@ -10,6 +10,7 @@
 pub(crate) mod bind;
 pub(crate) mod budget;
 mod connection;
+mod date;
 mod opening;
 mod registry;
 mod rejection;
@@ -35,6 +36,7 @@ use registry::Connections;
 
 use crate::http::plain::PlainErrors;
 use crate::lifecycle::SERVICE;
+use crate::run::ServiceClock;
 
 /// How long requests in progress may take after a signal. Together with the end of the session before it, the shutdown
 /// takes less than two seconds.
@@ -50,7 +52,8 @@ const OLD: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves `router` on a bound, non-blocking listener with at most `most` connections at a time until `end`, then drains
-/// requests in progress for a bounded time. `plain` says which errors do not name this program.
+/// requests in progress for a bounded time. `plain` says which errors do not name this program; responses have the date of
+/// `clock`.
 ///
 /// # Errors
 /// The runtime cannot register the socket.
@@ -59,10 +62,11 @@ pub(crate) async fn serve(
     router: Router,
     most: u32,
     plain: PlainErrors,
+    clock: ServiceClock,
     end: CancellationToken,
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
-    let server = Server::new(router, Arc::new(Connections::new(most)), plain);
+    let server = Server::new(router, Arc::new(Connections::new(most, clock)), plain);
     tokio::select! {
         () = accept(&listener, &server) => {}
         () = end.cancelled() => {}

@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::state::{Clock, ConnCommand, ConnPhase, ConnState};
 use crate::host::allocator;
+use crate::run::ServiceClock;
 use crate::sync::Lock;
 
 /// One in this many quiet connections is evicted at once, so that a flood does not sort all connections for each new
@@ -40,6 +41,7 @@ pub(super) struct Connections {
     most: u32,
     slots: Arc<Semaphore>,
     clock: Arc<Clock>,
+    service_clock: ServiceClock,
     open: Lock<OpenConnections>,
 }
 
@@ -73,12 +75,13 @@ impl OpenConnections {
 }
 
 impl Connections {
-    /// Room for `most` connections.
-    pub(super) fn new(most: u32) -> Self {
+    /// Room for `most` connections, whose responses have the date of `service_clock`.
+    pub(super) fn new(most: u32, service_clock: ServiceClock) -> Self {
         Self {
             most,
             slots: Arc::new(Semaphore::new(most as usize)),
             clock: Arc::new(Clock::start()),
+            service_clock,
             open: Lock::default(),
         }
     }
@@ -99,7 +102,8 @@ impl Connections {
 
     pub(super) fn join(self: &Arc<Self>, slot: OwnedSemaphorePermit) -> Entry {
         self.clock.refresh();
-        let state = Arc::new(ConnState::new(Arc::clone(&self.clock)));
+        let state = ConnState::new(Arc::clone(&self.clock), self.service_clock.clone());
+        let state = Arc::new(state);
         let number = self.open.lock().add(Arc::clone(&state));
         Entry {
             connections: Arc::clone(self),
@@ -157,7 +161,7 @@ mod tests {
     const SECOND: u64 = 1000;
 
     fn connections(most: u32) -> Arc<Connections> {
-        Arc::new(Connections::new(most))
+        Arc::new(Connections::new(most, ServiceClock::default()))
     }
 
     /// A new connection that has been in `phase` since `since_ms`.

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 
+use crate::run::ServiceClock;
+
 /// How long the head of a request may take, from its first byte or from the start of the connection.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// How long a connection stays open without a request. Longer than the minute of common load balancers, which must not
@@ -92,6 +94,7 @@ impl Clock {
 #[derive(Debug)]
 pub(super) struct ConnState {
     clock: Arc<Clock>,
+    service_clock: ServiceClock,
     /// The phase in the lowest two bits, its start in milliseconds above them.
     phase_since: AtomicU64,
     /// When the client stopped reading the response, in milliseconds plus one; 0 while it reads.
@@ -108,9 +111,10 @@ pub(super) struct ConnState {
 }
 
 impl ConnState {
-    pub(super) fn new(clock: Arc<Clock>) -> Self {
+    pub(super) fn new(clock: Arc<Clock>, service_clock: ServiceClock) -> Self {
         let state = Self {
             clock,
+            service_clock,
             phase_since: AtomicU64::new(0),
             stalled_since: AtomicU64::new(0),
             has_unread: AtomicBool::new(false),
@@ -121,6 +125,12 @@ impl ConnState {
         };
         state.enter(ConnPhase::Head);
         state
+    }
+
+    /// The date of a response where it is not the true one.
+    pub(super) fn wrong_date(&self) -> Option<String> {
+        let time = self.service_clock.wrong_now()?;
+        Some(time.http_date())
     }
 
     pub(super) fn enter(&self, phase: ConnPhase) {
@@ -229,7 +239,7 @@ mod tests {
 
     /// A connection that has been in `phase` since `since_ms`.
     fn state_in(phase: ConnPhase, since_ms: u64) -> ConnState {
-        let state = ConnState::new(Arc::new(Clock::start()));
+        let state = ConnState::new(Arc::new(Clock::start()), ServiceClock::default());
         state.clock.set(since_ms);
         state.enter(phase);
         state

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::state::ConnState;
-use super::{opening, rejection};
+use super::{date, opening, rejection};
 use crate::http::plain::PlainErrors;
 
 /// How every answer begins.
@@ -31,6 +31,8 @@ pub(super) struct MonitoredStream {
     is_new: bool,
     /// How many bytes of [`BEGIN`] were sent ahead of the answer.
     sent_ahead: usize,
+    /// Whether they were the beginning of what comes next.
+    head_goes_on: bool,
     /// The unsent rest of a response that replaces hyper's own.
     replacement: Option<Bytes>,
 }
@@ -43,6 +45,7 @@ impl MonitoredStream {
             plain,
             is_new: true,
             sent_ahead: 0,
+            head_goes_on: false,
             replacement: None,
         }
     }
@@ -81,6 +84,18 @@ impl MonitoredStream {
         Ok(())
     }
 
+    /// What is to be sent in the place of `bytes`: an answer with a body, or with the date that the service shows.
+    fn replacement_of(&mut self, bytes: &[u8]) -> Option<Bytes> {
+        let is_head = mem::take(&mut self.head_goes_on) || bytes.starts_with(BEGIN);
+        let rejection = rejection::with_body(bytes, self.plain);
+        let date = self.state.wrong_date().filter(|_| is_head);
+        let dated = date.and_then(|date| {
+            let answer = rejection.as_deref().unwrap_or(bytes);
+            date::replaced(answer, &date)
+        });
+        dated.or(rejection).map(Bytes::from)
+    }
+
     /// Writes what replaces `bytes`; none if nothing does.
     fn poll_replacement(
         &mut self,
@@ -88,7 +103,7 @@ impl MonitoredStream {
         bytes: &[u8],
     ) -> Option<Poll<io::Result<usize>>> {
         let pending = self.replacement.take();
-        let mut rest = pending.or_else(|| Some(rejection::with_body(bytes, self.plain)?.into()))?;
+        let mut rest = pending.or_else(|| self.replacement_of(bytes))?;
         while !rest.is_empty() {
             match Pin::new(&mut self.stream).poll_write(cx, &rest) {
                 Poll::Ready(Ok(sent)) => drop(rest.split_to(sent)),
@@ -157,6 +172,7 @@ impl AsyncWrite for MonitoredStream {
         if self.sent_ahead > 0 {
             // These bytes are with the client already.
             self.state.note_write(true);
+            self.head_goes_on = true;
             return Poll::Ready(Ok(mem::take(&mut self.sent_ahead).min(first.len())));
         }
         let replaced = self.poll_replacement(cx, first);

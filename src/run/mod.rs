@@ -5,11 +5,13 @@
 mod effect;
 mod end_reason;
 mod initiator;
+mod service_clock;
 mod timestamp;
 
 pub use effect::{MEMORY_UNIT, Probe, Reading, SYSTEM_ENDS_PROCESS, Shortfall};
 pub use end_reason::EndReason;
 pub use initiator::Initiator;
+pub(crate) use service_clock::ServiceClock;
 pub use timestamp::{Moment, Timestamp};
 
 /// Identifies a run in the ledger.

@@ -46,6 +46,23 @@ impl Timestamp {
         Self(later.clamp(0, LATEST))
     }
 
+    /// As headers of HTTP have it (RFC 9110), without the fraction of the second.
+    pub(crate) fn http_date(self) -> String {
+        const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+        const MONTHS: [&str; 12] = [
+            "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+        ];
+        let seconds = self.0.div_euclid(MICROS_PER_SECOND);
+        // Every timestamp is within the range of the clock's type.
+        let time = OffsetDateTime::from_unix_timestamp(seconds);
+        let time = time.unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let day = DAYS[usize::from(time.weekday().number_days_from_monday())];
+        let month = MONTHS[usize::from(u8::from(time.month())) - 1];
+        let (h, m, s) = time.to_hms();
+        let (day_of_month, year) = (time.day(), time.year());
+        format!("{day}, {day_of_month:02} {month} {year:04} {h:02}:{m:02}:{s:02} GMT")
+    }
+
     /// How many seconds this is after `earlier`.
     #[must_use]
     pub fn seconds_since(self, earlier: Self) -> f64 {
@@ -182,6 +199,12 @@ mod tests {
         let steady = moment(8_010_000_900, 11_000_000_000);
         assert_eq!(steady.by_the_clock_at(anchor), steady.time);
         assert_eq!(anchor.by_the_clock_at(stepped), Timestamp(800_000_000));
+    }
+
+    #[test]
+    fn a_date_of_http_is_written_as_in_its_standard() {
+        let date = Timestamp(784_111_777_900_000).http_date();
+        assert_eq!(date, "Sun, 06 Nov 1994 08:49:37 GMT");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The scenarios. A new one is a new file here and one line in [`ALL`]; nothing else names it.
 
+mod clock_skew;
 mod cpu_burner;
 mod crash;
 mod deadlock;
@@ -50,6 +51,7 @@ pub static ALL: &[&dyn Plugin] = &[
     plugin::<memory_churn::MemoryChurn>(),
     plugin::<lock_contention::LockContention>(),
     plugin::<metrics_fault::MetricsFault>(),
+    plugin::<clock_skew::ClockSkew>(),
 ];
 
 /// Bytes in the MB of parameters and metrics: a mebibyte.

@@ -5,6 +5,7 @@
 //! for the collector: a thread sends spans from a bounded queue, and spans that do not fit are dropped.
 
 pub(crate) mod call;
+mod clock;
 pub(crate) mod context;
 mod export;
 pub(crate) mod layer;
@@ -16,12 +17,14 @@ use http::Uri;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::SdkTracerProvider;
+use opentelemetry_sdk::trace::{BatchSpanProcessor, SdkTracerProvider};
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
 use crate::lifecycle::SERVICE;
+use crate::run::ServiceClock;
+use clock::ByServiceClock;
 use export::{Client, PATIENCE};
 
 /// The target that only exported spans have.
@@ -41,7 +44,8 @@ struct Export {
 }
 
 impl Traces {
-    /// Starts the thread that sends spans of the service `name` in `version` to the collector at `endpoint`, if any.
+    /// Starts the thread that sends spans of the service `name` in `version` to the collector at `endpoint`, if any. Their
+    /// times are those of `clock`.
     /// The collector need not be reachable yet.
     ///
     /// OpenTelemetry's variables apply to the sampler (`OTEL_TRACES_SAMPLER`), the queue (`OTEL_BSP_*`), headers
@@ -49,7 +53,11 @@ impl Traces {
     ///
     /// # Errors
     /// One of these variables is invalid.
-    pub(crate) fn start(endpoint: Option<&Uri>, name: &str, version: &str) -> io::Result<Self> {
+    pub(crate) fn start(
+        endpoint: Option<&Uri>,
+        (name, version): (&str, &str),
+        clock: &ServiceClock,
+    ) -> io::Result<Self> {
         let Some(endpoint) = endpoint else {
             return Ok(Self(None));
         };
@@ -69,7 +77,10 @@ impl Traces {
             ));
         let provider = SdkTracerProvider::builder()
             .with_resource(resource.build())
-            .with_batch_exporter(exporter);
+            .with_span_processor(ByServiceClock {
+                inner: BatchSpanProcessor::builder(exporter).build(),
+                clock: clock.clone(),
+            });
         Ok(Self(Some(Export {
             provider: provider.build(),
             service: name.to_owned(),

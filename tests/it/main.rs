@@ -11,6 +11,7 @@ mod auth;
 mod bad_input;
 mod blind;
 mod boot;
+mod clock_skew;
 mod configuration;
 mod connections;
 mod ctl;

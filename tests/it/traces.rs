@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{self, Receiver};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mockserver::scenarios;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -333,6 +333,32 @@ fn a_delay_is_in_the_span_and_no_span_names_a_fault() {
     {
         assert!(!exported.contains(word), "{word} was exported");
     }
+}
+
+#[test]
+fn the_times_of_spans_are_those_of_a_clock_that_is_wrong_and_their_durations_are_right() {
+    let mut collector = Collector::start(Behaviour::Accepts);
+    let mut daemon = collector.daemon("");
+    daemon.start_scenario("clock_skew", json!({ "offset_s": -3600 }));
+    let from = SystemTime::now();
+    daemon.get("/api/v1/test/sleep10ms");
+    let answered_within = from.elapsed().unwrap();
+    end(&mut daemon);
+    let spans = collector.at_the_end();
+    let [span] = &spans[..] else {
+        panic!("one request was made: {spans:?}");
+    };
+    let an_hour_ago = from - Duration::from_secs(3600);
+    let began = UNIX_EPOCH + Duration::from_nanos(span.start_time_unix_nano);
+    let off = began
+        .duration_since(an_hour_ago)
+        .unwrap_or_else(|before| before.duration());
+    assert!(off < Duration::from_secs(60), "{off:?}");
+    let took = Duration::from_nanos(span.end_time_unix_nano - span.start_time_unix_nano);
+    assert!(
+        took >= Duration::from_millis(10) && took <= answered_within,
+        "{took:?}"
+    );
 }
 
 #[test]

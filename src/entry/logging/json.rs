@@ -11,13 +11,13 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::run::Timestamp;
+use crate::run::{ServiceClock, Timestamp};
 
 /// The fields whose text is JSON.
 const NESTED: [&str; 3] = ["params", "profile", "routes"];
 
-/// The format of the log's lines.
-pub(super) struct JsonFormat;
+/// The format of the log's lines, with the times of a clock.
+pub(super) struct JsonFormat(pub(super) ServiceClock);
 
 impl<S, N> FormatEvent<S, N> for JsonFormat
 where
@@ -30,7 +30,7 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut line = JsonLine::new(*event.metadata().level());
+        let mut line = JsonLine::at(self.0.now(), *event.metadata().level());
         event.record(&mut line);
         writeln!(writer, "{line}")
     }
@@ -41,12 +41,7 @@ where
 pub(super) struct JsonLine(Map<String, Value>);
 
 impl JsonLine {
-    /// A line of now, without a message yet.
-    pub(super) fn new(level: Level) -> Self {
-        Self::at(Timestamp::now(), level)
-    }
-
-    /// The same of another time.
+    /// A line of `time`, without a message yet.
     pub(super) fn at(time: Timestamp, level: Level) -> Self {
         Self(Map::new())
             .with("timestamp", time.to_string())
@@ -113,7 +108,7 @@ mod tests {
         let lines = Lines::default();
         let writer = lines.clone();
         let log = tracing_subscriber::fmt()
-            .event_format(JsonFormat)
+            .event_format(JsonFormat(ServiceClock::default()))
             .with_writer(move || writer.clone())
             .finish();
         tracing::subscriber::with_default(log, events);

@@ -8,7 +8,7 @@ mod format;
 mod json;
 mod writer;
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::{Level, Metadata, Subscriber, error};
 use tracing_subscriber::filter::{FilterExt, LevelFilter, filter_fn};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -28,9 +30,10 @@ use self::writer::{FedQueue, GatedQueue, PIPE_BUF, Queue, WriterEnd};
 use crate::config::{Config, Log, LogFormat, LogMode};
 use crate::host::threads;
 use crate::lifecycle::panics::{self, Shown};
-use crate::lifecycle::service_log::ServiceLog;
 use crate::lifecycle::termination::Termination;
 use crate::lifecycle::{LAST_WORDS, is_of_service, termination};
+use crate::plugin::Hooks;
+use crate::run::{ServiceClock, Timestamp};
 use crate::sync::Lock;
 use crate::traces::Traces;
 
@@ -48,6 +51,8 @@ struct Running {
     files: Option<LogFiles>,
     /// Of the daemon's own lines, where they have a file.
     admin_files: Option<LogFiles>,
+    /// Of the service's lines.
+    clock: ServiceClock,
     set_levels: Vec<SetLevel>,
     /// Flush the lines that wait when they are dropped.
     writers: Lock<Vec<WriterEnd>>,
@@ -59,11 +64,11 @@ type SetLevel = Box<dyn Fn(Level) + Send + Sync>;
 type IsWanted = fn(&Metadata<'_>) -> bool;
 
 /// Sets up logging for the whole process, panics included, and `traces` beside it; to be called once. Faults have the
-/// service's lines through `service_log`.
+/// service's lines through `hooks`, and set the clock by which they are written.
 ///
 /// # Errors
 /// The folder of the log files cannot be made or written, or the system refuses a thread.
-pub(super) fn init(config: &Config, traces: &Traces, service_log: &ServiceLog) -> io::Result<()> {
+pub(super) fn init(config: &Config, traces: &Traces, hooks: &Hooks) -> io::Result<()> {
     let log = &config.log;
     let files = match log.mode {
         LogMode::Console => None,
@@ -79,7 +84,7 @@ pub(super) fn init(config: &Config, traces: &Traces, service_log: &ServiceLog) -
         None => Queue::start(StandardOutput, PIPE_BUF)?,
     };
     let (mut set_levels, mut writers) = (Vec::new(), vec![end]);
-    service_log.connect(FedQueue {
+    hooks.log.connect(FedQueue {
         queue: queue.clone(),
         format: log.format,
     });
@@ -89,14 +94,15 @@ pub(super) fn init(config: &Config, traces: &Traces, service_log: &ServiceLog) -
         true => |what| !what.is_span() && is_of_service(what.target()),
         false => |what| !what.is_span(),
     };
-    let gated = queue.gated(service_log.clone());
-    let service = lines(log, gated, of_service, &mut set_levels);
+    let gated = queue.gated(hooks.log.clone());
+    let service = lines(log, gated, of_service, &hooks.clock, &mut set_levels);
     let admin = match admin_files.clone() {
         Some(files) => {
             let (queue, end) = Queue::start(files, ONE_LINE)?;
             writers.push(end);
             let is_own: IsWanted = |what| !what.is_span() && !is_of_service(what.target());
-            Some(lines(log, queue.ungated(), is_own, &mut set_levels))
+            let clock = ServiceClock::default();
+            Some(lines(log, queue.ungated(), is_own, &clock, &mut set_levels))
         }
         None => None,
     };
@@ -110,6 +116,7 @@ pub(super) fn init(config: &Config, traces: &Traces, service_log: &ServiceLog) -
         is_blind: config.blind,
         files,
         admin_files,
+        clock: hooks.clock.clone(),
         set_levels,
         writers: Lock::new(writers),
     };
@@ -119,11 +126,12 @@ pub(super) fn init(config: &Config, traces: &Traces, service_log: &ServiceLog) -
     Ok(())
 }
 
-/// The layer that writes the lines that are `wanted`; what sets its level later is added to `set_levels`.
+/// The layer that writes the lines that are `wanted`, by `clock`; what sets its level later is added to `set_levels`.
 fn lines<S>(
     log: &Log,
     writer: GatedQueue,
     wanted: IsWanted,
+    clock: &ServiceClock,
     set_levels: &mut Vec<SetLevel>,
 ) -> Box<dyn Layer<S> + Send + Sync>
 where
@@ -132,12 +140,13 @@ where
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .with_target(false)
+        .with_timer(Timer(clock.clone()))
         // They would go to standard error, which may be as gone as the reader of the log.
         .log_internal_errors(false)
         .with_writer(writer);
     let lines = match log.format {
         LogFormat::Text => lines.boxed(),
-        LogFormat::Json => lines.event_format(JsonFormat).boxed(),
+        LogFormat::Json => lines.event_format(JsonFormat(clock.clone())).boxed(),
     };
     let (level, handle) = reload::Layer::new(LevelFilter::from_level(log.level));
     set_levels.push(Box::new(move |level| {
@@ -146,6 +155,20 @@ where
     }));
     let wanted = filter_fn(wanted).with_max_level_hint(LevelFilter::TRACE);
     lines.with_filter(level.and(wanted)).boxed()
+}
+
+/// The times of text lines.
+struct Timer(ServiceClock);
+
+impl FormatTime for Timer {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        write!(writer, "{}", self.0.now())
+    }
+}
+
+/// The time of a line that does not go through the log.
+fn now() -> Timestamp {
+    LOG.get().map_or_else(Timestamp::now, |log| log.clock.now())
 }
 
 /// How the names of the service's log files begin.
@@ -231,7 +254,7 @@ pub(super) fn fatal(error: &io::Error, format: LogFormat) {
 pub(super) fn complain(level: Level, message: &dyn Display, format: LogFormat) {
     let line = match format {
         LogFormat::Text => format!("{}: {message}", program()),
-        LogFormat::Json => JsonLine::new(level)
+        LogFormat::Json => JsonLine::at(now(), level)
             .with("message", message.to_string())
             .to_string(),
     };
@@ -269,7 +292,7 @@ pub(super) fn keep_runtime_quiet(termination: Termination) {
 }
 
 fn print_panic(shown: &Shown) {
-    let line = JsonLine::new(Level::ERROR)
+    let line = JsonLine::at(now(), Level::ERROR)
         .with("message", "Panicked.")
         .with("thread", shown.thread.as_deref())
         .with("location", shown.location.as_deref())

@@ -22,7 +22,7 @@ use crate::plugin::gauge::Gauge;
 use crate::plugin::guard::StopFlag;
 use crate::plugin::shaped::Shaped;
 use crate::plugin::{Active, Probe, Reading, RunContext, Scenario, Shortfall, StartError};
-use crate::run::Timestamp;
+use crate::run::ServiceClock;
 use crate::sync::Lock;
 
 /// How often the lines due are made.
@@ -102,9 +102,11 @@ impl Scenario for LogFlood {
             shortfall: Lock::new(None),
         });
         let (work, cgroup) = (Arc::clone(&flood), cx.cgroup().clone());
+        let clock = cx.hooks().clock.clone();
         let mut threads = cx.threads();
         threads.spawn("lines", move |stop| {
-            work.run(Lines::new(template, level), &feed, &cgroup, stop);
+            let lines = Lines::new(template, level);
+            work.run(lines, (&feed, &clock), &cgroup, stop);
             // What waits for a slow reader goes with it.
             drop(feed);
             work.recent_rate.set(0.0);
@@ -126,7 +128,13 @@ struct Flood {
 
 impl Flood {
     /// The work of the thread: makes the lines due, sleeps.
-    fn run(&self, mut lines: Lines, feed: &LogFeed, cgroup: &Cgroup, stop: &StopFlag) {
+    fn run(
+        &self,
+        mut lines: Lines,
+        (feed, clock): (&LogFeed, &ServiceClock),
+        cgroup: &Cgroup,
+        stop: &StopFlag,
+    ) {
         let mut effort = Effort::new(cgroup);
         let shape = self.rate.shape();
         let mut report = Report::new(Duration::ZERO);
@@ -144,7 +152,7 @@ impl Flood {
             report.due += came_due;
             let (work, ()) = Work::of(|| {
                 while due >= next_at && !stop.is_set() {
-                    let added = feed.add(&lines.next(Timestamp::now())) as f64;
+                    let added = feed.add(&lines.next(clock.now())) as f64;
                     made += added;
                     next_at = made + lines.uniform() * added;
                     report.largest = report.largest.max(added);
