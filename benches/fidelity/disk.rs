@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::proc;
 use crate::row::Row;
 use crate::support::Daemon;
+use crate::support::proc::Process;
 use crate::table::Table;
 
 const RATES: &[f64] = &[1.0, 20.0, 100.0];
@@ -18,6 +19,50 @@ pub(crate) fn measure(table: &mut Table) {
     for rate in RATES {
         one_rate(table, *rate, folder.path().to_str().unwrap());
     }
+    let (reads, operations) = (json!({ "read_rate_mb": 20 }), json!({ "iops": 200 }));
+    let folder = folder.path().to_str().unwrap();
+    other(table, "read_bytes", &reads, 20.0, folder, |process| {
+        process.read_bytes()
+    });
+    let rate = 200.0 * 4096.0 / MIB;
+    other(
+        table,
+        "write_bytes of 200 operations/s",
+        &operations,
+        rate,
+        folder,
+        |process| process.written_bytes(),
+    );
+}
+
+/// The mean of 5 s of what else can be asked, in MiB/s.
+fn other(
+    table: &mut Table,
+    what: &str,
+    params: &serde_json::Value,
+    rate: f64,
+    data_dir: &str,
+    bytes: fn(Process) -> u64,
+) {
+    let daemon = Daemon::builder()
+        .env("MOCKSERVER_DATA_DIR", data_dir)
+        .start();
+    daemon.start_scenario("disk_io", params.clone());
+    // What is read is written at first.
+    proc::sleep_until(Instant::now() + Duration::from_secs(3));
+    let (from, before) = (Instant::now(), bytes(daemon.process()));
+    proc::sleep_until(from + Duration::from_secs(5));
+    let moved = (bytes(daemon.process()) - before) as f64 / MIB;
+    let mean = moved / from.elapsed().as_secs_f64();
+    let off = (mean / rate - 1.0) * 100.0;
+    table.row(Row {
+        what: &format!("disk: {what}, mean of 5 s"),
+        asked: format!("{rate:.2} MiB/s"),
+        achieved: format!("{mean:.2} MiB/s"),
+        error: format!("{off:+.1} %"),
+        bar: "5 %",
+        held: off.abs() <= 5.0,
+    });
 }
 
 fn one_rate(table: &mut Table, rate: f64, data_dir: &str) {

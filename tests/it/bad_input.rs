@@ -608,7 +608,7 @@ impl Vocabulary {
                 choices.extend(
                     texts
                         .flatten()
-                        .map(|text| text.as_str().unwrap().to_owned()),
+                        .filter_map(|value| value.as_str().map(str::to_owned)),
                 );
             }
         }

@@ -407,6 +407,82 @@ fn a_fill_is_limited_whatever_its_target_is() {
     daemon.stop_all();
 }
 
+#[test]
+fn reads_come_from_the_disk_at_their_rate() {
+    let _turn = exclusive();
+    // Not under /tmp, which may be in memory.
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let yaml = format!("DataDir: {}\n", folder.path().display());
+    let daemon = Daemon::builder().file(&yaml).start();
+    daemon.start_scenario("disk_io", json!({ "read_rate_mb": 8 }));
+    daemon.wait_for_metric("disk_io", "read_mb", |mb| mb >= 8.0);
+    let process = daemon.process();
+    let (from, before, written) = (
+        Instant::now(),
+        process.read_bytes(),
+        process.written_bytes(),
+    );
+    std::thread::sleep(Duration::from_secs(4));
+    let read = (process.read_bytes() - before) as f64 / 1_048_576.0;
+    let written = (process.written_bytes() - written) as f64 / 1_048_576.0;
+    let rate = read / from.elapsed().as_secs_f64();
+    let reading = effect(&daemon, "disk_io");
+    assert!(rate <= 8.8, "{rate} MiB/s of 8: {reading}");
+    // A busy disk may be slower; then the run reports it.
+    let is_short = !reading["shortfall"].is_null();
+    assert!(rate >= 7.2 || is_short, "{rate} MiB/s of 8: {reading}");
+    assert!(written < 1.0, "{written} MiB were written");
+    assert_stops_in_time(&daemon);
+}
+
+#[test]
+fn reads_from_memory_fall_short() {
+    let Some(disk) = Mounted::new(64) else {
+        eprintln!("skipped: this user may not mount a file system");
+        return;
+    };
+    let daemon = disk.daemon("");
+    daemon.start_scenario("disk_io", json!({ "read_rate_mb": 4 }));
+    let effect = wait_for_shortfall(&daemon, "disk_io", "refused");
+    assert_eq!(effect["achieved"].as_f64(), Some(0.0), "{effect}");
+}
+
+#[test]
+fn operations_are_counted_and_each_has_its_block() {
+    let _turn = exclusive();
+    let daemon = Daemon::start();
+    let params = json!({ "iops": 50, "block_kb": 16 });
+    daemon.start_scenario("disk_io", params.clone());
+    daemon.wait_for_metric("disk_io", "current_write_iops", |iops| iops > 0.0);
+    let status = daemon.status("disk_io");
+    let (effect, figures) = (&status["effect"], &status["metrics"]);
+    assert_eq!(status["params"], params);
+    assert_eq!(effect["unit"], "operations/s");
+    assert_eq!(effect["asked"].as_f64(), Some(50.0), "{effect}");
+    let achieved = effect["achieved"].as_f64().unwrap();
+    assert!(achieved <= 60.0, "{effect}");
+    let mb = figures["current_write_rate_mb"].as_f64().unwrap();
+    let expected = figures["current_write_iops"].as_f64().unwrap() / 64.0;
+    assert!((mb - expected).abs() <= 0.02, "{figures}");
+    assert_stops_in_time(&daemon);
+    // Without a sync, and with a rate that changes.
+    let shape = json!({ "square": { "low": 1, "high": 20, "period_s": 0.2 } });
+    let params = json!({ "write_rate_mb": shape, "sync": false, "block_kb": 64 });
+    daemon.start_scenario("disk_io", params);
+    daemon.wait_for_metric("disk_io", "written_mb", |mb| mb >= 4.0);
+    assert_stops_in_time(&daemon);
+}
+
+#[test]
+fn operations_are_limited_by_their_bytes() {
+    let yaml = "Limits: {DiskMbPerSecond: 1}\n";
+    let daemon = Daemon::builder().file(yaml).start();
+    let refused = daemon.try_start("disk_io", json!({ "iops": 257 }));
+    let problem = assert_problem(refused, 422, "invalid-params", "disk_io");
+    assert_eq!(problem["errors"][0]["pointer"], "/iops", "{problem}");
+    daemon.start_scenario("disk_io", json!({ "iops": 256 }));
+}
+
 // === Memory and locks ===
 
 /// Page faults so far, and the CPU time in the system in hundredths of a second.

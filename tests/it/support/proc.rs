@@ -133,6 +133,11 @@ impl Process {
         self.line("io", "write_bytes:").parse().unwrap()
     }
 
+    /// Bytes that it has caused to be fetched from the storage layer.
+    pub(crate) fn read_bytes(self) -> u64 {
+        self.line("io", "read_bytes:").parse().unwrap()
+    }
+
     pub(crate) fn threads(self) -> usize {
         self.entries("task")
     }
