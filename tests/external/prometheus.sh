@@ -197,6 +197,9 @@ scenarios() {
   scenario dependency '{"failure_type": "slow"}' DependencyFails \
     "rate($calls,http_response_status_code=\"200\"}[8s])" 0
   scenario goroutine_leak '{}' TasksGrow 'deriv(tokio_num_alive_tasks{job="service"}[8s])' 20
+  scenario fd_leak '{}' DescriptorsGrow 'deriv(process_open_fds{job="service"}[8s])' 5
+  scenario thread_leak '{}' ThreadsGrow 'deriv(process_threads{job="service"}[8s])' 5
+  scenario runtime_stall '{}' WorkersStall 'tokio_event_loop_lag_seconds{job="service"}' 0.1
   scenario memory_leaker '{}' MemoryGrows \
     'deriv(process_resident_memory_bytes{job="service"}[8s])' 2e6
   scenario disk_io '{}' DiskBusy \
