@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use mockserver::plugin::Plugin;
+use mockserver::plugin::{Plugin, conflicts_of};
 use mockserver::scenarios;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
@@ -176,11 +176,14 @@ impl SoakClient {
 
     fn set(&mut self) -> Value {
         let many = self.rng.random_range(1..=4);
-        let plugins: Vec<_> = self
-            .startable
-            .sample(&mut self.rng, many)
-            .copied()
-            .collect();
+        let mut plugins: Vec<&'static dyn Plugin> = Vec::new();
+        for plugin in self.startable.sample(&mut self.rng, many) {
+            let conflicts = conflicts_of(scenarios::ALL, *plugin);
+            let is_chosen = |name| plugins.iter().any(|chosen| chosen.name() == name);
+            if !conflicts.iter().any(|conflict| is_chosen(conflict.name)) {
+                plugins.push(*plugin);
+            }
+        }
         let entries: Vec<Value> = plugins
             .into_iter()
             .map(|plugin| {

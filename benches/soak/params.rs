@@ -22,6 +22,8 @@ const MOST: &[(&str, f64)] = &[
     ("KiB", 1024.0),
     ("us", 100.0),
     ("MiB on disk", 64.0),
+    // The more is left, the less is taken.
+    ("MiB left free", 16_777_216.0),
     ("percent of the file system", 1.0),
     ("series", 5_000.0),
     ("ppm", 1_000.0),

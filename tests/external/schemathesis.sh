@@ -33,6 +33,11 @@ database = "none"
 include-path = "/api/v1/scenarios/crash/start"
 enabled = false
 
+# The service answers nothing while it runs, as it should.
+[[operations]]
+include-path = "/api/v1/scenarios/deadlock/start"
+enabled = false
+
 # It has no end, as it should.
 [[operations]]
 include-path = "/api/v1/events/stream"

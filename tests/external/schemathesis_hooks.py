@@ -5,7 +5,7 @@ import re
 
 import schemathesis
 
-LEFT_OUT = ("crash", "network_latency", "shutdown_hang")
+LEFT_OUT = ("crash", "deadlock", "network_latency", "shutdown_hang")
 # The first member of each replaces a missing one, whose default is large as well.
 LARGEST = {
     "cpu_burner": {"target_percent": 3, "cores": 0.05},
@@ -13,6 +13,12 @@ LARGEST = {
     "goroutine_leak": {"goroutines_per_second": 100},
     "disk_io": {"write_rate_mb": 1},
     "health_check": {"delay_ms": 5},
+    "fd_leak": {"per_second": 50, "max": 100},
+    "thread_leak": {"per_second": 20, "max": 50},
+    "runtime_stall": {"stall_ms": 5},
+    "disk_fill": {"size_mb": 8, "percent": 0.01},
+    "memory_churn": {"mb": 4, "per_second": 5},
+    "lock_contention": {"threads": 2},
 }
 
 
@@ -20,13 +26,16 @@ def soften(name, params, schemas):
     if not isinstance(name, str):
         return
     limits = LARGEST.get(name, {})
-    if limits and not params.keys() & limits.keys():
+    if limits and not params.keys() & (limits.keys() | {"leave_free_mb"}):
         member = next(iter(limits))
         params[member] = limits[member]
     for member, largest in limits.items():
         value, most = params.get(member), schemas[f"{name}_params"]["properties"][member]["maximum"]
         if type(value) in (int, float) and largest < value <= most:
             params[member] = largest
+    # The more is left free, the less is taken.
+    if name == "disk_fill" and type(params.get("leave_free_mb")) in (int, float) and params["leave_free_mb"] >= 0:
+        params["leave_free_mb"] = max(params["leave_free_mb"], 16_777_216)
     # As with a limit, which upstreams are good is said by the configuration and not by the description.
     if name == "dependency" and isinstance(params.get("upstream"), str):
         allowed = schemas["dependency_params"]["properties"]["upstream"]
