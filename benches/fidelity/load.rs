@@ -21,12 +21,18 @@ pub(crate) struct Load {
 /// The response times, sorted.
 pub(crate) struct LoadResult {
     took: Vec<Duration>,
+    /// Of them, how many had the status 200.
+    served: usize,
     within: Duration,
 }
 
 impl LoadResult {
     pub(crate) fn count(&self) -> usize {
         self.took.len()
+    }
+
+    pub(crate) fn served(&self) -> usize {
+        self.served
     }
 
     pub(crate) fn per_second(&self) -> f64 {
@@ -45,12 +51,18 @@ impl Load {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
-        let mut took = runtime.unwrap().block_on(self.all(within));
+        let answers = runtime.unwrap().block_on(self.all(within));
+        let served = answers.iter().filter(|(_, status)| *status == 200).count();
+        let mut took: Vec<_> = answers.into_iter().map(|(took, _)| took).collect();
         took.sort_unstable();
-        LoadResult { took, within }
+        LoadResult {
+            took,
+            served,
+            within,
+        }
     }
 
-    async fn all(&self, within: Duration) -> Vec<Duration> {
+    async fn all(&self, within: Duration) -> Vec<(Duration, u16)> {
         let mut open = Vec::new();
         for _ in 0..self.connections {
             open.push(Connection::open(self.address).await);
@@ -89,7 +101,7 @@ impl Connection {
         first: Instant,
         every: Duration,
         end: Instant,
-    ) -> Vec<Duration> {
+    ) -> Vec<(Duration, u16)> {
         let mut took = Vec::new();
         let mut next = first;
         while next < end {
@@ -99,8 +111,10 @@ impl Connection {
                 .body(Empty::new());
             let asked = Instant::now();
             let answer = self.sender.send_request(request.unwrap()).await;
-            answer.unwrap().into_body().collect().await.unwrap();
-            took.push(asked.elapsed());
+            let answer = answer.unwrap();
+            let status = answer.status().as_u16();
+            answer.into_body().collect().await.unwrap();
+            took.push((asked.elapsed(), status));
             next = (next + every).max(Instant::now());
         }
         self.driver.abort();

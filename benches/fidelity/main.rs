@@ -7,10 +7,10 @@
 //! ```
 //!
 //! Groups: `cpu` (also in containers, where podman and a Debian image are there, and beside stress-ng, where that is
-//! installed), `cpu-load`, `neighbours` (beside busy loops), `memory`, `oom`, `disk`, `latency`, `logs`, `tasks`,
-//! `descriptors`, `threads`, `stall` (also a deadlock), `fill`, `churn`, `locks`, `shares`, `traffic`, `patient` (the
-//! workload's times), `patient-work` (its errors and its CPU time). Bars that are missed are marked, and the exit
-//! code is 1.
+//! installed), `cpu-load`, `neighbours` (beside busy loops), `memory`, `oom`, `disk`, `latency`, `logs`,
+//! `latency-laws`, `tasks`, `descriptors`, `threads`, `stall`, `fill`, `churn`, `locks`, `shares`, `limits`,
+//! `traffic`, `patient` (the workload's times), `patient-work` (its errors and its CPU time). Bars that are missed
+//! are marked, and the exit code is 1.
 
 #![expect(
     clippy::unwrap_used,
@@ -36,6 +36,7 @@ mod disk;
 mod fill;
 mod latency;
 mod leaks;
+mod limits;
 mod load;
 mod logs;
 mod memory;
@@ -58,6 +59,7 @@ const GROUPS: &[Group] = &[
     ("disk", disk::measure),
     ("latency", latency::measure),
     ("logs", logs::measure),
+    ("latency-laws", latency::measure_laws),
     ("tasks", tasks::measure),
     ("descriptors", leaks::measure_descriptors),
     ("threads", leaks::measure_threads),
@@ -66,6 +68,7 @@ const GROUPS: &[Group] = &[
     ("churn", churn::measure),
     ("locks", churn::measure_locks),
     ("shares", shares::measure),
+    ("limits", limits::measure),
     ("traffic", traffic::measure),
     ("patient", patient::measure),
     ("patient-work", patient::measure_work),

@@ -357,6 +357,9 @@ impl SoakClient {
                 self.follow_session(&text);
             }
             Err(ureq::Error::Timeout(_)) if may_wait => report.did(what, "gave up"),
+            Err(_) if may_wait && matches!(expected, Expectation::Faulted) => {
+                report.did(what, "broken off by a fault");
+            }
             Err(error) => report.failure(format!("{}: {error}", asked())),
         }
     }

@@ -49,6 +49,11 @@ pub(crate) fn random(plugin: &dyn Plugin, rng: &mut SmallRng) -> Map<String, Val
                 params.insert(name.clone(), value);
             }
         }
+        // Quantiles come in their order.
+        if let (Some(p50), Some(p99)) = (number(&params, "p50_ms"), number(&params, "p99_ms")) {
+            params.insert("p50_ms".to_owned(), json!(p50.min(p99)));
+            params.insert("p99_ms".to_owned(), json!(p50.max(p99)));
+        }
         // Some exclude each other.
         if plugin.plan("", params.clone()).is_ok() {
             return params;
@@ -89,4 +94,8 @@ fn range_of(spec: &Value, rng: &mut SmallRng) -> Option<(f64, f64)> {
         }
     };
     Some((least, most.min(bound.max(least))))
+}
+
+fn number(params: &Map<String, Value>, name: &str) -> Option<f64> {
+    params.get(name).and_then(Value::as_f64)
 }

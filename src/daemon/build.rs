@@ -69,6 +69,7 @@ impl Daemon {
             upstreams: calls.upstreams(),
             hooks: control.hooks.clone(),
             has_admin: control.config.admin.port.is_some(),
+            pools: calls.faulty_pools().clone(),
         });
         let (table, root) = (control.table.clone(), control.root.clone());
         let onsets = booting.onsets(&root);

@@ -83,6 +83,8 @@ pub struct Exchange<'r> {
     pub upstream: Option<&'r str>,
     /// The time since the fault took effect.
     pub age: Duration,
+    /// False for the daemon's own requests: they must leave what a fault remembers as it is.
+    pub counted: bool,
 }
 
 impl<'r> Exchange<'r> {
@@ -95,6 +97,7 @@ impl<'r> Exchange<'r> {
             headers: request.headers(),
             upstream: None,
             age: Duration::ZERO,
+            counted: true,
         }
     }
 

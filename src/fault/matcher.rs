@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::tally::Sampling;
 use super::{Exchange, Surface, Surfaces};
-use crate::input::Fields;
+use crate::input::{Fields, Shape};
 
 /// Selects requests: conditions first (surfaces, routes, methods, headers), then `share`, `every` and `first`.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +17,13 @@ pub struct Matcher {
     upstream: Option<String>,
     sampling: Sampling,
     seed: Option<u32>,
+}
+
+const ABOUT: &str = "Which requests are touched; all given conditions must hold.";
+
+fn read_seed(fields: &mut Fields) -> Option<u32> {
+    let about = "Makes the sequence of random choices repeatable.";
+    fields.field("seed", about).optional().integer(0..=u32::MAX)
 }
 
 const METHODS: [&str; 9] = [
@@ -41,7 +48,7 @@ impl Matcher {
     /// Selects this share of the matching requests, from 0 to 1, drawn for each request.
     #[must_use]
     pub fn share(mut self, share: f64) -> Self {
-        self.sampling.share = share;
+        self.sampling.share = Shape::constant(share);
         self
     }
 
@@ -60,11 +67,24 @@ impl Matcher {
     /// Reads the members `match` and `seed`. Without them the matcher selects all business and probe requests, but not
     /// the control API, the API description and the metrics.
     pub fn read(fields: &mut Fields) -> Self {
-        let about = "Which requests are touched; all given conditions must hold.";
-        let matcher = fields.object("match", about, Self::read_conditions);
-        let about = "Makes the sequence of random choices repeatable.";
-        let seed = fields.field("seed", about).optional().integer(0..=u32::MAX);
-        matcher.seeded(seed)
+        let matcher = fields.object("match", ABOUT, Self::read_conditions);
+        matcher.seeded(read_seed(fields))
+    }
+
+    /// The same where an absent `match` means every request on `surfaces`.
+    pub fn read_or(fields: &mut Fields, surfaces: Surfaces) -> Self {
+        let matcher = fields.optional_object("match", ABOUT, Self::read_conditions);
+        let matcher = matcher.unwrap_or_else(|| Self::on(surfaces));
+        matcher.seeded(read_seed(fields))
+    }
+
+    /// The same of the calls that the service makes; `match` is about the request that a call is made for.
+    pub(crate) fn read_of_calls(fields: &mut Fields) -> Self {
+        let surfaces = Surfaces::DEPENDENCY_CALLS;
+        Self {
+            surfaces,
+            ..Self::read_or(fields, surfaces)
+        }
     }
 
     fn read_conditions(fields: &mut Fields) -> Self {
@@ -82,7 +102,7 @@ impl Matcher {
         let about = "Whether the probe routes are touched too.";
         let probes = fields.field("probes", about).flag(true);
         let about = "Share of the matching requests that is touched, drawn for each request.";
-        let share = fields.field("share", about).number(0.0..=1.0, 1.0);
+        let share = fields.field("share", about).shape(0.0..=1.0, 1.0);
         let about = "Touches each n-th of the requests that match and are drawn.";
         let every = fields.field("every", about).integer(1..=u32::MAX, 1);
         let about = "Touches only the first n requests.";
@@ -110,7 +130,7 @@ impl Matcher {
     }
 
     pub(super) fn sampling(&self) -> Sampling {
-        self.sampling
+        self.sampling.clone()
     }
 
     /// Whether the conditions hold for `exchange`.
@@ -243,7 +263,7 @@ mod tests {
         assert_eq!((all.sampling, all.seed), (Sampling::default(), None));
         let some = matcher(json!({ "share": 0.5, "every": 50, "first": 10 }));
         let expected = Sampling {
-            share: 0.5,
+            share: Shape::constant(0.5),
             every: 50,
             first: Some(10),
         };

@@ -5,21 +5,24 @@
 
 mod action;
 pub(crate) mod arrivals;
+mod body;
 mod draw;
 mod exchange;
 mod law;
 pub(crate) mod layer;
 mod matcher;
+pub(crate) mod pool;
 mod probe;
 pub(crate) mod table;
 mod tally;
 pub(crate) mod timer;
 
 pub(crate) use action::plain_error;
-pub use action::{Action, Reply};
+pub use action::{Action, CallFailure, CallFault, Edit, Ending, Reply, Rewrite};
 pub use draw::Draw;
 pub use exchange::{Exchange, Surface, Surfaces};
 pub use law::Law;
 pub use matcher::Matcher;
+pub use pool::{Pool, PoolSpec, ShownPool};
 pub use probe::TrafficProbe;
 pub use tally::Tally;

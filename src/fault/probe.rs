@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Tally;
+use crate::input::Shape;
 use crate::run::{Probe, Reading, Shortfall};
 
 /// One of a scenario's own metrics, by name.
@@ -15,9 +16,19 @@ type Metric = (&'static str, fn(&Tally) -> Value);
 pub struct TrafficProbe {
     tally: Arc<Tally>,
     unit: &'static str,
-    /// None where the effect is the share of requests touched.
-    delay_ms: Option<f64>,
+    effect: Effect,
     metrics: &'static [Metric],
+}
+
+/// What is asked of a fault.
+#[derive(Debug)]
+enum Effect {
+    /// The share of requests that it touches.
+    Share,
+    /// The mean delay of those, in ms.
+    Delay(Shape),
+    /// The requests a second that it lets through.
+    Passing(Shape),
 }
 
 impl TrafficProbe {
@@ -27,17 +38,26 @@ impl TrafficProbe {
         Self {
             tally,
             unit,
-            delay_ms: None,
+            effect: Effect::Share,
             metrics: &[],
         }
     }
 
-    /// For a fault that delays each request by `delay_ms`.
+    /// For a fault that delays each request by `delay_ms` in the mean.
     #[must_use]
-    pub fn delay(tally: Arc<Tally>, delay_ms: f64) -> Self {
+    pub fn delay(tally: Arc<Tally>, delay_ms: Shape) -> Self {
         Self {
-            delay_ms: Some(delay_ms),
+            effect: Effect::Delay(delay_ms),
             ..Self::share(tally, "ms")
+        }
+    }
+
+    /// For a fault that lets `per_second` requests through.
+    #[must_use]
+    pub fn passing(tally: Arc<Tally>, per_second: Shape) -> Self {
+        Self {
+            effect: Effect::Passing(per_second),
+            ..Self::share(tally, "requests/s")
         }
     }
 
@@ -51,9 +71,19 @@ impl TrafficProbe {
 impl Probe for TrafficProbe {
     fn read(&self) -> Reading {
         let tally = &*self.tally;
-        let (asked, achieved) = match self.delay_ms {
-            Some(delay_ms) => (delay_ms, tally.mean_wait_ms()),
-            None => (tally.expected_share(), tally.touched_share()),
+        let (asked, achieved) = match &self.effect {
+            Effect::Share => (tally.expected_share(), tally.touched_share()),
+            Effect::Delay(delay_ms) => {
+                let achieved = match delay_ms.is_constant() {
+                    true => tally.mean_wait_ms(),
+                    false => tally.recent_wait_ms(),
+                };
+                (delay_ms.value_at(tally.age()), achieved)
+            }
+            Effect::Passing(per_second) => {
+                let passed = tally.rates().map(|(_, passed)| passed);
+                (per_second.value_at(tally.age()), passed)
+            }
         };
         let metric = |(name, value): &Metric| ((*name).to_owned(), value(tally));
         Reading {

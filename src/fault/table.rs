@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::{ArcSwap, Guard};
 use tokio_util::sync::CancellationToken;
@@ -60,10 +60,12 @@ impl ArmedFault {
         // Far apart, so that the sequences of neighbouring seeds do not overlap.
         let seed = fault.matcher.seed();
         let seed = seed.map_or_else(rand::random, |seed| u64::from(seed) << 32);
+        let began = Instant::now();
+        fault.tally.begin(began);
         Self {
             fault,
             stop,
-            began: Instant::now(),
+            began,
             seed,
             draws: AtomicU64::new(0),
         }
@@ -88,14 +90,19 @@ impl ArmedFault {
             true => self.next_draw(),
             false => Draw::seeded(rand::random()),
         };
-        if !tally.selects(&mut draw, counted) {
+        let age = now.saturating_duration_since(self.began);
+        if !tally.selects(&mut draw, age, counted) {
             return Action::Pass;
         }
-        let age = now.saturating_duration_since(self.began);
-        let action = act(&Exchange { age, ..*exchange }, &mut draw);
-        // A wait of nothing touches nothing.
-        let is_idle = matches!(action, Action::Pass | Action::Delay(Duration::ZERO));
-        let is_effective = !is_idle && (!counted || tally.touch());
+        let exchange = Exchange {
+            age,
+            counted,
+            ..*exchange
+        };
+        let action = act(&exchange, &mut draw);
+        // Whether an answer can be changed is known when it is there.
+        let is_later = matches!(action, Action::Edit(_));
+        let is_effective = !action.is_idle() && (is_later || !counted || tally.touch());
         if is_effective { action } else { Action::Pass }
     }
 

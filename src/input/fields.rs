@@ -34,6 +34,8 @@ pub struct Fields {
     elsewhere: Vec<(String, &'static str)>,
     /// Pairs of members that mean the same.
     either: Vec<[&'static str; 2]>,
+    /// Further rules over several members, as schemas.
+    pub(super) rules: Vec<Value>,
     /// Names of members that must be given.
     required: Vec<&'static str>,
     ceilings: Ceilings,
@@ -56,6 +58,7 @@ impl Fields {
             beside: Vec::new(),
             elsewhere: Vec::new(),
             either: Vec::new(),
+            rules: Vec::new(),
             required: Vec::new(),
             ceilings: Ceilings::default(),
             shapes: Vec::new(),
@@ -126,6 +129,24 @@ impl Fields {
             self.given.shift_remove(name);
         }
         self.object(name, about, read)
+    }
+
+    /// As [`Fields::object`] for one that may be absent and then means something else than all its defaults.
+    pub fn optional_object<T>(
+        &mut self,
+        name: &'static str,
+        about: &'static str,
+        read: impl FnOnce(&mut Fields) -> T,
+    ) -> Option<T> {
+        let given = self.has(name);
+        let value = self.object(name, about, read);
+        if let Some(Value::Object(schema)) = self.properties.get_mut(name) {
+            schema.remove("default");
+        }
+        if !given {
+            self.withdraw(name);
+        }
+        given.then_some(value)
     }
 
     /// Reads a nested object with the same rules; an absent one reads as all defaults.
@@ -345,7 +366,7 @@ impl Fields {
         let mut schema = object_schema(self.properties, &self.required);
         let clashes = self.either.iter();
         let clashes = clashes.map(|both| json!({ "not": { "required": both } }));
-        match clashes.collect::<Vec<_>>() {
+        match clashes.chain(self.rules).collect::<Vec<_>>() {
             none if none.is_empty() => {}
             clashes => schema["allOf"] = clashes.into(),
         }

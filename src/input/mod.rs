@@ -15,6 +15,7 @@ pub(crate) mod suggest;
 #[cfg(test)]
 mod tests;
 mod times;
+mod together;
 
 pub(crate) use ceilings::Resource;
 pub use error::FieldError;

@@ -11,6 +11,7 @@ pub(crate) mod bind;
 pub(crate) mod budget;
 mod connection;
 mod date;
+mod ending;
 mod opening;
 mod registry;
 mod rejection;

@@ -21,6 +21,7 @@ use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tower::Service;
 
+use super::ending;
 use super::state::{ConnPhase, ConnState};
 use crate::http::plain::PlainErrors;
 use crate::http::{Client, edge};
@@ -71,6 +72,8 @@ impl hyper::service::Service<Request<Incoming>> for RouterService {
             in_progress: Some(in_progress),
             progress,
             plain: self.plain,
+            state: Arc::clone(&self.state),
+            is_over: false,
         }
     }
 }
@@ -94,6 +97,9 @@ pin_project! {
         in_progress: Option<InProgress>,
         progress: Option<BodyProgress>,
         plain: PlainErrors,
+        state: Arc<ConnState>,
+        // Whether the connection is about to end without an answer.
+        is_over: bool,
     }
 }
 
@@ -102,7 +108,15 @@ impl Future for ResponseFuture {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Ok(mut response) = task::ready!(this.response.poll(cx));
+        if *this.is_over {
+            return Poll::Pending;
+        }
+        let Ok(response) = task::ready!(this.response.poll(cx));
+        let Some(mut response) = ending::of(response, this.state) else {
+            // The connection ends with its next flush, which follows.
+            *this.is_over = true;
+            return Poll::Pending;
+        };
         edge::complete(&mut response, *this.plain);
         let observer = this.in_progress.take();
         if this.progress.as_ref().is_some_and(|body| !body.is_read()) {

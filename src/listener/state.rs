@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 
+use crate::fault::Ending;
 use crate::run::ServiceClock;
 
 /// How long the head of a request may take, from its first byte or from the start of the connection.
@@ -107,8 +108,14 @@ pub(super) struct ConnState {
     /// Whether the connection shall check its socket for a hang-up.
     peer_check: AtomicBool,
     command: AtomicU8,
+    /// How the connection ends once all that was written is sent: the place in [`ENDINGS`] plus one; 0 where it goes
+    /// on.
+    ending: AtomicU8,
     task: AtomicWaker,
 }
+
+/// How a fault may end a connection.
+const ENDINGS: [Ending; 3] = [Ending::Reset, Ending::Close, Ending::Garbage];
 
 impl ConnState {
     pub(super) fn new(clock: Arc<Clock>, service_clock: ServiceClock) -> Self {
@@ -121,6 +128,7 @@ impl ConnState {
             answer_begun: AtomicBool::new(false),
             peer_check: AtomicBool::new(false),
             command: AtomicU8::new(ConnCommand::Continue as u8),
+            ending: AtomicU8::new(0),
             task: AtomicWaker::new(),
         };
         state.enter(ConnPhase::Head);
@@ -211,6 +219,21 @@ impl ConnState {
     pub(super) fn send(&self, command: ConnCommand) {
         self.command.fetch_max(command as u8, Ordering::AcqRel);
         self.task.wake();
+    }
+
+    /// Has the connection end once all that was written is sent. Only its own task calls this.
+    pub(super) fn end_by(&self, ending: Ending) {
+        let place = ENDINGS.iter().position(|known| *known == ending);
+        // A truncated body closes the connection at its end.
+        let number = place.and_then(|place| u8::try_from(place + 1).ok());
+        self.ending.store(number.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// How the connection ends now that all is sent; none where it goes on.
+    pub(super) fn ending(&self) -> Option<Ending> {
+        let number = self.ending.load(Ordering::Relaxed);
+        let place = usize::from(number).checked_sub(1)?;
+        ENDINGS.get(place).copied()
     }
 
     /// The command for a connection that has missed a deadline.

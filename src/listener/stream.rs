@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::state::ConnState;
-use super::{date, opening, rejection};
+use super::{date, ending, opening, rejection};
 use crate::http::plain::PlainErrors;
 
 /// How every answer begins.
@@ -155,6 +155,10 @@ impl AsyncWrite for MonitoredStream {
         // hyper flushes whenever its task is woken, so this is where it learns of a hang-up.
         if self.state.is_answering() {
             self.watch(cx)?;
+            // All that hyper has written is sent by now.
+            if let Some(ending) = self.state.ending() {
+                return Poll::Ready(Err(ending::carry_out(ending, &self.stream)));
+            }
         }
         Pin::new(&mut self.stream).poll_flush(cx)
     }

@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use http::StatusCode;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
 use super::histogram::{Histogram, Resolution};
 use super::measure::{OTHER, RequestMeter};
 use super::page;
+use crate::fault::Pool;
+use crate::fault::pool::Pools;
 
 /// The simulated dependency of the test routes.
 pub(crate) const DEPENDENCY: &str = "inventory";
@@ -81,7 +83,11 @@ pub(crate) struct MeasuredCall<'n> {
 
 /// The counters of all calls; cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Calls(Arc<Counters>);
+pub(crate) struct Calls {
+    counters: Arc<Counters>,
+    /// Those that faults put before requests; they look like the others.
+    pools: Pools,
+}
 
 #[derive(Debug)]
 struct Counters {
@@ -138,13 +144,16 @@ impl Calls {
                 pools.push(Arc::new(PoolCounters::new(call.upstream, most)));
             }
         }
-        Self(Arc::new(Counters { calls, pools }))
+        Self {
+            counters: Arc::new(Counters { calls, pools }),
+            pools: Pools::default(),
+        }
     }
 
     /// The upstreams that are called, each once.
     pub(crate) fn upstreams(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
-        for call in &self.0.calls {
+        for call in &self.counters.calls {
             if !names.contains(&call.upstream) {
                 names.push(call.upstream.clone());
             }
@@ -155,8 +164,8 @@ impl Calls {
     /// The meter of calls to `upstream`, if they are measured.
     pub(crate) fn meter(&self, upstream: &str, method: &str) -> Option<CallMeter> {
         let is_it = |call: &CallCounters| call.upstream == upstream && call.method == method;
-        let call = self.0.calls.iter().position(is_it)?;
-        let counters = Arc::clone(&self.0);
+        let call = self.counters.calls.iter().position(is_it)?;
+        let counters = Arc::clone(&self.counters);
         Some(CallMeter { counters, call })
     }
 
@@ -165,9 +174,18 @@ impl Calls {
         self.meter(DEPENDENCY, "GET").map(DependencyMeter)
     }
 
+    /// The pools that faults put before requests.
+    pub(crate) fn faulty_pools(&self) -> &Pools {
+        &self.pools
+    }
+
     /// The meter of the pool of connections to `upstream`, if it has one.
     pub(crate) fn pool(&self, upstream: &str) -> Option<PoolMeter> {
-        let pool = self.0.pools.iter().find(|pool| pool.name == upstream)?;
+        let pool = self
+            .counters
+            .pools
+            .iter()
+            .find(|pool| pool.name == upstream)?;
         Some(PoolMeter(Arc::clone(pool)))
     }
 }
@@ -306,12 +324,19 @@ pub(super) struct CallMetrics {
 
 impl Collector for CallMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Counters { calls, pools } = &*self.calls.0;
+        let Counters { calls, pools } = &*self.calls.counters;
         if !calls.is_empty() {
             self.encode_calls(&mut encoder)?;
         }
+        let before_requests = self.calls.pools.now();
+        let of_requests = before_requests.iter().map(|pool| Figures::of(pool));
+        let pools = pools.iter().map(|pool| Figures::of_calls(pool));
+        let pools: Vec<_> = pools.chain(of_requests).collect();
         if !pools.is_empty() {
-            encode_pools(&mut encoder, pools)?;
+            encode_pools(&mut encoder, &pools)?;
+        }
+        if !before_requests.is_empty() {
+            encode_waits(&mut encoder, &before_requests)?;
         }
         Ok(())
     }
@@ -325,7 +350,7 @@ impl CallMetrics {
             None,
             MetricType::Histogram,
         )?;
-        for call in &self.calls.0.calls {
+        for call in &self.calls.counters.calls {
             let listed = call.endings.iter();
             let listed = listed.map(|(ending, times)| (ending.label(), times));
             let rest = call.rest.as_ref();
@@ -343,24 +368,57 @@ impl CallMetrics {
     }
 }
 
+/// What one pool is like now.
+struct Figures<'p> {
+    name: &'p str,
+    most: u32,
+    idle: f64,
+    used: f64,
+    pending: f64,
+    timeouts: f64,
+}
+
+impl<'p> Figures<'p> {
+    fn of_calls(pool: &'p PoolCounters) -> Self {
+        let value = |counter: &AtomicI64| counter.load(Ordering::Relaxed) as f64;
+        Self {
+            name: &pool.name,
+            most: pool.most,
+            idle: value(&pool.idle),
+            used: value(&pool.used),
+            pending: value(&pool.pending),
+            timeouts: pool.timeouts.load(Ordering::Relaxed) as f64,
+        }
+    }
+
+    /// Its places are open connections, used or not.
+    fn of(pool: &'p Pool) -> Self {
+        let used = pool.used();
+        Self {
+            name: &pool.spec().name,
+            most: pool.spec().size,
+            idle: pool.spec().size.saturating_sub(used).into(),
+            used: used.into(),
+            pending: pool.pending() as f64,
+            timeouts: pool.timeouts() as f64,
+        }
+    }
+}
+
 /// The names are those of OpenTelemetry's database clients, which pools of any kind report under.
-fn encode_pools(encoder: &mut DescriptorEncoder<'_>, pools: &[Arc<PoolCounters>]) -> fmt::Result {
-    let value = |counter: &AtomicI64| counter.load(Ordering::Relaxed) as f64;
+fn encode_pools(encoder: &mut DescriptorEncoder<'_>, pools: &[Figures<'_>]) -> fmt::Result {
     let states = pools.iter().flat_map(|pool| {
-        let states = [("idle", &pool.idle), ("used", &pool.used)];
-        states.map(|(state, count)| {
-            let labels = [("pool_name", pool.name.as_str()), ("state", state)];
-            (labels, value(count))
-        })
+        let states = [("idle", pool.idle), ("used", pool.used)];
+        states.map(|(state, count)| ([("pool_name", pool.name), ("state", state)], count))
     });
     let help = "Connections of a pool by state";
     page::gauges(encoder, "db_client_connections_usage", help, states)?;
-    let of = |figure: fn(&PoolCounters) -> f64| {
+    let of = |figure: fn(&Figures<'_>) -> f64| {
         let figures = pools.iter();
-        figures.map(move |pool| ([("pool_name", pool.name.as_str())], figure(pool)))
+        figures.map(move |pool| ([("pool_name", pool.name)], figure(pool)))
     };
     let help = "Calls that wait for a connection of a pool";
-    let pending = of(|pool| pool.pending.load(Ordering::Relaxed) as f64);
+    let pending = of(|pool| pool.pending);
     page::gauges(
         encoder,
         "db_client_connections_pending_requests",
@@ -371,8 +429,24 @@ fn encode_pools(encoder: &mut DescriptorEncoder<'_>, pools: &[Arc<PoolCounters>]
     let most = of(|pool| f64::from(pool.most));
     page::gauges(encoder, "db_client_connections_max", help, most)?;
     let help = "Calls that got no connection of a pool in time";
-    let timeouts = of(|pool| pool.timeouts.load(Ordering::Relaxed) as f64);
+    let timeouts = of(|pool| pool.timeouts);
     page::counters(encoder, "db_client_connections_timeouts", help, timeouts)
+}
+
+fn encode_waits(encoder: &mut DescriptorEncoder<'_>, pools: &[Arc<Pool>]) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(
+        "db_client_connections_wait_time_seconds",
+        "Time until a connection of a pool was got",
+        None,
+        MetricType::Histogram,
+    )?;
+    for pool in pools {
+        let (sum, count, buckets) = pool.waits();
+        let labels = [("pool_name", pool.spec().name.as_str())];
+        let mut member = family.encode_family(&labels)?;
+        member.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -390,7 +464,11 @@ mod tests {
 
     /// Endings with the counts that are not zero.
     fn counted(calls: &Calls, upstream: &str) -> Vec<(Ending, u64)> {
-        let of = calls.0.calls.iter().filter(|c| c.upstream == upstream);
+        let of = calls
+            .counters
+            .calls
+            .iter()
+            .filter(|c| c.upstream == upstream);
         let listed = of.flat_map(|call| {
             let rest = call.rest.iter().map(|times| (Ending::OTHER, times.count()));
             let listed = call.endings.iter().map(|(e, times)| (*e, times.count()));
@@ -438,10 +516,10 @@ mod tests {
     fn an_upstream_that_several_routes_call_counts_once() {
         let pooled = call(DEPENDENCY, false, Some(4));
         let calls = Calls::new(true, [pooled, pooled, call("orders", true, None)]);
-        let series = calls.0.calls.iter();
+        let series = calls.counters.calls.iter();
         let series: Vec<_> = series.map(|call| call.endings.len()).collect();
         assert_eq!(series, [3, 8]);
-        assert_eq!(calls.0.pools.len(), 1);
+        assert_eq!(calls.counters.pools.len(), 1);
         assert!(calls.pool("orders").is_none());
     }
 }

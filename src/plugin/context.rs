@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 use super::guard::{LiveGuard, LiveGuards, ThreadGroup};
 use super::{BoxFuture, Hooks, PreflightContext};
 use crate::fault::arrivals::Arrivals;
+use crate::fault::pool::Pools;
 use crate::fault::table::StagedFault;
-use crate::fault::{Action, Draw, Exchange, Matcher, Tally};
+use crate::fault::{Action, Draw, Exchange, Matcher, Pool, ShownPool, Tally};
 use crate::host::cgroup::Cgroup;
 use crate::host::lived::LivedClock;
 use crate::host::runtimes::Runtimes;
@@ -43,6 +44,8 @@ pub(crate) struct Services {
     pub(crate) hooks: Hooks,
     /// Whether there is an admin listener.
     pub(crate) has_admin: bool,
+    /// The pools that runs have put before requests.
+    pub(crate) pools: Pools,
 }
 
 impl fmt::Debug for Services {
@@ -84,6 +87,7 @@ impl Services {
             upstreams: Vec::new(),
             hooks: Hooks::default(),
             has_admin: true,
+            pools: Pools::default(),
         }
     }
 }
@@ -220,6 +224,12 @@ impl RunContext {
     /// Waits until the ledger has noted the start: the answer to it is about to leave.
     pub(crate) async fn begun(&self) {
         self.launch.begun.cancelled().await;
+    }
+
+    /// Shows `pool` among the metrics of the service until the guard is dropped.
+    #[must_use]
+    pub fn show_pool(&self, pool: &Arc<Pool>) -> ShownPool {
+        self.services.pools.show(pool)
     }
 
     /// Changes what SIGTERM does until the guard is dropped.

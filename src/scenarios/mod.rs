@@ -1,6 +1,8 @@
 //! The scenarios. A new one is a new file here and one line in [`ALL`]; nothing else names it.
 
+mod bad_payload;
 mod clock_skew;
+mod connection_abort;
 mod cpu_burner;
 mod crash;
 mod deadlock;
@@ -18,6 +20,8 @@ mod memory_churn;
 mod memory_leaker;
 mod metrics_fault;
 mod network_latency;
+mod pool_exhaustion;
+mod rate_limit;
 mod runtime_stall;
 mod shutdown_hang;
 #[cfg(test)]
@@ -52,6 +56,10 @@ pub static ALL: &[&dyn Plugin] = &[
     plugin::<lock_contention::LockContention>(),
     plugin::<metrics_fault::MetricsFault>(),
     plugin::<clock_skew::ClockSkew>(),
+    plugin::<rate_limit::RateLimit>(),
+    plugin::<connection_abort::ConnectionAbort>(),
+    plugin::<pool_exhaustion::PoolExhaustion>(),
+    plugin::<bad_payload::BadPayload>(),
 ];
 
 /// Bytes in the MB of parameters and metrics: a mebibyte.

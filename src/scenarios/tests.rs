@@ -155,9 +155,36 @@ fn every_range_in_a_schema_is_enforced() {
     assert!(ranges >= 12, "only {ranges} ranges were checked");
 }
 
+/// What the rules over several parameters want beside `name`, each the same `value` where it is a number.
+fn beside(plugin: &dyn Plugin, name: &str, value: &Value) -> Map<String, Value> {
+    let schema = plugin.schema();
+    let mut given = Map::new();
+    for rule in schema["allOf"].as_array().into_iter().flatten() {
+        if let Some(other) = rule["dependentRequired"][name][0].as_str() {
+            given.insert(other.to_owned(), value.clone());
+        }
+        let choices = rule["if"]["properties"][name]["enum"].as_array();
+        if choices.is_some_and(|choices| choices.contains(value)) {
+            let needed = rule["then"]["required"][0].as_str().expect("a name");
+            let least = schema["properties"][needed]["minimum"].clone();
+            given.insert(needed.to_owned(), least);
+        }
+        if rule["if"] == json!({ "required": [name] }) {
+            for (member, choices) in rule["then"]["properties"].as_object().expect("a choice") {
+                given.insert(member.clone(), choices["enum"][0].clone());
+            }
+        }
+    }
+    given
+}
+
 fn assert_enforced(plugin: &dyn Plugin, name: &str, spec: &Value) {
     assert!(spec["description"].is_string(), "{name} has no description");
-    let accepts = |value: Value| plugin.plan("", object(json!({ name: value }))).is_ok();
+    let accepts = |value: Value| {
+        let mut given = beside(plugin, name, &value);
+        given.insert(name.to_owned(), value);
+        plugin.plan("", given).is_ok()
+    };
     let mut wrong = vec![json!(null)];
     let takes_any_text = spec["type"] == "string" && spec["enum"].is_null();
     if !takes_any_text {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::fault::CallFailure;
 use crate::metrics::calls::Ending;
 
 /// A call that has failed for good. Displayed, it is what the service logs.
@@ -34,6 +35,8 @@ pub(crate) enum Failure {
     Reset,
     /// The name has no address, for this reason.
     Lookup(String),
+    /// The certificate of the upstream is not good, for this reason.
+    Certificate(&'static str),
     /// Any other reason.
     Other(String),
 }
@@ -55,6 +58,7 @@ impl Failure {
             Self::Refused => Ending::REFUSED,
             Self::Reset => Ending::RESET,
             Self::Lookup(_) => Ending::Error("name_not_resolved"),
+            Self::Certificate(_) => Ending::Error("server_certificate_invalid"),
             Self::Other(_) => Ending::OTHER,
         }
     }
@@ -65,6 +69,20 @@ impl Failure {
             Ending::Status(status) => status.to_string(),
             Ending::Error(kind) => kind.to_owned(),
         }
+    }
+
+    /// What a fault makes of a call: the same as the real failure.
+    pub(super) fn of_fault(failure: CallFailure) -> Result<StatusCode, Self> {
+        Err(match failure {
+            CallFailure::Status(status) => return Ok(status),
+            CallFailure::Refused => Self::Refused,
+            CallFailure::Reset => Self::Reset,
+            // As the system's resolver says it.
+            CallFailure::Unresolved => Self::Lookup(
+                "failed to lookup address information: Name or service not known".to_owned(),
+            ),
+            CallFailure::CertificateExpired => Self::Certificate("certificate has expired"),
+        })
     }
 
     /// Why no connection could be opened.
@@ -117,6 +135,9 @@ impl fmt::Display for Failure {
             Self::Refused => f.write_str("refused the connection"),
             Self::Reset => f.write_str("closed the connection before it answered"),
             Self::Lookup(reason) => write!(f, "could not be found: {reason}"),
+            Self::Certificate(reason) => {
+                write!(f, "has no good certificate: {reason}")
+            }
             Self::Other(reason) => write!(f, "could not be called: {reason}"),
         }
     }

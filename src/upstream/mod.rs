@@ -12,6 +12,7 @@ pub(crate) mod spec;
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use http::header::HOST;
@@ -23,7 +24,7 @@ use self::connections::{Bare, Connections};
 use self::pool::Pool;
 use self::pretended::Pretended;
 use self::spec::{CallSpec, Peer, Target};
-use crate::fault::layer::Impact;
+use crate::fault::layer::{Impact, Outcome};
 use crate::fault::table::FaultTable;
 use crate::fault::timer::FineTimer;
 use crate::fault::{Exchange, Surface};
@@ -188,16 +189,19 @@ impl Call {
     /// How the last attempt has failed; to be logged by the caller.
     pub(crate) async fn send(&self, incoming: &Incoming<'_>) -> Result<(), CallFailed> {
         let mut attempt = 1;
+        let storm = AtomicU32::new(0);
         loop {
-            let Err(failure) = self.0.attempt(incoming, attempt).await else {
+            let Err(failure) = self.0.attempt(incoming, attempt, &storm).await else {
                 return Ok(());
             };
-            let is_last = attempt == self.0.attempts || !failure.is_worth_a_retry();
+            let is_storm = storm.load(Ordering::Relaxed) > 0;
+            let attempts = self.0.attempts.max(storm.load(Ordering::Relaxed) + 1);
+            let is_last = attempt >= attempts || !failure.is_worth_a_retry();
             let failed = CallFailed {
                 upstream: self.upstream().to_owned(),
                 failure,
                 attempt,
-                attempts: self.0.attempts,
+                attempts,
             };
             if is_last {
                 return Err(failed);
@@ -205,7 +209,9 @@ impl Call {
             warn!(target: SERVICE, trace_id = %incoming.trace.trace_id(), "{failed}");
             let error = failed.failure.error_type();
             note_retry(incoming.trace, self.upstream(), attempt, &error);
-            tokio::time::sleep(wait_before_retry(attempt)).await;
+            if !is_storm {
+                tokio::time::sleep(wait_before_retry(attempt)).await;
+            }
             attempt += 1;
         }
     }
@@ -219,14 +225,21 @@ fn wait_before_retry(attempt: u32) -> Duration {
 }
 
 impl Parts {
-    async fn attempt(&self, incoming: &Incoming<'_>, number: u32) -> Result<(), Failure> {
+    /// `storm` takes how often a fault has the call repeated.
+    async fn attempt(
+        &self,
+        incoming: &Incoming<'_>,
+        number: u32,
+        storm: &AtomicU32,
+    ) -> Result<(), Failure> {
         let path = match &self.way {
             Way::Real(target) => target.path(incoming.params),
             Way::Pretended(_) => "/".to_owned(),
         };
         let span = self.span(incoming.trace, &path, number);
         let start = Instant::now();
-        let answer = self.answer_in_time(incoming, &path, span.context()).await;
+        let to = (path.as_str(), span.context());
+        let answer = self.answer_in_time(incoming, to, storm).await;
         if let Some(meter) = &self.meter {
             let ending = match &answer {
                 Ok(status) => Ending::Status(status.as_u16()),
@@ -269,8 +282,8 @@ impl Parts {
     async fn answer_in_time(
         &self,
         incoming: &Incoming<'_>,
-        path: &str,
-        trace: &TraceContext,
+        to: (&str, &TraceContext),
+        storm: &AtomicU32,
     ) -> Result<StatusCode, Failure> {
         let after = self.timeout;
         let end = tokio::time::Instant::now() + after;
@@ -280,15 +293,15 @@ impl Parts {
             self.upstream.pool.note_timeout();
             Failure::NoConnection { after }
         })?;
-        let answer = timeout_at(end, self.answer(incoming, path, trace)).await;
+        let answer = timeout_at(end, self.answer(incoming, to, storm)).await;
         answer.unwrap_or(Err(Failure::Timeout { after }))
     }
 
     async fn answer(
         &self,
         incoming: &Incoming<'_>,
-        path: &str,
-        trace: &TraceContext,
+        (path, trace): (&str, &TraceContext),
+        storm: &AtomicU32,
     ) -> Result<StatusCode, Failure> {
         let CallServices { table, timer, .. } = &*self.services;
         let exchange = Exchange {
@@ -298,11 +311,15 @@ impl Parts {
             headers: incoming.headers,
             upstream: Some(&self.upstream.name),
             age: Duration::ZERO,
+            counted: true,
         };
-        if let Some(impact) = Impact::on_call(table, &exchange)
-            && let Some(reply) = impact.carry_out(timer).await
-        {
-            return Ok(reply.status());
+        if let Some(mut impact) = Impact::on_call(table, &exchange) {
+            storm.fetch_max(impact.retries(), Ordering::Relaxed);
+            match impact.carry_out(timer).await {
+                Outcome::GoOn => {}
+                Outcome::Reply(reply) => return Ok(reply.status()),
+                Outcome::Failure(failure) => return Failure::of_fault(failure),
+            }
         }
         match &self.way {
             Way::Real(target) => {

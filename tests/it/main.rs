@@ -35,6 +35,7 @@ mod readme;
 mod recorded;
 mod reference;
 mod release;
+mod requests;
 mod resources;
 mod sessions;
 mod shapes;

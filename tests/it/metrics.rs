@@ -445,6 +445,9 @@ fn the_service_page_never_names_a_fault() {
     assert_eq!(daemon.start_set(set.into())["status"], "success");
     // By default its calls would hang.
     daemon.start_scenario("dependency", json!({ "failure_type": "error" }));
+    // So would the requests below end without an answer.
+    let elsewhere = json!({ "match": { "routes": ["/none"] } });
+    daemon.start_scenario("connection_abort", elsewhere);
     for name in scenario_names() {
         daemon.get(&format!("/api/v1/scenarios/{name}/status"));
         daemon.get(&format!("/{name}"));

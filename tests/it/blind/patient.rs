@@ -171,6 +171,9 @@ impl Case {
         let mut params = self.plugin.map(harmless).unwrap_or_default();
         if let Some((name, value)) = &self.choice {
             params[name] = value.clone();
+            if value == "hang" {
+                patient.patience = END_WITHIN / 4;
+            }
         }
         if let Some(plugin) = self.plugin
             && !self.start(plugin, &mut params, &patient)
@@ -265,6 +268,8 @@ struct Patient {
     admin: SocketAddr,
     folder: TempDir,
     collector: Collector,
+    /// How long an answer is waited for.
+    patience: Duration,
 }
 
 impl Patient {
@@ -297,6 +302,7 @@ impl Patient {
                 admin: address(admin),
                 folder,
                 collector,
+                patience: ANSWER_WITHIN,
             };
             if patient.is_up() {
                 return patient;
@@ -358,10 +364,11 @@ impl Patient {
     /// Sends `bytes` and returns the body of the answer.
     fn ask(&self, what: &str, bytes: &[u8], seen: &mut Seen) -> String {
         let mut stream = TcpStream::connect(self.service).unwrap();
-        stream.set_read_timeout(Some(ANSWER_WITHIN)).unwrap();
+        stream.set_read_timeout(Some(self.patience)).unwrap();
         stream.write_all(bytes).unwrap();
         // No more comes: else the service waits for the rest of what is no request.
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        // A fault may have ended the connection by now.
+        stream.shutdown(std::net::Shutdown::Write).ok();
         let mut answer = Vec::new();
         // A fault may cut it off.
         stream.read_to_end(&mut answer).ok();

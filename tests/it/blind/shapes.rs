@@ -5,11 +5,18 @@ use std::collections::BTreeSet;
 use super::patient::Of::{self, Answers, Files, Lines, Series};
 
 /// What each scenario changes by its nature; of all others only figures may change.
-const CHANGES: [(&str, &[Of]); 9] = [
+const CHANGES: &[(&str, &[Of])] = &[
     // Probes fail, with their lines; their series are there from the start.
     ("health_check", &[Answers, Lines]),
     // So does any request.
     ("http_error", &[Answers, Lines]),
+    // It may be refused, have no answer or a wrong one.
+    ("rate_limit", &[Answers, Series]),
+    ("bad_payload", &[Answers]),
+    // What hung goes on all at once, and its calls wait for each other.
+    ("connection_abort", &[Answers, Lines]),
+    // The pool is among the metrics, as any pool of a service.
+    ("pool_exhaustion", &[Series]),
     // A call fails, and so does the route that makes it.
     ("dependency", &[Answers, Lines]),
     // Its file has no name, and is open.
@@ -41,7 +48,7 @@ pub(super) fn differences(scenario: &str, shapes: &Shapes, quiet: &Shapes) -> Ve
 /// What is declared and never differs from `quiet`; `all` are the shapes that were found, each with its scenario.
 pub(super) fn declared_in_vain(all: &[(&str, &Shapes)], quiet: &Shapes) -> Vec<String> {
     let mut in_vain = Vec::new();
-    for (name, changes) in CHANGES {
+    for &(name, changes) in CHANGES {
         let mut seen = BTreeSet::new();
         for (_, shapes) in all.iter().filter(|(scenario, _)| *scenario == name) {
             seen.extend(shapes.symmetric_difference(quiet).map(|(of, _)| *of));
