@@ -16,6 +16,11 @@ pub(crate) fn address_of(uri: &Uri) -> Option<String> {
     let (Some("http"), Some(host)) = (uri.scheme_str(), uri.host()) else {
         return None;
     };
+    // A port that is out of range counts as none.
+    let port = uri.authority()?.as_str().rsplit_once(host)?.1;
+    if port.len() > 1 && uri.port_u16().is_none() {
+        return None;
+    }
     Some(format!("{host}:{}", uri.port_u16().unwrap_or(80)))
 }
 

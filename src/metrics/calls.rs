@@ -4,8 +4,8 @@
 //! own counts as [`OTHER`].
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -21,6 +21,9 @@ use crate::fault::pool::Pools;
 
 /// The simulated dependency of the test routes.
 pub(crate) const DEPENDENCY: &str = "inventory";
+
+/// How many statuses beside those that are listed get a series of each real call.
+const EXTRA: usize = 2;
 
 /// How a call ends that has a series from the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,8 +103,17 @@ struct CallCounters {
     upstream: String,
     method: &'static str,
     endings: Vec<(Ending, Histogram)>,
+    /// Of real calls.
+    extra: Vec<ExtraStatus>,
     /// All other endings; the simulated dependency has none.
     rest: Option<Histogram>,
+}
+
+/// Answers with a status that is not listed; the first such status keeps it.
+#[derive(Debug, Default)]
+struct ExtraStatus {
+    status: OnceLock<u16>,
+    times: Histogram,
 }
 
 #[derive(Debug)]
@@ -138,6 +150,9 @@ impl Calls {
                 Ending::PRETENDED
             };
             calls[at].add(endings);
+            if call.is_real {
+                calls[at].extra.resize_with(EXTRA, ExtraStatus::default);
+            }
             calls[at].rest.get_or_insert_default();
             let is_new = |pool: &Arc<PoolCounters>| pool.name != call.upstream;
             if let Some(most) = call.pool.filter(|_| pools.iter().all(is_new)) {
@@ -214,6 +229,7 @@ impl CallCounters {
             upstream: upstream.to_owned(),
             method,
             endings: Vec::new(),
+            extra: Vec::new(),
             rest: None,
         }
     }
@@ -234,6 +250,16 @@ impl CallCounters {
         let mut endings = self.endings.iter();
         let (_, times) = endings.find(|(known, _)| *known == ending)?;
         Some(times)
+    }
+
+    /// The histogram of a status that is not listed, if it has one or can still get one.
+    fn extra(&self, ending: Ending) -> Option<&Histogram> {
+        let Ending::Status(status) = ending else {
+            return None;
+        };
+        let mut extra = self.extra.iter();
+        let own = extra.find(|extra| *extra.status.get_or_init(|| status) == status);
+        own.map(|extra| &extra.times)
     }
 }
 
@@ -261,7 +287,8 @@ impl CallMeter {
     /// Counts a call that took so long.
     pub(crate) fn note(&self, ending: Ending, took: Duration) {
         let call = &self.counters.calls[self.call];
-        if let Some(times) = call.of(ending).or(call.rest.as_ref()) {
+        let own = call.of(ending).or_else(|| call.extra(ending));
+        if let Some(times) = own.or(call.rest.as_ref()) {
             times.record(took);
         }
     }
@@ -353,9 +380,13 @@ impl CallMetrics {
         for call in &self.calls.counters.calls {
             let listed = call.endings.iter();
             let listed = listed.map(|(ending, times)| (ending.label(), times));
+            let extra = call.extra.iter().filter_map(|extra| {
+                let status = Ending::Status(*extra.status.get()?);
+                Some((status.label(), &extra.times))
+            });
             let rest = call.rest.as_ref();
             let rest = rest.map(|times| (Ending::OTHER.label(), times));
-            for ((label, value), times) in listed.chain(rest) {
+            for ((label, value), times) in listed.chain(extra).chain(rest) {
                 let labels = [
                     ("server_address", call.upstream.as_str()),
                     ("http_request_method", call.method),
@@ -472,7 +503,11 @@ mod tests {
         let listed = of.flat_map(|call| {
             let rest = call.rest.iter().map(|times| (Ending::OTHER, times.count()));
             let listed = call.endings.iter().map(|(e, times)| (*e, times.count()));
-            listed.chain(rest)
+            let extra = call.extra.iter().filter_map(|extra| {
+                let status = Ending::Status(*extra.status.get()?);
+                Some((status, extra.times.count()))
+            });
+            listed.chain(extra).chain(rest)
         });
         listed.filter(|(_, count)| *count > 0).collect()
     }
@@ -492,12 +527,15 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_series_counts_as_other() {
+    fn a_status_has_its_series_and_what_has_none_counts_as_other() {
         let calls = Calls::new(false, [call("orders", true, None)]);
         let meter = calls.meter("orders", "GET").expect("it is measured");
         for ending in [
             Ending::Status(503),
             Ending::Status(404),
+            Ending::Status(201),
+            Ending::Status(201),
+            Ending::Status(418),
             Ending::Error("name_not_resolved"),
             Ending::TIMEOUT,
         ] {
@@ -506,6 +544,8 @@ mod tests {
         let expected = [
             (Ending::Status(503), 1),
             (Ending::TIMEOUT, 1),
+            (Ending::Status(404), 1),
+            (Ending::Status(201), 2),
             (Ending::OTHER, 2),
         ];
         assert_eq!(counted(&calls, "orders"), expected);

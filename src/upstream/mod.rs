@@ -149,8 +149,8 @@ pub(crate) struct Incoming<'r> {
     /// The parameters of its path, percent-encoded as they came.
     pub(crate) params: &'r [(&'r str, &'r str)],
     pub(crate) trace: &'r TraceContext,
-    /// When its own work ends by plan, and its calls begin.
-    pub(crate) calls_due: Instant,
+    /// When the call is due: the first one where the route's own work ends by plan.
+    pub(crate) call_due: Instant,
 }
 
 /// A call that a route makes; cheap to clone.
@@ -293,6 +293,11 @@ impl Parts {
             self.upstream.pool.note_timeout();
             Failure::NoConnection { after }
         })?;
+        // One that is freed as the time ends is of no use: a request would be sent only to be dropped.
+        if tokio::time::Instant::now() >= end {
+            self.upstream.pool.note_timeout();
+            return Err(Failure::NoConnection { after });
+        }
         let answer = timeout_at(end, self.answer(incoming, to, storm)).await;
         answer.unwrap_or(Err(Failure::Timeout { after }))
     }
@@ -327,7 +332,7 @@ impl Parts {
                 let connections = &self.upstream.connections;
                 connections.send(&target.address, request).await
             }
-            Way::Pretended(pretended) => Ok(pretended.answer(incoming.calls_due, timer).await),
+            Way::Pretended(pretended) => Ok(pretended.answer(incoming.call_due, timer).await),
         }
     }
 

@@ -189,7 +189,7 @@ impl Bench {
             headers: &self.headers,
             params: &[("id", "7")],
             trace: &self.trace,
-            calls_due: Instant::now(),
+            call_due: Instant::now(),
         };
         let sent = tokio::time::timeout(PATIENCE, self.call.send(&incoming));
         let sent = sent.await.expect("it ends");

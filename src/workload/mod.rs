@@ -9,13 +9,13 @@ mod shop;
 mod spec;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::response::Response;
 use http::StatusCode;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tracing::error;
 use tracing::field::display;
 
@@ -30,6 +30,8 @@ pub(crate) use spec::{METHODS, RouteSpec, WorkloadSpec};
 
 /// The largest body of a request: 1 MiB.
 const MOST_REQUEST_BYTES: usize = 1024 * 1024;
+/// How long a client may take to send it.
+const BODY_WITHIN: Duration = Duration::from_secs(30);
 
 /// Why a request fails where nothing is wrong: a healthy service is never perfect.
 const REASONS: [&str; 4] = [
@@ -83,8 +85,8 @@ impl WorkloadRoute {
         let arrived = Instant::now();
         let mut draw = self.next_draw();
         let (head, body) = request.into_parts();
-        if read_whole(body).await.is_err() {
-            return answer::error(StatusCode::PAYLOAD_TOO_LARGE);
+        if let Err(status) = read_whole(body).await {
+            return answer::error(status);
         }
         let mut calls_due = Instant::now();
         if let Some(law) = &self.spec.latency {
@@ -114,19 +116,20 @@ impl WorkloadRoute {
         &self,
         head: &http::request::Parts,
         trace: &TraceContext,
-        calls_due: Instant,
+        first_due: Instant,
     ) -> Result<(), CallFailed> {
         let path = head.uri.path();
-        let incoming = Incoming {
+        let mut incoming = Incoming {
             method: &head.method,
             path,
             headers: &head.headers,
             params: &self.spec.path.values(path),
             trace,
-            calls_due,
+            call_due: first_due,
         };
         for call in &self.calls {
             call.send(&incoming).await?;
+            incoming.call_due = Instant::now();
         }
         Ok(())
     }
@@ -147,10 +150,20 @@ fn status_of(failed: &CallFailed) -> StatusCode {
 }
 
 /// Reads what the client sends, which is of no use: a connection cannot be used again before.
-async fn read_whole(body: Body) -> Result<(), ()> {
+///
+/// # Errors
+/// The status that says what is wrong with it.
+async fn read_whole(body: Body) -> Result<(), StatusCode> {
     let mut body = Limited::new(body, MOST_REQUEST_BYTES);
-    while let Some(frame) = body.frame().await {
-        frame.map_err(drop)?;
-    }
-    Ok(())
+    let read = async {
+        while let Some(frame) = body.frame().await {
+            frame.map_err(|error| match error.is::<LengthLimitError>() {
+                true => StatusCode::PAYLOAD_TOO_LARGE,
+                false => StatusCode::BAD_REQUEST,
+            })?;
+        }
+        Ok(())
+    };
+    let read = tokio::time::timeout(BODY_WITHIN, read).await;
+    read.unwrap_or(Err(StatusCode::REQUEST_TIMEOUT))
 }

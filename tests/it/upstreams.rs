@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Daemon, connect_and_write, eventually, free_port};
+use crate::support::{Daemon, agent, connect_and_write, eventually, free_port};
 
 /// A service with one route of no work.
 const STOCK: &str = "Workload: {Routes: [{Path: '/api/stock/{id}'}]}\n";
@@ -178,4 +178,62 @@ fn the_series_of_all_endings_exist_before_the_first_call() {
         2.0
     );
     assert_eq!(calls(&orders, "postgres", OK), 0.0);
+}
+
+#[test]
+fn a_call_without_a_place_in_the_pool_says_so_and_is_never_sent() {
+    let calls_to = "{Name: sink, Latency: {p50_ms: 50}, TimeoutMs: 400, Pool: 1}";
+    let mut daemon = orders(calls_to);
+    let address = daemon.service;
+    let ask = move || {
+        let url = format!("http://{address}/api/orders/1");
+        agent().get(url).call().unwrap().status().as_u16()
+    };
+    let asked: Vec<_> = (0..40).map(|_| std::thread::spawn(ask)).collect();
+    let statuses: Vec<u16> = asked.into_iter().map(|one| one.join().unwrap()).collect();
+    let failed = statuses.iter().filter(|status| **status == 504).count();
+    // Seven or eight have their turn in the time.
+    assert!(failed >= 30, "{statuses:?}");
+    let counted = sample(
+        &daemon,
+        "db_client_connections_timeouts_total{pool_name=\"sink\"}",
+    );
+    let log = daemon.whole_log();
+    let said = |words: &str| {
+        let messages = log.iter().filter_map(|line| line["message"].as_str());
+        messages.filter(|message| message.contains(words)).count()
+    };
+    assert_eq!(said("no free connection") as f64, counted);
+    // Those that had the place as their time ended.
+    let timed_out = said("sink timed out");
+    assert!((timed_out as f64) < counted, "{timed_out} and {counted}");
+}
+
+#[test]
+fn calls_in_a_row_take_the_sum_of_their_times() {
+    let one = |n| format!("{{Name: upstream-{n}, Latency: {{p50_ms: 0.9}}}}");
+    let calls: Vec<String> = (0..8).map(one).collect();
+    let daemon = orders(&calls.join(", "));
+    for _ in 0..20 {
+        let sent = Instant::now();
+        assert_eq!(daemon.get("/api/orders/1").status, 200);
+        assert!(sent.elapsed() >= Duration::from_micros(8 * 900));
+    }
+}
+
+#[test]
+fn a_name_without_address_is_looked_up_by_one_call_at_a_time() {
+    let calls_to = "{Name: nowhere, Url: 'http://no-such-host.invalid/', TimeoutMs: 5000}";
+    let daemon = orders(calls_to);
+    let address = daemon.service;
+    let ask = move || {
+        let url = format!("http://{address}/api/orders/1");
+        agent().get(url).call().unwrap().status().as_u16()
+    };
+    let asked: Vec<_> = (0..50).map(|_| std::thread::spawn(ask)).collect();
+    for one in asked {
+        assert_eq!(one.join().unwrap(), 502);
+    }
+    // One for each lookup that ran at once.
+    assert!(sample(&daemon, "tokio_num_blocking_threads ") <= 2.0);
 }
