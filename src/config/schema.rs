@@ -266,7 +266,7 @@ fn workload(fields: &mut Fields) -> Option<WorkloadSpec> {
     for (i, route) in workload.routes.iter().enumerate() {
         if let Some(own) = own.iter().find(|own| own.overlaps(&route.path)) {
             let detail = format!(
-                "{} would take requests to {own}, a route of mockserver",
+                "{} would take requests to {own}, which has a route already",
                 route.path
             );
             fields.reject_at(&format!("/Workload/Routes/{i}/Path"), detail);

@@ -50,6 +50,12 @@ impl Law {
         })
     }
 
+    /// Half of the times are shorter.
+    #[must_use]
+    pub fn median(&self) -> Duration {
+        Duration::from_secs_f64(self.p50)
+    }
+
     /// The next time. A tail has no end, so it is cut at ten minutes.
     #[must_use]
     pub fn sample(&self, draw: &mut Draw) -> Duration {

@@ -106,9 +106,12 @@ where
             start: Instant::now(),
         };
         let inner = self.inner.call(request);
+        let mut open = OpenEntry(Some(entry));
         Either::Right(Box::pin(async move {
             let response = inner.await?;
-            entry.write(response.status());
+            if let Some(entry) = open.0.take() {
+                entry.write(response.status());
+            }
             Ok(response)
         }))
     }
@@ -124,7 +127,29 @@ struct Entry {
     start: Instant,
 }
 
+/// The entry of a request that is not answered yet. Dropped with the request when its client goes away.
+struct OpenEntry(Option<Entry>);
+
+impl Drop for OpenEntry {
+    fn drop(&mut self) {
+        if let Some(entry) = self.0.take() {
+            entry.write_abandoned();
+        }
+    }
+}
+
 impl Entry {
+    /// Only of the service's work: a client that gives up is a symptom there.
+    fn write_abandoned(self) {
+        let Kind::Route(log) = &self.kind else { return };
+        let (method, route) = (&self.method, log.route.as_str());
+        let (duration_ms, trace_id) = (
+            milliseconds(self.start.elapsed()),
+            self.trace_id.map(display),
+        );
+        info!(target: SERVICE, %method, route, duration_ms, trace_id, "Connection closed before the answer.");
+    }
+
     fn write(self, status: StatusCode) {
         let Self { method, path, .. } = &self;
         let took = self.start.elapsed();

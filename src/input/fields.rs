@@ -316,6 +316,11 @@ impl Fields {
         self.given.contains_key(name)
     }
 
+    /// Whether nothing has been refused so far.
+    pub(crate) fn is_good(&self) -> bool {
+        self.errors.is_empty()
+    }
+
     /// Refuses two members that mean the same where both are given. To be called before either is read.
     pub fn either(&mut self, first: &'static str, second: &'static str) {
         if self.has(first) && self.has(second) {

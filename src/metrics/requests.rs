@@ -21,6 +21,11 @@ use crate::fault::arrivals::Arrivals;
 
 const OK: StatusCode = StatusCode::OK;
 const FAILED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
+/// The status under which a request of the service's work counts whose client went away before the answer, as nginx has
+/// it.
+const CLIENT_CLOSED: u16 = 499;
+/// Those of bodies that never end: a client's mistakes must not use up the extra series.
+const MISTAKES: [u16; 2] = [408, 413];
 const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
 /// The routes that count separately, and the statuses with which they succeed and fail by contract: a probe is 200 or
 /// 503, and a route that calls another service fails with 500. Any other status, whatever scenario causes it, takes an
@@ -68,6 +73,8 @@ pub(crate) struct ServedRoute {
 struct RouteCounters {
     method: &'static str,
     route: String,
+    /// Whether it is a route of the workload.
+    is_work: bool,
     active: AtomicI64,
     /// Answers with a 5xx status, whatever their method.
     failed: AtomicU64,
@@ -94,7 +101,11 @@ impl Requests {
         });
         let own = own.into_iter();
         let own = own.filter(|own| !is_blind || !own.route.starts_with(OF_API));
-        let routes = own.chain(workload).map(RouteCounters::new);
+        let own = own.map(|own| RouteCounters::new(own, false));
+        let work = workload
+            .into_iter()
+            .map(|work| RouteCounters::new(work, true));
+        let routes = own.chain(work);
         Self(Arc::new(Counters {
             arrivals,
             routes: routes.collect(),
@@ -143,11 +154,12 @@ impl Requests {
 }
 
 impl RouteCounters {
-    fn new(served: ServedRoute) -> Self {
+    fn new(served: ServedRoute, is_work: bool) -> Self {
         let statuses = served.statuses.into_iter();
         Self {
             method: served.method,
             route: served.route,
+            is_work,
             active: AtomicI64::new(0),
             failed: AtomicU64::new(0),
             answers: statuses
@@ -177,6 +189,12 @@ impl RequestMeter for RouteMeter {
         if status.is_some_and(|status| status.is_server_error()) {
             route.failed.fetch_add(1, Ordering::Relaxed);
         }
+        let closed = || {
+            StatusCode::from_u16(CLIENT_CLOSED)
+                .ok()
+                .filter(|_| route.is_work)
+        };
+        let status = status.or_else(closed);
         let own = status.and_then(|status| self.counters.series(self.route, method, status));
         own.unwrap_or(&self.counters.rest).record(took);
     }
@@ -186,8 +204,8 @@ impl Counters {
     /// The histogram of an answer on `route`, if it has one or can still get one.
     fn series(&self, at: usize, method: &str, status: StatusCode) -> Option<&Histogram> {
         let route = &self.routes[at];
-        // A client's mistakes must not use up the extra series.
-        if method != route.method || route.answers.is_empty() {
+        let is_mistake = method != route.method || MISTAKES.contains(&status.as_u16());
+        if is_mistake || route.answers.is_empty() {
             return None;
         }
         let mut answers = route.answers.iter();

@@ -93,7 +93,10 @@ impl TrafficMeter {
         *self.0.start.lock() = Some(at);
     }
 
+    /// A request is due. Called by the clients' thread.
     pub(super) fn is_due(&self) {
+        // A thread that has too much to do never parks.
+        self.note_cpu();
         self.0.due.fetch_add(1, Ordering::Relaxed);
     }
 

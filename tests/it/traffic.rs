@@ -363,7 +363,7 @@ fn bad_traffic_is_refused_with_every_error() {
         ),
         (
             "{Rps: 20001, Routes: [{Path: /}]}",
-            "Traffic.Rps: must be a number from 0 to 20000, or a shape: an object with constant, ramp",
+            "Traffic.Rps: must be a number from 0 to 20000, not 20001",
         ),
         (
             "{Shape: {sine: {low: 5, high: 1, period_s: 60}}, Routes: [{Path: /}]}",

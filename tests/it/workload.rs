@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::program::{run_in, with_file};
-use crate::support::{Daemon, agent, header_of, send_raw};
+use crate::support::program::{run_in, stderr, with_file};
+use crate::support::{Daemon, agent, connect_and_write, eventually, header_of, send_raw};
 
 /// Two routes on one path, and one that always fails.
 const ORDERS: &str = "
@@ -220,9 +220,9 @@ fn a_bad_description_is_refused_with_every_error() {
         ),
         (
             "{Routes: [{Path: '/api/v1/scenarios/{x}'}]}",
-            "would take requests to /api/v1/scenarios/{name}, a route of mockserver",
+            "would take requests to /api/v1/scenarios/{name}, which has a route already",
         ),
-        ("{Routes: [{Path: '/{x}'}]}", "a route of mockserver"),
+        ("{Routes: [{Path: '/{x}'}]}", "which has a route already"),
         (
             "{Routes: [{Path: /a, Latency: {p50_ms: 9, p99_ms: 8}}]}",
             "must not be below p50_ms",
@@ -335,4 +335,63 @@ fn a_call_that_fails_fails_the_request_and_is_logged_as_it_was() {
             ),
         ]
     );
+}
+
+#[test]
+fn a_request_whose_client_went_away_is_logged_and_counted() {
+    let workload = "Workload: {Routes: [{Path: /slow, Latency: {p50_ms: 60000}}]}\n";
+    let daemon = Daemon::builder().file(workload).start();
+    let client = connect_and_write(daemon.service, b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+    eventually("the request is served", || {
+        let active = "http_server_active_requests{http_route=\"/slow\"} 1";
+        let page = daemon.get("/metrics").body;
+        page.as_str().unwrap().contains(active).then_some(())
+    });
+    drop(client);
+    let line = daemon.wait_for_log("the request that was given up", |line| {
+        line["message"] == "Connection closed before the answer."
+    });
+    assert_eq!(
+        (&line["route"], &line["method"]),
+        (&json!("/slow"), &json!("GET"))
+    );
+    let series = "http_server_request_duration_seconds_count{http_request_method=\"GET\",\
+                  http_route=\"/slow\",http_response_status_code=\"499\"} 1";
+    let page = daemon.get("/metrics").body;
+    assert!(page.as_str().unwrap().contains(series), "{page}");
+}
+
+#[test]
+fn a_body_that_is_broken_is_a_bad_request() {
+    let daemon = Daemon::builder().file(ORDERS).start();
+    let answer = send_raw(
+        daemon.service,
+        b"POST /api/broken HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n5\r\nabcdeXX\r\n",
+    );
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+}
+
+#[test]
+fn each_mistake_in_a_workload_is_reported_once() {
+    for (route, expected) in [
+        (
+            "{Path: /a, Latency: {p50_ms: 10, p99_ms: 5}}",
+            "must not be below p50_ms",
+        ),
+        (
+            "{Path: /a, Latency: {p50_ms: 1}, CpuMs: 30}",
+            "CpuMs: must not be above Latency.p50_ms",
+        ),
+        (
+            "{Path: /a, Calls: [{Name: b, Url: 'http://a:99999/'}]}",
+            "http://host[:port]/path",
+        ),
+    ] {
+        let folder = with_file(&format!("Workload: {{Routes: [{route}]}}\n"));
+        let output = run_in(&folder, &["--check", "-f", "a.yaml"], &[]);
+        assert_eq!(output.status.code(), Some(64), "{route}");
+        let said = stderr(&output);
+        assert!(said.contains(expected), "{said}");
+        assert!(!said.contains("at least one route"), "{said}");
+    }
 }

@@ -36,7 +36,7 @@ Workload:
       Method: POST
       ResponseBytes: 100
       Calls:
-        - {Name: inventory, Latency: {p50_ms: 1}, TimeoutMs: 50, Pool: 4}
+        - {Name: inventory, Latency: {p50_ms: 1}, TimeoutMs: 2000, Pool: 40}
 ";
 /// How long a process that was asked to end may take before it is killed: some faults keep it from ending.
 const END_WITHIN: Duration = Duration::from_millis(400);

@@ -21,6 +21,7 @@ const CHANGES: &[(&str, &[Of])] = &[
     ("dependency", &[Answers, Lines]),
     // Its file has no name, and is open.
     ("disk_io", &[Files]),
+    ("disk_fill", &[Files]),
     // The last words.
     ("crash", &[Lines]),
     // More of them, and none.
