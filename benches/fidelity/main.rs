@@ -8,9 +8,9 @@
 //!
 //! Groups: `cpu` (also in containers, where podman and a Debian image are there, and beside stress-ng, where that is
 //! installed), `cpu-load`, `neighbours` (beside busy loops), `memory`, `oom`, `disk`, `latency`, `logs`,
-//! `latency-laws`, `tasks`, `descriptors`, `threads`, `stall`, `fill`, `churn`, `locks`, `shares`, `limits`,
-//! `traffic`, `patient` (the workload's times), `patient-work` (its errors and its CPU time). Bars that are missed
-//! are marked, and the exit code is 1.
+//! `latency-laws`, `tasks`, `descriptors`, `threads`, `stall` (also a deadlock), `fill`, `churn`, `locks`, `shapes`,
+//! `shares`, `limits`, `traffic`, `patient` (the workload's times), `patient-work` (its errors and its CPU time). Bars
+//! that are missed are marked, and the exit code is 1.
 
 #![expect(
     clippy::unwrap_used,
@@ -43,6 +43,7 @@ mod memory;
 mod neighbours;
 mod patient;
 mod proc;
+mod shapes;
 mod shares;
 mod stall;
 mod tasks;
@@ -67,6 +68,7 @@ const GROUPS: &[Group] = &[
     ("fill", fill::measure),
     ("churn", churn::measure),
     ("locks", churn::measure_locks),
+    ("shapes", shapes::measure),
     ("shares", shares::measure),
     ("limits", limits::measure),
     ("traffic", traffic::measure),

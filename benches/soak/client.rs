@@ -174,6 +174,12 @@ impl SoakClient {
         timed.then(|| self.rng.random_range(0.01..2.0).into())
     }
 
+    /// Mostly none, else less than a round.
+    fn onset(&mut self) -> Option<Value> {
+        let is_later = self.rng.random_bool(0.2);
+        is_later.then(|| self.rng.random_range(0.001..1.0).into())
+    }
+
     fn set(&mut self) -> Value {
         let many = self.rng.random_range(1..=4);
         let mut plugins: Vec<&'static dyn Plugin> = Vec::new();
@@ -245,6 +251,9 @@ impl SoakClient {
         if let Some(duration) = self.duration() {
             body["duration"] = duration;
         }
+        if let Some(after) = self.onset() {
+            body["after"] = after;
+        }
         self.post("a start", &path, &body.to_string(), Expectation::Started);
     }
 
@@ -275,6 +284,15 @@ impl SoakClient {
             let body = set.to_string();
             self.post("a set's dry run", SET, &body, Expectation::Planned(set));
             return;
+        }
+        if self.rng.random_bool(0.2) {
+            // Each at its own time, or an onset may come after the end of the set.
+            set["end"] = "each".into();
+            for entry in set["scenarios"].as_array_mut().into_iter().flatten() {
+                if let Some(after) = self.onset() {
+                    entry["after"] = after;
+                }
+            }
         }
         self.post("a set's start", SET, &set.to_string(), Expectation::Started);
     }
