@@ -343,7 +343,12 @@ mod tests {
         let lines = Lines::default();
         let (queue, end) = Queue::start(Stuck(stuck, lines.clone()), PIPE_BUF).expect("a thread");
         let tally = Arc::default();
-        for _ in 0..WAITING_LINES {
+        queue.push(fed("fed\n", &tally));
+        // The thread is stuck with it from then on.
+        while !queue.0.waiting.lock().lines.is_empty() {
+            std::thread::yield_now();
+        }
+        for _ in 1..WAITING_LINES {
             queue.push(fed("fed\n", &tally));
         }
         let written_at_once = (PIPE_BUF / 4) as u64;
