@@ -24,6 +24,16 @@ pub(crate) fn measure(table: &mut Table) {
     other(table, "read_bytes", &reads, 20.0, folder, |process| {
         process.read_bytes()
     });
+    // More than the file holds, in large pieces, and then small ones over them.
+    let again = json!({ "write_rate_mb": { "steps": [[0, 300], [2.5, 5]] } });
+    other(
+        table,
+        "write_bytes over what was written",
+        &again,
+        5.0,
+        folder,
+        |process| process.written_bytes(),
+    );
     let rate = 200.0 * 4096.0 / MIB;
     other(
         table,

@@ -21,6 +21,9 @@ const FILE_BYTES: u64 = 256 * MIB;
 const FILE_BYTES_IN_MEMORY: u64 = 2 * MIB;
 /// The size of the file that is read.
 const READ_FILE_BYTES: u64 = 64 * MIB;
+/// Before a region is overwritten, the cache of pages drops it: what was written in large pieces is cached in large pages,
+/// and the kernel writes the whole of such a page however little of it changes. A multiple of any page.
+const REGION: u64 = 2 * MIB;
 /// The least that the kernel writes to a disk.
 const PAGE: u64 = 4096;
 /// The most bytes of one write call.
@@ -121,8 +124,14 @@ fn write_wrapping(
     let mut done = 0;
     while done < piece && !stop.is_set() {
         let place = (written + done) % file_bytes;
+        let within = place % REGION;
+        if within == 0 {
+            // Where this is refused, only figures of the kernel are too large.
+            fadvise(file, place, NonZeroU64::new(REGION), Advice::DontNeed).ok();
+        }
         let most = (piece - done)
             .min(file_bytes - place)
+            .min(REGION - within)
             .min(block.len() as u64);
         file.write_all_at(&block[..most as usize], place)?;
         done += most;
