@@ -72,11 +72,18 @@ fn value_of(spec: &Value, rng: &mut SmallRng) -> Option<Value> {
         return Some(chosen.into());
     }
     let (least, most) = range_of(spec, rng)?;
-    match spec["type"].as_str()? {
+    match number_of(&spec["type"])? {
         "integer" => Some(rng.random_range(least as i64..=most as i64).into()),
         "number" => Some(json!(rng.random_range(least..=most))),
         _ => None,
     }
+}
+
+/// Which kind of number a type is, or has among others: some parameters also take a text or a shape.
+fn number_of(of_spec: &Value) -> Option<&str> {
+    let among = of_spec.as_array().into_iter().flatten();
+    let mut all = among.chain([of_spec]).filter_map(Value::as_str);
+    all.find(|kind| matches!(*kind, "integer" | "number"))
 }
 
 fn range_of(spec: &Value, rng: &mut SmallRng) -> Option<(f64, f64)> {

@@ -126,7 +126,7 @@ formats_and_files() {
       test -z "$complaints"
   done
   complaints=$(promtool check rules etc/prometheus/{alerts,versions,faults}.yml 2>&1)
-  expect "promtool check rules" "$(grep -c SUCCESS <<<"$complaints") files" test "$(sed -n 's/.*SUCCESS: \(.*\) rules.*/\1/p' <<<"$complaints" | xargs)" = "9 5 2"
+  expect "promtool check rules" "$(grep -c SUCCESS <<<"$complaints") files" test "$(sed -n 's/.*SUCCESS: \(.*\) rules.*/\1/p' <<<"$complaints" | xargs)" = "15 5 2"
   complaints=$(promtool test rules "$EXTERNAL/alerts_test.yml" 2>&1)
   expect "promtool test rules, as shipped" "$(tail -n 1 <<<"$complaints")" grep -q 'SUCCESS' <<<"$complaints"
   complaints=$(promtool check config etc/prometheus/prometheus.yml 2>&1)
@@ -204,6 +204,15 @@ scenarios() {
     'deriv(process_resident_memory_bytes{job="service"}[8s])' 2e6
   scenario disk_io '{}' DiskBusy \
     'rate(process_disk_write_bytes_total{job="service"}[8s])' 1e7
+  scenario http_error '{"match": {"routes": ["/api/v1/test/*"]}}' RequestsFail \
+    'rate(http_server_request_duration_seconds_count{job="service",http_route="/api/v1/test/sleep10ms",http_response_status_code="503"}[8s])' 0
+  scenario metrics_fault '{}' Down '1 - min(up{job="service"})' 0
+  eventually quiet Down
+  scenario metrics_fault '{"mode": "error"}' Down '1 - min(up{job="service"})' 0
+  scenario metrics_fault '{"mode": "cardinality"}' SeriesGrow \
+    'deriv(scrape_samples_scraped{job="service"}[8s])' 1
+  scenario metrics_fault '{"mode": "stale"}' MetricsStale \
+    '1 - min(changes(process_cpu_seconds_total{job="service"}[8s]) > bool 0)' 0
   scenario cpu_burner '{"target_percent": 90}' HighCpu \
     'rate(process_cpu_seconds_total{job="service"}[8s])' 0.2
 }

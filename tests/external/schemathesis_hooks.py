@@ -19,6 +19,8 @@ LARGEST = {
     "disk_fill": {"size_mb": 8, "percent": 0.01},
     "memory_churn": {"mb": 4, "per_second": 5},
     "lock_contention": {"threads": 2},
+    "log_flood": {"lines_per_second": 100},
+    "metrics_fault": {"max_series": 100},
 }
 
 
@@ -44,6 +46,9 @@ def soften(name, params, schemas):
     # The other modes take seconds.
     if name == "dependency" and params.get("failure_type", "timeout") in ("timeout", "slow"):
         params["failure_type"] = "error"
+    # The page of metrics would not be answered, or with an error that was asked for.
+    if name == "metrics_fault" and params.get("mode", "gap") in ("gap", "error"):
+        params["mode"] = "stale"
 
 
 @schemathesis.hook
