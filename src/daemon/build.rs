@@ -134,6 +134,7 @@ fn parts(
         scrapes: control.hooks.scrapes.clone(),
         timer: control.timer.clone(),
         ledger: ledger.clone(),
+        live: Default::default(),
         end: control.root.clone(),
         readiness: readiness.clone(),
         name: config.name.clone(),

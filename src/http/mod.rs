@@ -2,11 +2,13 @@
 //!
 //! Both listeners serve the same routes; the service listener's have the faults before them.
 
+mod console;
 mod describe;
 pub(crate) mod edge;
 mod extract;
 mod guard;
 mod handlers;
+mod live;
 pub(crate) mod own_probe;
 mod page;
 pub(crate) mod plain;
@@ -34,6 +36,7 @@ use tower_http::compression::CompressionLayer;
 use self::describe::docs;
 use self::extract::LargeBodies;
 use self::guard::{auth, browser};
+use self::live::Live;
 use self::own_probe::OwnProbe;
 use self::page::Page;
 use self::request_log::RequestLogLayer;
@@ -80,6 +83,8 @@ pub(crate) struct Parts {
     /// The timer of the test routes.
     pub(crate) timer: FineTimer,
     pub(crate) ledger: Ledger,
+    /// What viewers of the console see.
+    pub(crate) live: Live,
     /// Cancelled when the daemon ends, so that streams end too.
     pub(crate) end: CancellationToken,
     /// The service's name and version.
@@ -253,6 +258,15 @@ fn router(api: Api, front: Option<&Front>, is_served: fn(&Route) -> bool) -> Rou
         router = router.merge(workload::routes(&api.workload, front));
     }
     let routes = routes::sections().into_iter().flat_map(|s| s.routes);
+    // On both listeners, but on a blind service's and before its token it would name the program.
+    if !api.blind {
+        let layers = front.map_or_else(Layers::default, |front| Layers {
+            log: RequestLogLayer::default(),
+            faults: Some(front.faults(Surface::ControlRead)),
+            ..front.layers_of_nothing()
+        });
+        router = router.merge(layers.before(console::routes()));
+    }
     for route in routes.filter(is_served) {
         let layers = front.map_or_else(Layers::default, |front| front.layers(&route));
         let wrong_method = unrouted::wrong_method(route.method.clone(), &[]);

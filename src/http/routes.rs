@@ -2,6 +2,7 @@
 
 use super::describe::{Body, docs, openapi};
 use super::handlers::{events, history, metrics, probes, scenarios, session, traffic};
+use super::live::live;
 use super::problem::ProblemKind as Kind;
 use super::route::{Route, get, post};
 use crate::fault::Surface;
@@ -23,6 +24,7 @@ pub(super) fn sections() -> Vec<Section> {
         section("Sets", "Several faults as one session, started and stopped together.", of_sets()),
         section("Guard rails", "The emergency stop.", of_guard_rails()),
         section("Ledger", "What really happened, kept over restarts.", of_ledger()),
+        section("Live", "What happens now, for the console at /.", of_live()),
         section("Probes", "For load balancers and orchestrators.", of_probes()),
         section("Traffic", "Routes that represent the service's own work.", of_traffic()),
         section("Metrics", "For Prometheus and what understands its formats.", of_metrics()),
@@ -78,6 +80,11 @@ fn of_ledger() -> Vec<Route> {
         get("/api/v1/sessions/{id}", "past_session", "Shows one of them", history::session)
             .control().problems(&[Kind::UnknownSession]),
     ]
+}
+
+#[rustfmt::skip]
+fn of_live() -> Vec<Route> {
+    vec![get("/api/v1/live", "live", "Streams what runs and what it does, four samples a second", live).control()]
 }
 
 #[rustfmt::skip]

@@ -93,7 +93,7 @@ impl Histogram {
     }
 
     /// The shown bounds, each with the count of durations above the shown bound before it.
-    fn buckets(&self, resolution: Resolution) -> Vec<(f64, u64)> {
+    pub(super) fn buckets(&self, resolution: Resolution) -> Vec<(f64, u64)> {
         let bounds = self.bounds.iter().copied().chain([f64::INFINITY]);
         let counts = self.buckets.iter().map(|n| n.load(Ordering::Relaxed));
         let mut hidden = 0;

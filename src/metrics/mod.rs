@@ -19,6 +19,7 @@ pub(crate) mod requests;
 mod system;
 #[cfg(test)]
 mod tests;
+pub(crate) mod totals;
 
 use std::fmt;
 
@@ -50,6 +51,7 @@ pub(crate) struct Metrics {
     admin: Registry,
     requests: Requests,
     calls: Calls,
+    runtimes: Runtimes,
 }
 
 impl Metrics {
@@ -81,6 +83,7 @@ impl Metrics {
             admin,
             requests,
             calls,
+            runtimes: runtimes.clone(),
         }
     }
 
@@ -93,6 +96,10 @@ impl Metrics {
     /// The counters of the service's calls.
     pub(crate) fn calls(&self) -> &Calls {
         &self.calls
+    }
+
+    pub(crate) fn runtimes(&self) -> &Runtimes {
+        &self.runtimes
     }
 
     pub(crate) fn requests(&self) -> &Requests {

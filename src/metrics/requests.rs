@@ -17,6 +17,7 @@ use prometheus_client::metrics::MetricType;
 use super::histogram::{Histogram, Resolution};
 use super::measure::{OTHER, RequestMeter};
 use super::page;
+use super::totals::Totals;
 use crate::fault::arrivals::Arrivals;
 
 const OK: StatusCode = StatusCode::OK;
@@ -142,6 +143,33 @@ impl Requests {
 
     pub(crate) fn has_own_series(route: &str) -> bool {
         route != OTHER_ROUTE && ROUTES.iter().any(|(known, _)| *known == route)
+    }
+
+    /// All of them together.
+    pub(crate) fn totals(&self) -> Totals {
+        let Counters {
+            routes,
+            extra,
+            rest,
+            ..
+        } = &*self.0;
+        let listed = routes.iter().flat_map(|route| &route.answers);
+        let listed = listed.map(|(_, times)| times);
+        let extra = extra.iter().map(|extra| &extra.times);
+        let mut buckets = rest.buckets(Resolution::Fine);
+        for times in listed.chain(extra) {
+            let more = times.buckets(Resolution::Fine);
+            for ((_, sum), (_, count)) in buckets.iter_mut().zip(more) {
+                *sum += count;
+            }
+        }
+        let failed = routes
+            .iter()
+            .map(|route| route.failed.load(Ordering::Relaxed));
+        Totals {
+            failed: failed.sum(),
+            buckets,
+        }
     }
 
     /// How many requests each route has answered with a 5xx status.

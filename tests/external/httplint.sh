@@ -19,7 +19,7 @@ lint() {
 lint_all() {
   local url=$1 path
   for path in $(curl -s "$url/openapi.json" | grep -oE '"/[^"]*":\{"(get|post)"' | cut -d '"' -f 2); do
-    [[ $path == */stream ]] && continue
+    [[ $path == */stream || $path == */live ]] && continue
     path=${path//\{name\}/cpu_burner}
     lint "$url${path//\{id\}/session-1}"
   done

@@ -43,6 +43,10 @@ enabled = false
 include-path = "/api/v1/events/stream"
 enabled = false
 
+[[operations]]
+include-path = "/api/v1/live"
+enabled = false
+
 # It refuses every start after it, as it should.
 [[operations]]
 include-path = "/api/v1/halt"

@@ -546,7 +546,6 @@ fn a_wrong_method_is_405_and_the_allow_header_names_the_right_ones() {
 fn an_unknown_route_is_a_404_problem_whatever_the_method() {
     let busy = Busy::start();
     for path in [
-        "/",
         "/nothing",
         "/api/v1",
         "/api/v2/scenarios",

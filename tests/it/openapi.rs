@@ -388,6 +388,8 @@ fn ledger(described: &mut Described) {
     assert_eq!(described.ask("GET", stream, "", &last("1")).status, 200);
     assert_eq!(described.ask("GET", stream, "", &last("x")).status, 422);
 
+    assert_eq!(described.get("/api/v1/live").status, 200);
+
     let all = described.get("/api/v1/sessions").body;
     let latest = all["sessions"][0]["session_id"].as_str().unwrap();
     let one = format!("/api/v1/sessions/{latest}");
