@@ -67,7 +67,7 @@ function show(next) {
 
 /** A process that answers again says how the one before it ended. */
 function back() {
-  const { end, because } = timeline.lastBoot()?.previous ?? {};
+  const { end, because } = timeline.lastBoot()?.boot?.previous ?? {};
   const text = end ? ` ${t("last_end", because ? `${end}, ${because}` : end)}` : "";
   say(t("back_text") + text);
 }

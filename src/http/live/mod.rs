@@ -10,7 +10,7 @@ use axum::response::sse::{self, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream, StreamExt};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use self::sample::Sampler;
@@ -59,7 +59,8 @@ impl Live {
 /// Samples until the last viewer is gone.
 async fn sample(api: Api) {
     let mut sampler = Sampler::new(&api);
-    let mut ticks = interval(PERIOD);
+    // A rate over no time would be noise.
+    let mut ticks = interval_at(Instant::now() + PERIOD, PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !api.live.ends() {
         tokio::select! {

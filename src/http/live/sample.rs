@@ -95,7 +95,6 @@ impl Sampler {
 
     pub(super) fn sample<'a>(&mut self, api: &'a Api) -> Sample<'a> {
         let now = Instant::now();
-        // The first tick comes at once.
         let over = (now - self.at).as_secs_f64().max(1e-3);
         self.at = now;
         let view = api.manager.sessions.view();
