@@ -681,7 +681,7 @@ fn every_effect_reports_asked_beside_achieved() {
         // One at a time: a fault that answers every request would hide the others from it.
         daemon.start_set(json!([{ "name": name, "params": harmless(*plugin) }]));
         // Not waiting for the answers: some faults hold them back.
-        let _requests = ["/health", "/api/v1/mock-service"].map(|path| {
+        let _requests = ["/health", "/api/v1/mock-service", "/metrics"].map(|path| {
             let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
             connect_and_write(daemon.service, request.as_bytes())
         });

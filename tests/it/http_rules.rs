@@ -156,7 +156,7 @@ fn a_target_is_a_path_or_a_url() {
         for (line, status) in [
             ("GET http://a:1/health HTTP/1.1", 200),
             ("GET https://a/%68ealth/ HTTP/1.1", 200),
-            ("GET http://a HTTP/1.1", 404),
+            ("GET http://a HTTP/1.1", 200),
             ("GET ftp://a/health HTTP/1.1", 400),
             ("GET http://user@a/health HTTP/1.1", 400),
             ("GET health HTTP/1.1", 400),

@@ -77,8 +77,7 @@ fn a_refused_key_is_answered_with_all_that_is_allowed_in_a_stable_order() {
     let daemon = Daemon::start();
     let error = |pointer: &str, detail: &str| (pointer.to_owned(), detail.to_owned());
     let single = json!({ "colour": 1, "duration": -1, "params": { "target_percent": 80 }, "lease": 0, "x": 1 });
-    let allowed =
-        "unknown key; allowed here: target_percent, cores, duration, dry_run, lease, abort_when";
+    let allowed = "unknown key; allowed here: target_percent, cores, duration, after, dry_run, lease, abort_when";
     for _ in 0..3 {
         let errors = refused(&daemon, &start_path("cpu_burner"), &single);
         let pointers: Vec<&str> = errors.iter().map(|(at, _)| at.as_str()).collect();
@@ -94,10 +93,10 @@ fn a_refused_key_is_answered_with_all_that_is_allowed_in_a_stable_order() {
         "duration": 5, "x": 1,
         "scenarios": [{ "name": "crash", "crash_delay": 5, "lease": 1, "params": { "duration": 1, "y": 1 } }],
     });
-    let entry = "unknown key; allowed here: name, params, duration";
+    let entry = "unknown key; allowed here: name, params, duration, after";
     let params =
         "unknown key; allowed here: mode, crash_delay, after_requests, exit_code, scrape_window";
-    let top = "unknown key; allowed here: scenarios, dry_run, lease, abort_when";
+    let top = "unknown key; allowed here: scenarios, end, dry_run, lease, abort_when";
     let expected = [
         error(
             "/duration",

@@ -448,6 +448,8 @@ fn the_service_page_never_names_a_fault() {
     // So would the requests below end without an answer.
     let elsewhere = json!({ "match": { "routes": ["/none"] } });
     daemon.start_scenario("connection_abort", elsewhere);
+    // And so would the page.
+    daemon.start_scenario("metrics_fault", json!({ "mode": "cardinality" }));
     for name in scenario_names() {
         daemon.get(&format!("/api/v1/scenarios/{name}/status"));
         daemon.get(&format!("/{name}"));

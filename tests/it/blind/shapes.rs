@@ -13,8 +13,8 @@ const CHANGES: &[(&str, &[Of])] = &[
     // It may be refused, have no answer or a wrong one.
     ("rate_limit", &[Answers, Series]),
     ("bad_payload", &[Answers]),
-    // What hung goes on all at once, and its calls wait for each other.
-    ("connection_abort", &[Answers, Lines]),
+    // Clients give up what hangs; the rest goes on all at once, and its calls wait for each other.
+    ("connection_abort", &[Answers, Lines, Series]),
     // The pool is among the metrics, as any pool of a service.
     ("pool_exhaustion", &[Series]),
     // A call fails, and so does the route that makes it.
