@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
 # The console in a real Chromium, over WebDriver: what a person does there, from the first look to the last key.
 # Usage: console.sh [FOLDER]; with FOLDER it leaves screenshots there.
-set -euo pipefail
-cd "$(dirname "$0")/../.."
+# shellcheck source=tests/external/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-command -v chromedriver >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium chromium-driver fonts-noto-cjk >/dev/null; }
-program=${MOCKSERVER:-target/release/mockserver}
-[[ -x $program ]] || cargo build --release --locked
-exec timeout 90 python3 tests/external/console.py "$program" "${1:-$(mktemp -d)}"
+pictures=$(realpath -m "${1:-$scratch/pictures}")
+command -v python3 >/dev/null || not_run "there is no python3"
+command -v chromedriver >/dev/null || install_packages chromium chromium-driver fonts-noto-cjk
+command -v chromedriver >/dev/null || not_run "there is no Chromium; as root: apt-get install chromium chromium-driver"
+build_daemon
+mkdir -p "$pictures"
+timeout 90 python3 tests/external/console.py "$daemon" "$pictures"
