@@ -72,7 +72,7 @@ impl Scenario for RateLimit {
 #[derive(Debug)]
 struct Bucket {
     rps: Shape,
-    burst: f64,
+    burst: Option<u32>,
     level: Lock<Level>,
 }
 
@@ -86,14 +86,14 @@ struct Level {
 impl Bucket {
     /// A full one.
     fn new(rps: Shape, burst: Option<u32>) -> Self {
-        let burst = burst.map_or_else(|| (rps.largest() * BURST_S).max(1.0), f64::from);
+        let level = Level {
+            tokens: most(burst, rps.value_at(Duration::ZERO)),
+            age: Duration::ZERO,
+        };
         Self {
             rps,
             burst,
-            level: Lock::new(Level {
-                tokens: burst,
-                age: Duration::ZERO,
-            }),
+            level: Lock::new(level),
         }
     }
 
@@ -108,7 +108,7 @@ impl Bucket {
         let gone = age.saturating_sub(level.age).as_secs_f64();
         let mean = f64::midpoint(self.rps.value_at(level.age), rps);
         // The token that is being filled comes on top: a bucket of one would lose what comes between two requests.
-        level.tokens = (level.tokens + gone * mean).min(self.burst + 1.0);
+        level.tokens = (level.tokens + gone * mean).min(most(self.burst, rps) + 1.0);
         level.age = level.age.max(age);
         if level.tokens >= 1.0 {
             level.tokens -= if counted { 1.0 } else { 0.0 };
@@ -117,6 +117,11 @@ impl Bucket {
         let wait_s = (1.0 - level.tokens) / rps;
         Err(wait_s.clamp(1.0, LONGEST_RETRY_S))
     }
+}
+
+/// How many tokens a bucket holds at a rate. Without a `burst` that follows a rate that changes.
+fn most(burst: Option<u32>, rps: f64) -> f64 {
+    burst.map_or_else(|| (rps * BURST_S).max(1.0), f64::from)
 }
 
 #[cfg(test)]
@@ -158,8 +163,7 @@ mod tests {
 
     #[test]
     fn a_rate_that_changes_is_followed() {
-        let given =
-            json!({ "rps": { "ramp": { "from": 0, "to": 200, "over_s": 10 } }, "burst": 1 });
+        let given = json!({ "rps": { "ramp": { "from": 0, "to": 200, "over_s": 10 } } });
         let (limit, _) = read::<RateLimit>(given).expect("valid");
         let passed = passed(&Bucket::new(limit.rps, limit.burst), 1.0);
         assert!((980..=1020).contains(&passed), "{passed} of 1000");
