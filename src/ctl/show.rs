@@ -264,10 +264,26 @@ impl Running {
         if let Some(since) = self.state["halted_since"].as_str() {
             return format!("halted since {since}");
         }
-        match self.state["session_id"].as_str() {
+        let runs = match self.state["session_id"].as_str() {
             Some(session) if !self.scenarios.is_empty() => session.to_owned(),
             _ => "nothing runs".to_owned(),
-        }
+        };
+        self.planned().fold(runs, |line, (name, start)| {
+            format!("{line}; {name} starts at {start}")
+        })
+    }
+
+    /// What has not started yet, and when it will.
+    fn planned(&self) -> impl Iterator<Item = (&str, &str)> {
+        let details = self.state["details"].as_array().into_iter().flatten();
+        let named = details.filter_map(|detail| {
+            let name = detail["name"].as_str()?;
+            Some((name, detail["starts_at"].as_str()?))
+        });
+        named.filter(|(name, _)| {
+            let mut running = self.scenarios.iter();
+            running.all(|status| status.get("name").and_then(Value::as_str) != Some(name))
+        })
     }
 }
 

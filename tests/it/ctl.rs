@@ -66,6 +66,10 @@ fn a_scenario_is_started_shown_and_stopped() {
     );
     assert_eq!(daemon.running(), [""; 0]);
     assert_eq!(printed(&daemon, &["status"]), "nothing runs\n");
+    printed(&daemon, &["start", "network_latency", "after=1h"]);
+    let planned = printed(&daemon, &["status"]);
+    let words = "nothing runs; network_latency starts at 2";
+    assert!(planned.starts_with(words), "{planned}");
 }
 
 #[test]
