@@ -12,7 +12,7 @@ use crate::plugin::{
 };
 use session::Onsets;
 
-const REASON: &str = "There is one switch for both";
+const REASON: &str = "there is one switch for both";
 
 /// A scenario named `left`, `right` or `other`.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ async fn a_start_beside_what_it_cannot_run_beside_is_refused() {
     let replaced = manager.start_set(set(&["right", "other"]), None).await;
     replaced.expect("left goes first");
     let refused = start("left", json!({})).await.expect_err("right runs");
-    let reason = format!("left cannot run beside right, which runs; stop that first. {REASON}.");
+    let reason = format!("left cannot run beside right, which runs: {REASON}. Stop that first.");
     assert_eq!(refused.to_string(), reason);
     manager.stop_one("right", None).await.expect("it stops");
     start("left", json!({})).await.expect("right is gone");

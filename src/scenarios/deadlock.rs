@@ -34,7 +34,7 @@ impl Scenario for Deadlock {
     const EXAMPLE: &'static str = r#"{}"#;
     const CONFLICTS: Conflicts = &[(
         "runtime_stall",
-        "A worker that waits for ever cannot be blocked again and again",
+        "a worker that waits for ever cannot be blocked again and again",
     )];
     const SILENCES_SERVICE: bool = true;
 

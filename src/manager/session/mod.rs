@@ -67,7 +67,7 @@ pub(crate) enum SessionError {
     #[error("At most {0} may run at once (Limits.ConcurrentScenarios); stop one first.")]
     NoRoom(usize),
     /// A scenario that would stay is one that the new one cannot run beside.
-    #[error("{starts} cannot run beside {}, which runs; stop that first. {}.", .conflict.name, .conflict.reason)]
+    #[error("{starts} cannot run beside {}, which runs: {}. Stop that first.", .conflict.name, .conflict.reason)]
     Conflict {
         starts: &'static str,
         conflict: Conflict,
