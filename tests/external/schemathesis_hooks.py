@@ -24,9 +24,33 @@ LARGEST = {
 }
 
 
+def order(value):
+    """Puts the figures of shapes in the order that they must have, which no schema can say."""
+    if isinstance(value, dict):
+        low, high = value.get("low"), value.get("high")
+        if type(low) in (int, float) and type(high) in (int, float) and low > high:
+            value["low"], value["high"] = high, low
+        elif isinstance(low, str) or isinstance(high, str):
+            # With units, of which either may be the longer one.
+            value["high"] = low
+        steps = value.get("steps")
+        if isinstance(steps, list):
+            for time, step in enumerate(steps):
+                since = step[0] if isinstance(step, list) and step else None
+                # What is no time at all stays as it is.
+                if type(since) in (int, float) and since >= 0 or isinstance(since, str) and since[:1].isdigit():
+                    step[0] = time
+        for member in value.values():
+            order(member)
+    elif isinstance(value, list):
+        for item in value:
+            order(item)
+
+
 def soften(name, params, schemas):
     if not isinstance(name, str):
         return
+    order(params)
     limits = LARGEST.get(name, {})
     if limits and not params.keys() & (limits.keys() | {"leave_free_mb"}):
         member = next(iter(limits))
@@ -46,6 +70,9 @@ def soften(name, params, schemas):
     # The other modes take seconds.
     if name == "dependency" and params.get("failure_type", "timeout") in ("timeout", "slow"):
         params["failure_type"] = "error"
+    # It must not be shorter than the stall.
+    if name == "runtime_stall":
+        params.pop("every_ms", None)
     # The page of metrics would not be answered, or with an error that was asked for.
     if name == "metrics_fault" and params.get("mode", "gap") in ("gap", "error"):
         params["mode"] = "stale"
