@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::load::Load;
+use crate::load::{Load, admin_row};
 use crate::row::Row;
 use crate::support::Daemon;
 use crate::table::Table;
@@ -89,14 +89,6 @@ impl Leak<'_> {
             bar: "all",
             held: left == 0 && took <= Duration::from_secs(1),
         });
-        let p99 = admin.at(0.99);
-        table.row(Row {
-            what: &format!("{what}: admin listener at p99 meanwhile"),
-            asked: String::new(),
-            achieved: format!("{p99:.2} ms"),
-            error: String::new(),
-            bar: "at most 10 ms",
-            held: p99 <= 10.0,
-        });
+        admin_row(table, what, admin.at(0.99));
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::load::Load;
+use crate::load::{Load, admin_row};
 use crate::row::Row;
 use crate::support::Daemon;
 use crate::table::Table;
@@ -51,17 +51,6 @@ pub(crate) fn measure(table: &mut Table) {
     admin_row(table, "stall", of_admin);
     daemon.stop_all();
     deadlock(table, &daemon, load(daemon.admin, 4));
-}
-
-fn admin_row(table: &mut Table, what: &str, p99: f64) {
-    table.row(Row {
-        what: &format!("{what}: admin listener at p99 meanwhile"),
-        asked: String::new(),
-        achieved: format!("{p99:.2} ms"),
-        error: String::new(),
-        bar: "at most 10 ms",
-        held: p99 <= 10.0,
-    });
 }
 
 fn deadlock(table: &mut Table, daemon: &Daemon, admin: Load) {

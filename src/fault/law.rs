@@ -56,6 +56,12 @@ impl Law {
         Duration::from_secs_f64(self.p50)
     }
 
+    /// The mean of the times, without the cut at the longest.
+    #[must_use]
+    pub fn mean(&self) -> Duration {
+        Duration::from_secs_f64(self.p50 * (self.sigma * self.sigma / 2.0).exp())
+    }
+
     /// The next time. A tail has no end, so it is cut at ten minutes.
     #[must_use]
     pub fn sample(&self, draw: &mut Draw) -> Duration {

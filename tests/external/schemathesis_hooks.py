@@ -24,21 +24,24 @@ LARGEST = {
 }
 
 
+def is_time(value):
+    """Whether it may be a good time: a number, or a text with a unit."""
+    return type(value) in (int, float) and value >= 0 or isinstance(value, str) and value[:1].isdigit()
+
+
 def order(value):
     """Puts the figures of shapes in the order that they must have, which no schema can say."""
     if isinstance(value, dict):
         low, high = value.get("low"), value.get("high")
         if type(low) in (int, float) and type(high) in (int, float) and low > high:
             value["low"], value["high"] = high, low
-        elif isinstance(low, str) or isinstance(high, str):
+        elif is_time(low) and is_time(high):
             # With units, of which either may be the longer one.
             value["high"] = low
         steps = value.get("steps")
         if isinstance(steps, list):
             for time, step in enumerate(steps):
-                since = step[0] if isinstance(step, list) and step else None
-                # What is no time at all stays as it is.
-                if type(since) in (int, float) and since >= 0 or isinstance(since, str) and since[:1].isdigit():
+                if isinstance(step, list) and step and is_time(step[0]):
                     step[0] = time
         for member in value.values():
             order(member)
@@ -100,7 +103,7 @@ def before_call(context, case, kwargs):
         named = [entry for entry in entries if isinstance(entry, dict)]
         for entry in named:
             # A set with a duration must not be over before.
-            if type(entry.get("after")) in (int, float) and entry["after"] > 0 or str(entry.get("after"))[:1].isdigit():
+            if is_time(entry.get("after")):
                 entry["after"] = 0
             if entry.get("name") in LEFT_OUT:
                 entries.remove(entry)

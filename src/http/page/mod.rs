@@ -15,6 +15,18 @@ const ICON: &str = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' v
                     <circle cx='8' cy='8' r='7' fill='%23337a66'/>\
                     <path d='M2 8h3l2-4 2 8 2-4h3' fill='none' stroke='white' stroke-width='1.5'/></svg>";
 
+/// What no script of a page may contain: ways to set HTML from texts, and to keep a token.
+#[cfg(test)]
+pub(super) const UNSAFE_IN_SCRIPTS: [&str; 7] = [
+    "https://",
+    "innerHTML",
+    "outerHTML",
+    "insertAdjacentHTML",
+    "document.write",
+    "eval(",
+    "Storage",
+];
+
 /// A page, and the policy that lets its own script and style run and nothing else.
 #[derive(Debug, Clone, Hash)]
 pub(crate) struct Page {

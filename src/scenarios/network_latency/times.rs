@@ -5,9 +5,6 @@ use std::time::Duration;
 use crate::fault::{Draw, Law};
 use crate::input::{Shape, in_ms, standard_normal};
 
-/// The 99 % quantile of the standard normal distribution.
-const Z99: f64 = 2.326_347_874_040_841;
-
 /// The form of a law with a mean and a standard deviation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Distribution {
@@ -74,10 +71,7 @@ enum Either {
         mean_ms: Shape,
         deviation_ms: f64,
     },
-    Quantiles {
-        law: Law,
-        mean_ms: f64,
-    },
+    Quantiles(Law),
 }
 
 impl Times {
@@ -104,14 +98,7 @@ impl Times {
 
     /// Log-normal times with these quantiles, none above `most_ms`.
     pub(super) fn quantiles(p50: Duration, p99: Duration, most_ms: f64) -> Self {
-        let sigma = match p50.is_zero() {
-            true => 0.0,
-            false => (p99.as_secs_f64() / p50.as_secs_f64()).ln() / Z99,
-        };
-        let law = Either::Quantiles {
-            law: Law::of(p50, p99),
-            mean_ms: in_ms(p50) * (sigma * sigma / 2.0).exp(),
-        };
+        let law = Either::Quantiles(Law::of(p50, p99));
         Self { law, most_ms }
     }
 
@@ -135,7 +122,7 @@ impl Times {
                 mean_ms,
                 deviation_ms,
             } => distribution.next(mean_ms.value_at(age), *deviation_ms, draw),
-            Either::Quantiles { law, .. } => in_ms(law.sample(draw)),
+            Either::Quantiles(law) => in_ms(law.sample(draw)),
         };
         of_ms(ms.min(self.most_ms))
     }
@@ -144,7 +131,7 @@ impl Times {
     pub(super) fn mean_ms(&self) -> Shape {
         match &self.law {
             Either::Spread { mean_ms, .. } => mean_ms.clone(),
-            Either::Quantiles { mean_ms, .. } => Shape::constant(mean_ms.min(self.most_ms)),
+            Either::Quantiles(law) => Shape::constant(in_ms(law.mean()).min(self.most_ms)),
         }
     }
 }
