@@ -391,7 +391,7 @@ static MEMBERS: LazyLock<Value> = LazyLock::new(|| {
     members["steps"] = json!({
         "description": members["steps"]["description"],
         "type": "array", "minItems": 1, "maxItems": MOST_STEPS,
-        "items": { "type": "array", "prefixItems": step, "minItems": 2, "maxItems": 2 },
+        "items": { "type": "array", "prefixItems": step, "items": {}, "minItems": 2, "maxItems": 2 },
     });
     members
 });
