@@ -9,13 +9,14 @@ use std::ffi::c_void;
 use std::fs;
 use std::ops::Range;
 
-use rustix::mm::{MlockFlags, mlock_with};
+use rustix::mm::{Advice, MlockFlags, madvise, mlock_with};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Locks the pages of the program and its libraries, as far as they are in memory now or come to be. Where the system
-/// allows fewer locked pages than that, the rest is not locked.
+/// Locks the pages of the program and its libraries, as far as they come to be in memory. Where the system allows fewer
+/// locked pages than that, the rest is not locked. Code that only the start needed is given back: the daemon counts
+/// megabytes less.
 ///
-/// Source: `MLOCK_ONFAULT` in `mlock2(2)`; `RLIMIT_MEMLOCK` bounds it.
+/// Source: `MLOCK_ONFAULT` in `mlock2(2)`, `MADV_DONTNEED` in `madvise(2)`; `RLIMIT_MEMLOCK` bounds it.
 pub(crate) fn keep_in_memory() {
     let limit = getrlimit(Resource::Memlock);
     let raised = Rlimit {
@@ -25,26 +26,36 @@ pub(crate) fn keep_in_memory() {
     // What is allowed before may be enough.
     setrlimit(Resource::Memlock, raised).ok();
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    for Range { start, end } in maps.lines().filter_map(file_mapping) {
+    for (Range { start, end }, is_code) in maps.lines().filter_map(file_mapping) {
+        let (address, length) = (start as *mut c_void, end - start);
+        if is_code {
+            #[expect(unsafe_code, reason = "rustix has no safe form of it")]
+            // SAFETY: nothing writes to code, so the next use finds the same pages in the file.
+            let given_back = unsafe { madvise(address, length, Advice::LinuxDontNeed) };
+            // It then stays in memory.
+            given_back.ok();
+        }
         #[expect(unsafe_code, reason = "rustix has no safe form of it")]
         // SAFETY: a lock changes nothing that the program can see, and the kernel refuses what is not mapped.
-        let locked = unsafe { mlock_with(start as *mut c_void, end - start, MlockFlags::ONFAULT) };
+        let locked = unsafe { mlock_with(address, length, MlockFlags::ONFAULT) };
         // A smaller one may still fit into what is allowed.
         locked.ok();
     }
 }
 
-/// The addresses of one line of `/proc/self/maps`, if it maps a file: `start-end perms offset device inode path`.
+/// The addresses of one line of `/proc/self/maps`, if it maps a file, and whether that is code that nothing writes to:
+/// `start-end perms offset device inode path`.
 ///
 /// Source: `proc(5)`.
-fn file_mapping(line: &str) -> Option<Range<usize>> {
+fn file_mapping(line: &str) -> Option<(Range<usize>, bool)> {
     let mut fields = line.split_ascii_whitespace();
     let (start, end) = fields.next()?.split_once('-')?;
+    let is_code = fields.next()? == "r-xp";
     let address = |hex| usize::from_str_radix(hex, 16).ok();
     fields
-        .nth(4)?
+        .nth(3)?
         .starts_with('/')
-        .then_some(address(start)?..address(end)?)
+        .then_some((address(start)?..address(end)?, is_code))
 }
 
 #[cfg(test)]
@@ -54,7 +65,9 @@ mod tests {
     #[test]
     fn only_mappings_of_files_are_found() {
         let code = "7f10-7f20 r-xp 00001000 08:01 77    /usr/lib/libc.so.6";
-        assert_eq!(file_mapping(code), Some(0x7f10..0x7f20));
+        assert_eq!(file_mapping(code), Some((0x7f10..0x7f20, true)));
+        let data = "7f10-7f20 r--p 00001000 08:01 77    /usr/lib/libc.so.6";
+        assert_eq!(file_mapping(data), Some((0x7f10..0x7f20, false)));
         for other in [
             "7f10-7f20 rw-p 00000000 00:00 0",
             "7f10-7f20 rw-p 0 0:0 0 [heap]",

@@ -108,6 +108,7 @@ aftermath() {
   expect "nothing runs" "$answer" test "${answer:0:16}" = '{"session_id":""'
   answer=$(grep -cE 'panicked|ERROR' "$scratch/daemon.log")
   expect "its log has no defect" "$answer lines" test "$answer" = 0
+  grep -E -m 5 'panicked|ERROR' "$scratch/daemon.log"
   kill "$pid"
   wait "$pid"
   answer=$?

@@ -50,6 +50,24 @@ def order(value):
             order(item)
 
 
+def shorten(shape, largest, most):
+    """Brings the good figures of a shape down to the largest one; texts with a unit always."""
+    if not isinstance(shape, dict):
+        return
+
+    def small(value):
+        if isinstance(value, str):
+            return largest if is_time(value) else value
+        return largest if is_time(value) and largest < value <= most else value
+
+    for law in shape.values():
+        if isinstance(law, dict):
+            law.update({name: small(law[name]) for name in ("from", "to", "low", "high") if name in law})
+        for step in law if isinstance(law, list) else ():
+            if isinstance(step, list) and len(step) > 1:
+                step[1] = small(step[1])
+
+
 def soften(name, params, schemas):
     if not isinstance(name, str):
         return
@@ -76,6 +94,13 @@ def soften(name, params, schemas):
     # It must not be shorter than the stall.
     if name == "runtime_stall":
         params.pop("every_ms", None)
+        stall = params.get("stall_ms")
+        shorten(stall, 5, schemas["runtime_stall_params"]["properties"]["stall_ms"]["maximum"])
+        if isinstance(stall, str) and is_time(stall):
+            params["stall_ms"] = 5
+    # Its lines of errors would be taken for the daemon's own.
+    if name == "log_flood" and params.get("level", "error") == "error":
+        params["level"] = "warn"
     # The page of metrics would not be answered, or with an error that was asked for.
     if name == "metrics_fault" and params.get("mode", "gap") in ("gap", "error"):
         params["mode"] = "stale"
