@@ -5,10 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
+
+use rustix::thread::set_current_timer_slack;
 
 use crate::host::threads;
 use crate::sync::{Arc, Builder, Condvar, Lock, PoisonError};
@@ -38,6 +41,8 @@ struct Queue {
 impl Sleeps {
     /// The timer's thread: wakes what is due, then sleeps until the next deadline or a change.
     fn run(&self) {
+        // By default the kernel may end a wait 50 us late, to wake up for several at once. Where it refuses, it may.
+        set_current_timer_slack(NonZeroU64::new(1)).ok();
         let mut queue = self.queue.lock();
         while !queue.closed {
             let now = Instant::now();

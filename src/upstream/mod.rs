@@ -5,6 +5,7 @@
 mod addresses;
 pub(crate) mod connections;
 mod failure;
+pub(crate) mod lateness;
 mod pool;
 mod pretended;
 pub(crate) mod spec;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
+use super::lateness::Lateness;
 use crate::fault::timer::FineTimer;
 use crate::fault::{Draw, Law};
 
@@ -18,6 +19,7 @@ pub(super) struct Pretended {
     error_share: f64,
     seed: u64,
     answers: AtomicU64,
+    lateness: Lateness,
 }
 
 impl Pretended {
@@ -28,6 +30,7 @@ impl Pretended {
             error_share,
             seed,
             answers: AtomicU64::new(0),
+            lateness: Lateness::default(),
         }
     }
 
@@ -43,7 +46,7 @@ impl Pretended {
         let mut draw = Draw::seeded(self.seed.wrapping_add(n));
         let fails = draw.uniform() < self.error_share;
         let latency = self.latency.sample(&mut draw);
-        timer.sleep_until(start + latency).await;
+        self.lateness.wait_until(start + latency, timer).await;
         match fails {
             true => StatusCode::INTERNAL_SERVER_ERROR,
             false => StatusCode::OK,

@@ -23,6 +23,7 @@ use crate::fault::Draw;
 use crate::fault::timer::FineTimer;
 use crate::lifecycle::SERVICE;
 use crate::traces::context::TraceContext;
+use crate::upstream::lateness::Lateness;
 use crate::upstream::{Call, CallFailed, CallServices, Failure, Incoming, Upstreams};
 
 pub(crate) use path::{PATH_RULE, PathTemplate};
@@ -50,6 +51,7 @@ pub(crate) struct WorkloadRoute {
     body: Bytes,
     seed: u64,
     draws: AtomicU64,
+    lateness: Lateness,
 }
 
 impl WorkloadRoute {
@@ -71,6 +73,7 @@ impl WorkloadRoute {
                 timer: timer.clone(),
                 seed,
                 draws: AtomicU64::new(0),
+                lateness: Lateness::default(),
             }
         });
         routes.collect()
@@ -91,7 +94,7 @@ impl WorkloadRoute {
         let mut calls_due = Instant::now();
         if let Some(law) = &self.spec.latency {
             calls_due = arrived + law.sample(&mut draw).saturating_sub(self.spec.cpu);
-            self.timer.sleep_until(calls_due).await;
+            self.lateness.wait_until(calls_due, &self.timer).await;
         }
         let trace = head.extensions.get::<TraceContext>();
         let trace_id = trace.map(|trace| display(trace.trace_id()));
