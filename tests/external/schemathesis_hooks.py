@@ -60,6 +60,8 @@ def shorten(shape, largest, most):
             return largest if is_time(value) else value
         return largest if is_time(value) and largest < value <= most else value
 
+    if "constant" in shape:
+        shape["constant"] = small(shape["constant"])
     for law in shape.values():
         if isinstance(law, dict):
             law.update({name: small(law[name]) for name in ("from", "to", "low", "high") if name in law})
