@@ -1,4 +1,4 @@
-"""Drives the console in Chromium: console.py PROGRAM FOLDER. Screenshots go to FOLDER."""
+"""Drives the console in Chromium: console.py PROGRAM FOLDER AXE. Screenshots go to FOLDER; AXE is axe-core's file."""
 
 import base64
 import json
@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 
-PROGRAM, FOLDER = (os.path.abspath(sys.argv[1]), sys.argv[2]) if len(sys.argv) > 2 else ("", "")
+PROGRAM, FOLDER, AXE = os.path.abspath(sys.argv[1]), sys.argv[2], sys.argv[3]
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 PATIENCE_S = 15
 
@@ -234,12 +234,16 @@ def looks_good(b, daemon):
     began = time.monotonic()
     until("ten seconds of figures", lambda: time.monotonic() - began > 10)
     b.size(1280, 1000)
+    opened(b, "cpu_burner")
     b.script("document.querySelectorAll('details[data-scenario]').forEach((one) => { one.open = false })")
     for theme in ("light", "dark"):
         if b.script("return document.documentElement.dataset.theme") != theme:
             b.click("#theme")
         b.script("scrollTo(0, 0)")
         b.picture(f"console-{theme}")
+        b.script("document.querySelector(arguments[0]).open = true", card("cpu_burner"))
+        anyone_can_use(b, theme)
+        b.script("document.querySelector(arguments[0]).open = false", card("cpu_burner"))
     b.click("#language")
     until("Chinese", lambda: "全部停止" in b.text("#stop"))
     b.picture("chinese")
@@ -249,6 +253,45 @@ def looks_good(b, daemon):
     assert wide <= 390, f"{wide} px"
     b.picture("phone")
     b.size(1400, 1250)
+
+
+def anyone_can_use(b, what):
+    """Nothing that axe-core knows of keeps people from using the page as it is now."""
+    if not b.script("return typeof axe === 'object'"):
+        with open(AXE, encoding="utf-8") as file:
+            b.script(f"{file.read()}; window.axe = axe")
+    found = b.do("POST", "/execute/async", {"args": [], "script": "axe.run().then((r) => arguments[0](r.violations))"})
+    for one in found:
+        print("   ", what, one["id"], one["help"], [node["html"][:160] for node in one["nodes"]][:3])
+    assert not found, f"{what}: {len(found)} kinds of problems"
+
+
+# Each ends the process, or the answers of the listener that the page is not on: they have their tests elsewhere.
+NOT_BY_FORM = ("crash", "deadlock", "shutdown_hang")
+# What is missing without a default, and what would take long.
+BY_HAND = {
+    "disk_fill": {"/size_mb": "8"},
+    "memory_leaker": {"/target_mb": "8"},
+    "disk_io": {"/write_rate_mb": "1"},
+    "log_flood": {"/lines_per_second": "10"},
+    "network_latency": {"/latency_ms": "5"},
+    "thread_leak": {"/per_second": "10"},
+    "fd_leak": {"/per_second": "10"},
+}
+
+
+def starts_each_from_its_form(b, daemon):
+    names = [one["name"] for one in ask("GET", daemon.page() + "api/v1/scenarios")["scenarios"]]
+    for name in (name for name in names if name not in NOT_BY_FORM):
+        opened(b, name)
+        for pointer, value in BY_HAND.get(name, {}).items():
+            b.type(field(name, pointer), value)
+        start(b, name)
+        until(f"{name} runs", lambda: name in daemon.status()["scenarios"])
+        until(f"{name} is shown", lambda: b.script("return document.querySelector(arguments[0])?.classList.contains('on')", card(name)))
+        b.click(f"{card(name)} button[data-do=stop]")
+        until(f"{name} stopped", lambda: not daemon.status()["scenarios"])
+        b.script("document.querySelector(arguments[0]).open = false", card(name))
 
 
 def asks_for_the_token(b):
@@ -299,6 +342,8 @@ def main():
                 # A parameter without a default is for a person to fill in.
                 assert error.code in (422, 409), name
         print(f"{time.monotonic() - began:5.1f} s  every form", flush=True)
+        starts_each_from_its_form(b, daemon)
+        print(f"{time.monotonic() - began:5.1f} s  each from its form", flush=True)
         shows_a_death_and_a_restart(b, daemon)
         print(f"{time.monotonic() - began:5.1f} s  a death and a restart", flush=True)
         ports = {daemon.admin}
