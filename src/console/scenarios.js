@@ -27,11 +27,18 @@ function render() {
   for (const one of list) cards.set(one.name, card(one));
   $("cards").replaceChildren(
     h("h3", { class: "group", id: "running-group", hidden: true }, t("running")), h("div", { id: "running-cards" }),
-    h("h3", { class: "group" }, t("available")), h("div", { id: "other-cards" }),
+    ...groups().flatMap((group) => [h("h3", { class: "group" }, t(group)), h("div", { id: `group-${group}` })]),
   );
-  $("other-cards").append(...[...cards.values()].map((one) => one.element));
+  settle();
   renderSet();
   filter();
+}
+
+const groups = () => [...new Set(list.map((one) => one.group))];
+
+/** Puts each card where it belongs, in the order of the list. */
+function settle() {
+  for (const one of cards.values()) if (!one.wasOn) $(`group-${one.group}`).append(one.element);
 }
 
 function filter() {
@@ -39,12 +46,12 @@ function filter() {
   for (const [name, { element, about }] of cards) element.hidden = !`${name} ${about}`.toLowerCase().includes(wanted);
 }
 
-function card({ name, description }) {
+function card({ name, description, group }) {
   const figure = h("span", { class: "figure" });
   const body = h("div", {});
   const summary = h("summary", {}, h("div", { class: "head" }, h("h3", {}, name), figure), h("div", { class: "about" }, description));
   const element = h("details", { class: "card", "data-scenario": name }, summary, body);
-  const one = { element, figure, body, about: description, wasOn: false };
+  const one = { element, figure, body, group, about: description, wasOn: false };
   element.addEventListener("toggle", async () => {
     if (!element.open || body.childElementCount) return;
     const { params_schema } = await call("GET", `/api/v1/scenarios/${name}`);
@@ -120,10 +127,10 @@ export function update(sample) {
     if (isOn !== one.wasOn) {
       const had = one.element.contains(document.activeElement) ? document.activeElement : null;
       one.element.classList.toggle("on", isOn);
-      $(isOn ? "running-cards" : "other-cards").append(one.element);
-      if (!isOn) $("other-cards").append(...[...cards.values()].filter((other) => other.element.parentElement === $("other-cards")).map((other) => other.element));
-      had?.focus();
       one.wasOn = isOn;
+      if (isOn) $("running-cards").append(one.element);
+      else settle();
+      had?.focus();
     }
     one.figure.textContent = isOn ? figure(fault, sample.time_ms) : "";
   }

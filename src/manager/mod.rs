@@ -28,7 +28,7 @@ use crate::host::cgroup::Cgroup;
 use crate::input::limits::Limits;
 use crate::input::suggest::did_you_mean;
 use crate::input::{FieldError, Fields, cut};
-use crate::plugin::{Conflict, Plugin, PreflightContext, Registry, conflicts_of};
+use crate::plugin::{Conflict, Group, Plugin, PreflightContext, Registry, conflicts_of};
 use crate::run::Initiator;
 use dry_run::DryRun;
 use report::StartReport;
@@ -64,6 +64,8 @@ pub(crate) struct ScenarioSummary {
     pub description: &'static str,
     /// Whether it runs now.
     pub running: bool,
+    /// What it goes wrong with.
+    pub group: Group,
     /// JSON Schema of the parameters; only in the description of one scenario.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub params_schema: Option<Value>,
@@ -270,6 +272,7 @@ fn summary(plugin: &dyn Plugin, view: &View) -> ScenarioSummary {
     ScenarioSummary {
         name: plugin.name(),
         description: plugin.summary(),
+        group: plugin.group(),
         running: view.is_running(plugin.name()),
         params_schema: None,
         conflicts: Vec::new(),

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::fault::table::FaultTable;
 use crate::plugin::{
-    Active, Conflicts, Reading, RunContext, Scenario, Services, StartError, plugin,
+    Active, Conflicts, Group, Reading, RunContext, Scenario, Services, StartError, plugin,
 };
 use session::Onsets;
 
@@ -24,6 +24,7 @@ impl<const SIDE: char> Scenario for Switch<SIDE> {
         'r' => "right",
         _ => "other",
     };
+    const GROUP: Group = Group::Process;
     const SUMMARY: &'static str = "Does nothing";
     const EXAMPLE: &'static str = "{}";
     const CONFLICTS: Conflicts = match SIDE {

@@ -8,6 +8,7 @@ mod conflict;
 mod context;
 pub(crate) mod effort;
 pub(crate) mod gauge;
+mod group;
 pub mod guard;
 pub(crate) mod high_line;
 pub(crate) mod hoard;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 pub use conflict::{Conflict, Conflicts, conflicts_of};
 pub use context::RunContext;
 pub(crate) use context::{Launch, Services};
+pub use group::Group;
 pub(crate) use hooks::Hooks;
 pub use plan::Plan;
 pub(crate) use scrapes::{PageFormat, ScrapeAnswer, ScrapeFault, Scrapes};
@@ -55,6 +57,8 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub trait Scenario: fmt::Debug + Send + Sized + 'static {
     /// The name in URLs, in snake case.
     const NAME: &'static str;
+    /// What it goes wrong with, by which people look for it.
+    const GROUP: Group;
     /// One sentence for the list of scenarios.
     const SUMMARY: &'static str;
     /// Whether the effect is the end of the process.
@@ -239,6 +243,8 @@ impl fmt::Debug for Active {
 pub trait Plugin: fmt::Debug + Send + Sync {
     /// The name in URLs.
     fn name(&self) -> &'static str;
+    /// What it goes wrong with.
+    fn group(&self) -> Group;
     /// One sentence for the list.
     fn summary(&self) -> &'static str;
     /// Whether the effect is the end of the process.
@@ -283,6 +289,10 @@ struct PluginOf<S>(PhantomData<fn() -> S>);
 impl<S: Scenario> Plugin for PluginOf<S> {
     fn name(&self) -> &'static str {
         S::NAME
+    }
+
+    fn group(&self) -> Group {
+        S::GROUP
     }
 
     fn summary(&self) -> &'static str {

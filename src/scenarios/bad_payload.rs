@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::fault::{Action, Edit, Exchange, Matcher, Rewrite, TrafficProbe};
 use crate::input::Fields;
-use crate::plugin::{Active, RunContext, Scenario, StartError};
+use crate::plugin::{Active, Group, RunContext, Scenario, StartError};
 use crate::sync::Lock;
 
 /// The most answers that `stale` remembers, and the bytes of all of them.
@@ -39,6 +39,7 @@ enum Mode {
 
 impl Scenario for BadPayload {
     const NAME: &'static str = "bad_payload";
+    const GROUP: Group = Group::Requests;
     const SUMMARY: &'static str = "Answers with success and the wrong JSON";
     const EXAMPLE: &'static str = r#"{"mode": "missing_field", "match": {"share": 0.5}}"#;
 

@@ -5,7 +5,7 @@
 use super::metrics;
 use crate::input::{Fields, Shape};
 use crate::plugin::shaped::Shaped;
-use crate::plugin::{Active, Reading, RunContext, Scenario, StartError};
+use crate::plugin::{Active, Group, Reading, RunContext, Scenario, StartError};
 use crate::run::Timestamp;
 
 /// A year.
@@ -21,6 +21,7 @@ pub(super) struct ClockSkew {
 
 impl Scenario for ClockSkew {
     const NAME: &'static str = "clock_skew";
+    const GROUP: Group = Group::Signals;
     const SUMMARY: &'static str =
         "Sets the service's clock wrong, as its Date header, log and spans show it";
     const EXAMPLE: &'static str = r#"{"offset_s": -90, "drift_ppm": 200}"#;

@@ -2,7 +2,7 @@
 
 use crate::fault::{Action, Edit, Ending, Matcher, TrafficProbe};
 use crate::input::{Fields, above};
-use crate::plugin::{Active, RunContext, Scenario, StartError};
+use crate::plugin::{Active, Group, RunContext, Scenario, StartError};
 
 /// The rate of `drip` without `bytes_per_second`.
 const DRIP: f64 = 100.0;
@@ -34,6 +34,7 @@ enum Mode {
 
 impl Scenario for ConnectionAbort {
     const NAME: &'static str = "connection_abort";
+    const GROUP: Group = Group::Requests;
     const SUMMARY: &'static str =
         "Resets, closes, cuts, slows down or hangs the connections of requests";
     const EXAMPLE: &'static str = r#"{"mode": "reset", "match": {"share": 0.1}}"#;

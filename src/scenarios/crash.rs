@@ -16,7 +16,7 @@ use crate::input::{FieldError, Fields, Resource};
 use crate::lifecycle::LAST_WORDS;
 use crate::lifecycle::termination::Termination;
 use crate::plugin::{
-    Active, Exit, PreflightContext, Probe, Reading, RunContext, Scenario, StartError,
+    Active, Exit, Group, PreflightContext, Probe, Reading, RunContext, Scenario, StartError,
 };
 
 /// How many times the memory limit the mode `oom` takes before it gives up: where swap does not count against the
@@ -64,6 +64,7 @@ const MODES: [(&str, CrashMode); 7] = [
 
 impl Scenario for Crash {
     const NAME: &'static str = "crash";
+    const GROUP: Group = Group::Process;
     const SUMMARY: &'static str = "Crashes the service after the specified delay";
     const ENDS_PROCESS: bool = true;
     const EXAMPLE: &'static str = r#"{"crash_delay": 5, "exit_code": 137}"#;

@@ -13,8 +13,8 @@ use super::metrics;
 use crate::host::runtimes::Runtimes;
 use crate::input::{FieldError, Fields};
 use crate::plugin::{
-    Active, Conflicts, Exit, PreflightContext, Probe, Reading, RunContext, Scenario, Shortfall,
-    StartError,
+    Active, Conflicts, Exit, Group, PreflightContext, Probe, Reading, RunContext, Scenario,
+    Shortfall, StartError,
 };
 use crate::sync::{Condvar, Lock, PoisonError};
 
@@ -29,6 +29,7 @@ pub(super) struct Deadlock;
 
 impl Scenario for Deadlock {
     const NAME: &'static str = "deadlock";
+    const GROUP: Group = Group::Process;
     const SUMMARY: &'static str =
         "Makes every worker of the service wait for ever for a lock of another";
     const EXAMPLE: &'static str = r#"{}"#;

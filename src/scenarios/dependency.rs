@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use crate::fault::{Action, CallFailure, CallFault, Draw, Matcher, TrafficProbe};
 use crate::input::{FieldError, Fields, Resource};
-use crate::plugin::{Active, PreflightContext, RunContext, Scenario, StartError};
+use crate::plugin::{Active, Group, PreflightContext, RunContext, Scenario, StartError};
 
 /// How long a call takes under `timeout`.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -45,6 +45,7 @@ const FAILED: CallFailure = CallFailure::Status(StatusCode::INTERNAL_SERVER_ERRO
 
 impl Scenario for Dependency {
     const NAME: &'static str = "dependency";
+    const GROUP: Group = Group::Requests;
     const SUMMARY: &'static str = "Makes calls to a dependency time out, fail or slow down";
     const EXAMPLE: &'static str = r#"{"failure_type": "slow"}"#;
 

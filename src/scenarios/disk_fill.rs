@@ -28,7 +28,7 @@ use crate::plugin::guard::StopFlag;
 use crate::plugin::high_line::HighLine;
 use crate::plugin::pace::Pace;
 use crate::plugin::{
-    Active, PreflightContext, Probe, Reading, RunContext, Scenario, Shortfall, StartError,
+    Active, Group, PreflightContext, Probe, Reading, RunContext, Scenario, Shortfall, StartError,
 };
 use crate::sync::Lock;
 
@@ -66,6 +66,7 @@ enum Target {
 
 impl Scenario for DiskFill {
     const NAME: &'static str = "disk_fill";
+    const GROUP: Group = Group::Resources;
     const SUMMARY: &'static str = "Takes the space of the disk under DataDir";
     const EXAMPLE: &'static str = r#"{"percent": 90, "rate_mb": 50}"#;
 

@@ -13,7 +13,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::input::{FieldError, Fields, Resource};
 use crate::plugin::hoard::{Hoard, Leak, Refusal};
-use crate::plugin::{Active, PreflightContext, RunContext, Scenario, Shortfall, StartError};
+use crate::plugin::{Active, Group, PreflightContext, RunContext, Scenario, Shortfall, StartError};
 
 /// Descriptors that are left to the daemon.
 const RESERVED: u64 = 64;
@@ -35,6 +35,7 @@ enum Kind {
 
 impl Scenario for FdLeak {
     const NAME: &'static str = "fd_leak";
+    const GROUP: Group = Group::Resources;
     const SUMMARY: &'static str = "Opens files or sockets and never closes them";
     const EXAMPLE: &'static str = r#"{"per_second": 50, "max": 500, "kind": "socket"}"#;
 

@@ -20,7 +20,7 @@ use crate::plugin::high_line::HighLine;
 use crate::plugin::pace::Pace;
 use crate::plugin::shaped::Shaped;
 use crate::plugin::{
-    Active, PreflightContext, Probe, Reading, RunContext, Scenario, Shortfall, StartError,
+    Active, Group, PreflightContext, Probe, Reading, RunContext, Scenario, Shortfall, StartError,
 };
 use crate::sync::Lock;
 
@@ -46,6 +46,7 @@ pub(super) struct GoroutineLeak {
 
 impl Scenario for GoroutineLeak {
     const NAME: &'static str = "goroutine_leak";
+    const GROUP: Group = Group::Resources;
     const SUMMARY: &'static str = "Continuously creates async tasks that never end";
     const EXAMPLE: &'static str = r#"{"goroutines_per_second": 100, "max_goroutines": 10000}"#;
 

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::fault::{Action, Matcher, Reply, Surface, Surfaces, TrafficProbe};
 use crate::input::{Fields, Resource};
-use crate::plugin::{Active, RunContext, Scenario, StartError};
+use crate::plugin::{Active, Group, RunContext, Scenario, StartError};
 
 /// Makes the probe routes fail.
 #[derive(Debug)]
@@ -32,6 +32,7 @@ enum FailureMode {
 
 impl Scenario for HealthCheck {
     const NAME: &'static str = "health_check";
+    const GROUP: Group = Group::Requests;
     const SUMMARY: &'static str = "Makes the health check endpoints fail";
     const EXAMPLE: &'static str = r#"{"failure_mode": "intermittent", "fail_rate": 0.3}"#;
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::fault::{Action, Draw, Matcher, Reply, TrafficProbe};
 use crate::input::{Fields, SMALLEST};
-use crate::plugin::{Active, RunContext, Scenario, StartError};
+use crate::plugin::{Active, Group, RunContext, Scenario, StartError};
 
 /// The most that one status can weigh beside another.
 const LARGEST_WEIGHT: f64 = 1_000_000.0;
@@ -25,6 +25,7 @@ pub(super) struct HttpError {
 
 impl Scenario for HttpError {
     const NAME: &'static str = "http_error";
+    const GROUP: Group = Group::Requests;
     const SUMMARY: &'static str =
         "Answers requests with error statuses, by route, method, header and share";
     const EXAMPLE: &'static str = r#"{"statuses": {"503": 3, "429": 1}, "match": {"share": 0.1}}"#;

@@ -15,7 +15,7 @@ use super::metrics;
 use crate::input::{Fields, Resource};
 use crate::plugin::gauge::Gauge;
 use crate::plugin::guard::StopFlag;
-use crate::plugin::{Active, Probe, Reading, RunContext, Scenario, Shortfall, StartError};
+use crate::plugin::{Active, Group, Probe, Reading, RunContext, Scenario, Shortfall, StartError};
 use crate::sync::Lock;
 
 /// The time over which the figures are measured.
@@ -30,6 +30,7 @@ pub(super) struct LockContention {
 
 impl Scenario for LockContention {
     const NAME: &'static str = "lock_contention";
+    const GROUP: Group = Group::Resources;
     const SUMMARY: &'static str = "Lets threads contend for one lock";
     const EXAMPLE: &'static str = r#"{"threads": 16, "hold_us": 20}"#;
 

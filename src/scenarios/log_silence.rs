@@ -4,7 +4,9 @@
 
 use super::metrics;
 use crate::input::Fields;
-use crate::plugin::{Active, Conflicts, Reading, RunContext, Scenario, Shortfall, StartError};
+use crate::plugin::{
+    Active, Conflicts, Group, Reading, RunContext, Scenario, Shortfall, StartError,
+};
 
 /// Holds the lines of the service back.
 #[derive(Debug)]
@@ -12,6 +14,7 @@ pub(super) struct LogSilence;
 
 impl Scenario for LogSilence {
     const NAME: &'static str = "log_silence";
+    const GROUP: Group = Group::Signals;
     const SUMMARY: &'static str =
         "Stops the service's own log lines, but not the last ones before an end";
     const EXAMPLE: &'static str = "{}";

@@ -19,7 +19,7 @@ use crate::plugin::guard::StopFlag;
 use crate::plugin::high_line::HighLine;
 use crate::plugin::shaped::Shaped;
 use crate::plugin::{
-    Active, PreflightContext, Probe, Reading, RunContext, Scenario, Shortfall, StartError,
+    Active, Group, PreflightContext, Probe, Reading, RunContext, Scenario, Shortfall, StartError,
 };
 use crate::sync::Lock;
 
@@ -46,6 +46,7 @@ pub(super) struct MemoryChurn {
 
 impl Scenario for MemoryChurn {
     const NAME: &'static str = "memory_churn";
+    const GROUP: Group = Group::Resources;
     const SUMMARY: &'static str = "Takes memory, touches it and gives it back, again and again";
     const EXAMPLE: &'static str = r#"{"mb": 64, "per_second": 5}"#;
 

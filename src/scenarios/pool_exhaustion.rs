@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::fault::{Action, Matcher, Pool, PoolSpec, Tally};
 use crate::input::{FieldError, Fields, Resource};
 use crate::plugin::{
-    Active, PreflightContext, Probe, Reading, RunContext, Scenario, Shortfall, StartError,
+    Active, Group, PreflightContext, Probe, Reading, RunContext, Scenario, Shortfall, StartError,
 };
 use crate::scenarios::metrics;
 
@@ -25,6 +25,7 @@ pub(super) struct PoolExhaustion {
 
 impl Scenario for PoolExhaustion {
     const NAME: &'static str = "pool_exhaustion";
+    const GROUP: Group = Group::Requests;
     const SUMMARY: &'static str =
         "Makes requests wait for places of a pool, and fail where none comes";
     const EXAMPLE: &'static str = r#"{"size": 5, "hold_ms": 200, "acquire_timeout_ms": 500}"#;

@@ -8,7 +8,7 @@ use http::header::RETRY_AFTER;
 
 use crate::fault::{Action, Matcher, Reply, TrafficProbe};
 use crate::input::{Fields, Shape};
-use crate::plugin::{Active, RunContext, Scenario, StartError};
+use crate::plugin::{Active, Group, RunContext, Scenario, StartError};
 use crate::sync::Lock;
 
 /// The highest rate.
@@ -28,6 +28,7 @@ pub(super) struct RateLimit {
 
 impl Scenario for RateLimit {
     const NAME: &'static str = "rate_limit";
+    const GROUP: Group = Group::Requests;
     const SUMMARY: &'static str = "Answers requests above a rate with 429";
     const EXAMPLE: &'static str = r#"{"rps": 20, "burst": 5}"#;
 

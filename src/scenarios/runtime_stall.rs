@@ -19,7 +19,8 @@ use crate::plugin::gauge::Gauge;
 use crate::plugin::guard::StopFlag;
 use crate::plugin::shaped::Shaped;
 use crate::plugin::{
-    Active, Exit, PreflightContext, Probe, Reading, RunContext, Scenario, Shortfall, StartError,
+    Active, Exit, Group, PreflightContext, Probe, Reading, RunContext, Scenario, Shortfall,
+    StartError,
 };
 
 /// A worker that was blocked for less than this share of the time was busy with something else.
@@ -37,6 +38,7 @@ pub(super) struct RuntimeStall {
 
 impl Scenario for RuntimeStall {
     const NAME: &'static str = "runtime_stall";
+    const GROUP: Group = Group::Process;
     const SUMMARY: &'static str = "Blocks the workers of the service's runtime again and again";
     const EXAMPLE: &'static str = r#"{"stall_ms": 200, "every_ms": 1000}"#;
 

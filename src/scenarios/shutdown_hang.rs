@@ -14,7 +14,7 @@ use crate::input::Fields;
 use crate::lifecycle::readiness::Readiness;
 use crate::lifecycle::shutdown::{ShutdownAction, ShutdownHook, announce};
 use crate::lifecycle::signals::{Signals, is_sigterm};
-use crate::plugin::{Active, Reading, RunContext, Scenario, Shortfall, StartError};
+use crate::plugin::{Active, Group, Reading, RunContext, Scenario, Shortfall, StartError};
 
 /// Changes what SIGTERM does.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +37,7 @@ enum HangMode {
 
 impl Scenario for ShutdownHang {
     const NAME: &'static str = "shutdown_hang";
+    const GROUP: Group = Group::Process;
     const SUMMARY: &'static str = "Makes the service end badly when it gets SIGTERM";
     const EXAMPLE: &'static str = r#"{"mode": "slow", "drain_seconds": 20}"#;
 

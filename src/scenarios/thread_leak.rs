@@ -12,7 +12,7 @@ use rustix::process::{Resource as SystemResource, getrlimit};
 use crate::host::{allocator, threads};
 use crate::input::{FieldError, Fields, Resource};
 use crate::plugin::hoard::{Hoard, Leak, Refusal};
-use crate::plugin::{Active, PreflightContext, RunContext, Scenario, Shortfall, StartError};
+use crate::plugin::{Active, Group, PreflightContext, RunContext, Scenario, Shortfall, StartError};
 
 const MOST: u32 = 1_000_000;
 const MOST_PER_SECOND: f64 = 100_000.0;
@@ -38,6 +38,7 @@ pub(super) struct ThreadLeak {
 
 impl Scenario for ThreadLeak {
     const NAME: &'static str = "thread_leak";
+    const GROUP: Group = Group::Resources;
     const SUMMARY: &'static str = "Starts threads that never end";
     const EXAMPLE: &'static str = r#"{"per_second": 20, "max": 200}"#;
 

@@ -298,7 +298,7 @@ fn the_list_has_the_order_and_the_shape_of_the_documentation() {
         .collect();
     assert!(names.into_iter().eq(scenario_names()));
     for row in rows {
-        assert_eq!(keys(row), ["name", "description", "running"]);
+        assert_eq!(keys(row), ["name", "description", "running", "group"]);
         assert_eq!(row["running"], row["name"] == "memory_leaker");
     }
     assert_eq!(
@@ -319,11 +319,11 @@ fn every_scenario_describes_its_parameters_and_their_defaults() {
         assert_eq!(answer.status, 200);
         let members = keys(&answer.body);
         assert_eq!(
-            members[..4],
-            ["name", "description", "running", "params_schema"]
+            members[..5],
+            ["name", "description", "running", "group", "params_schema"]
         );
         assert!(
-            members.len() == 4 || members[4..] == ["conflicts"],
+            members.len() == 5 || members[5..] == ["conflicts"],
             "{members:?}"
         );
         assert_eq!(

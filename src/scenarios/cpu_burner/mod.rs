@@ -25,7 +25,7 @@ use crate::host::online_cpus;
 use crate::input::{FieldError, Fields, Resource, Shape, above};
 use crate::plugin::shaped::Shaped;
 use crate::plugin::{
-    Active, PreflightContext, Probe, Reading, RunContext, Scenario, Shortfall, StartError,
+    Active, Group, PreflightContext, Probe, Reading, RunContext, Scenario, Shortfall, StartError,
 };
 use crate::sync::Lock;
 
@@ -73,6 +73,7 @@ impl GoalUnit {
 
 impl Scenario for CpuBurner {
     const NAME: &'static str = "cpu_burner";
+    const GROUP: Group = Group::Resources;
     const SUMMARY: &'static str = "Increases CPU usage to specified percentage";
     const EXAMPLE: &'static str = r#"{"target_percent": 70}"#;
 

@@ -20,7 +20,7 @@ use super::{MIB, metrics};
 use crate::input::{Fields, Resource, Shape, above};
 use crate::plugin::guard::{StopFlag, ThreadGroup};
 use crate::plugin::shaped::Shaped;
-use crate::plugin::{Active, Probe, Reading, RunContext, Scenario, StartError};
+use crate::plugin::{Active, Group, Probe, Reading, RunContext, Scenario, StartError};
 
 const KIB: u64 = 1024;
 /// The sizes of a block in KiB.
@@ -46,6 +46,7 @@ enum WriteRate {
 
 impl Scenario for DiskIo {
     const NAME: &'static str = "disk_io";
+    const GROUP: Group = Group::Resources;
     const SUMMARY: &'static str = "Writes to disk at the specified rate";
     const EXAMPLE: &'static str = r#"{"write_rate_mb": 20}"#;
 

@@ -21,7 +21,7 @@ use crate::plugin::effort::{Effort, Work};
 use crate::plugin::gauge::Gauge;
 use crate::plugin::guard::StopFlag;
 use crate::plugin::shaped::Shaped;
-use crate::plugin::{Active, Probe, Reading, RunContext, Scenario, Shortfall, StartError};
+use crate::plugin::{Active, Group, Probe, Reading, RunContext, Scenario, Shortfall, StartError};
 use crate::run::ServiceClock;
 use crate::sync::Lock;
 
@@ -46,6 +46,7 @@ pub(super) struct LogFlood {
 
 impl Scenario for LogFlood {
     const NAME: &'static str = "log_flood";
+    const GROUP: Group = Group::Signals;
     const SUMMARY: &'static str = "Writes lines of the service to its log at the specified rate";
     const EXAMPLE: &'static str = r#"{"lines_per_second": 2000, "template": "stack_trace"}"#;
 

@@ -24,7 +24,7 @@ use crate::plugin::high_line::HighLine;
 use crate::plugin::pace::Pace;
 use crate::plugin::shaped::Shaped;
 use crate::plugin::{
-    Active, PreflightContext, Probe, Reading, RunContext, Scenario, Shortfall, StartError,
+    Active, Group, PreflightContext, Probe, Reading, RunContext, Scenario, Shortfall, StartError,
 };
 use crate::run::MEMORY_UNIT;
 use crate::sync::Lock;
@@ -115,6 +115,7 @@ impl CurrentTarget {
 
 impl Scenario for MemoryLeaker {
     const NAME: &'static str = "memory_leaker";
+    const GROUP: Group = Group::Resources;
     const SUMMARY: &'static str = "Continuously leaks memory at specified rate";
     const EXAMPLE: &'static str = r#"{"target_mb": 512, "leak_rate_mb": 20}"#;
 

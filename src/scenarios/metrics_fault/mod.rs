@@ -12,8 +12,8 @@ use self::users::Users;
 use super::metrics;
 use crate::input::{Fields, Resource, above};
 use crate::plugin::{
-    Active, Exit, PageFormat, Probe, Reading, RunContext, Scenario, ScrapeAnswer, ScrapeFault,
-    Shortfall, StartError,
+    Active, Exit, Group, PageFormat, Probe, Reading, RunContext, Scenario, ScrapeAnswer,
+    ScrapeFault, Shortfall, StartError,
 };
 use crate::run::Timestamp;
 
@@ -43,6 +43,7 @@ enum Mode {
 
 impl Scenario for MetricsFault {
     const NAME: &'static str = "metrics_fault";
+    const GROUP: Group = Group::Signals;
     const SUMMARY: &'static str =
         "Makes the service's own metrics hang, fail, stand still, begin anew or grow without end";
     const EXAMPLE: &'static str = r#"{"mode": "cardinality", "series_per_minute": 1200}"#;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use self::times::{Distribution, Times};
 use crate::fault::{Action, Matcher, Surfaces, TrafficProbe};
 use crate::input::{FieldError, Fields, Resource, Shape};
-use crate::plugin::{Active, PreflightContext, RunContext, Scenario, StartError};
+use crate::plugin::{Active, Group, PreflightContext, RunContext, Scenario, StartError};
 
 /// The longest wait in ms.
 const LONGEST_MS: f64 = 600_000.0;
@@ -27,6 +27,7 @@ pub(super) struct NetworkLatency {
 
 impl Scenario for NetworkLatency {
     const NAME: &'static str = "network_latency";
+    const GROUP: Group = Group::Requests;
     const SUMMARY: &'static str = "Adds the specified latency to all HTTP requests";
     const EXAMPLE: &'static str = r#"{"latency_ms": 300}"#;
 

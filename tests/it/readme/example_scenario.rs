@@ -5,7 +5,7 @@ use serde_json::json;
 
 use mockserver::fault::{Action, Matcher, Reply, TrafficProbe};
 use mockserver::input::Fields;
-use mockserver::plugin::{Active, RunContext, Scenario, StartError};
+use mockserver::plugin::{Active, Group, RunContext, Scenario, StartError};
 
 /// Fails the requests that its matcher selects: by route, method, header and share.
 #[derive(Debug)]
@@ -16,6 +16,7 @@ pub(super) struct ErrorRate {
 
 impl Scenario for ErrorRate {
     const NAME: &'static str = "error_rate";
+    const GROUP: Group = Group::Requests;
     const SUMMARY: &'static str = "Fails requests by route and method";
     const EXAMPLE: &'static str = r#"{"match": {"share": 0.1}, "status_code": 503}"#;
 

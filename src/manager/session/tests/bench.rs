@@ -22,7 +22,7 @@ use crate::manager::session::{Onsets, PlannedRun, SessionError, SessionManager, 
 use crate::manager::terms::Terms;
 use crate::plugin::guard::LiveGuards;
 use crate::plugin::{
-    Active, Exit, Probe, Reading, RunContext, Scenario, Services, StartError, plugin,
+    Active, Exit, Group, Probe, Reading, RunContext, Scenario, Services, StartError, plugin,
 };
 use crate::run::Initiator;
 
@@ -70,6 +70,7 @@ impl<const LETTER: char> Scenario for Fake<LETTER> {
         'b' => "b",
         _ => "c",
     };
+    const GROUP: Group = Group::Process;
     const SUMMARY: &'static str = "A fake.";
     const EXAMPLE: &'static str = "{}";
 
