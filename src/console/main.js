@@ -1,6 +1,6 @@
 // The page's one loop: it reads the stream, and shows what to do when there is none.
 
-import { $, clock, left } from "./dom.js";
+import { $, clock, h, left } from "./dom.js";
 import { call, setToken, stream, whenTokenIsNeeded } from "./api.js";
 import { onLanguage, switchLanguage, t, translate } from "./words.js";
 import * as plots from "./plots.js";
@@ -11,6 +11,11 @@ let sample = null;
 let goneSince = null;
 let isLoaded = false;
 let newestRun = "";
+let seenAt = Infinity;
+let isSlow = false;
+
+// A sample comes four times a second; a listener that is slowed down sends it late.
+const SLOW_MS = 1500;
 
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 const isTyping = (target) => target.closest("input:not([type=checkbox]):not([type=range]), select, textarea") !== null;
@@ -41,9 +46,28 @@ async function act(path) {
   }
 }
 
-function say(text) {
-  $("gone").textContent = text;
-  $("gone").hidden = text === "";
+function say(...parts) {
+  $("gone").replaceChildren(...parts);
+  $("gone").hidden = $("gone").textContent === "";
+}
+
+/** Where a fault slows this listener down, the way to the one that none slows down. */
+function watchOver() {
+  const isLate = Date.now() - seenAt > SLOW_MS && goneSince === null;
+  if (isLate === isSlow) return;
+  isSlow = isLate;
+  say(...(isLate ? wayOut() : []));
+}
+
+function wayOut() {
+  if (!sample?.admin) return [t("slow")];
+  const port = sample.admin.split(":").pop();
+  if (port === location.port) return [t("slow")];
+  const isNear = /^(127\.|\[::1\]|localhost$)/.test(location.hostname);
+  const isLoopback = /^(127\.|\[::1\])/.test(sample.admin);
+  const url = `http://${location.hostname}:${port}/`;
+  const way = isNear || !isLoopback ? h("a", { href: url }, url) : sample.admin;
+  return [`${t("slow")} ${t("way_out")} `, way];
 }
 
 async function load() {
@@ -54,6 +78,7 @@ async function load() {
 function show(next) {
   const isNew = goneSince !== null;
   sample = next;
+  seenAt = Date.now();
   goneSince = null;
   header();
   plots.add(next);
@@ -123,6 +148,7 @@ function setUp() {
 }
 
 setUp();
+setInterval(watchOver, 500);
 plots.setUp();
 scenarios.setUp();
 timeline.setUp();

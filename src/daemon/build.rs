@@ -137,6 +137,10 @@ fn parts(
         live: Default::default(),
         end: control.root.clone(),
         readiness: readiness.clone(),
+        admin: config
+            .admin
+            .port
+            .map(|port| (config.admin.host, port).into()),
         name: config.name.clone(),
         version: config.version.clone(),
         token: control.token.clone(),

@@ -20,6 +20,7 @@ mod unrouted;
 mod validators;
 mod workload;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
@@ -91,6 +92,8 @@ pub(crate) struct Parts {
     pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) readiness: Readiness,
+    /// The address of the admin listener, where there is one.
+    pub(crate) admin: Option<SocketAddr>,
     /// The token that every change must carry; none leaves the API open.
     pub(crate) token: Token,
     /// Whether reads of the control API and of the faults' metrics must carry it too.

@@ -294,6 +294,18 @@ def starts_each_from_its_form(b, daemon):
         b.script("document.querySelector(arguments[0]).open = false", card(name))
 
 
+def leads_to_the_admin_listener(b, daemon):
+    """Where a fault blocks the listener that serves the page, it shows the other one."""
+    b.open(f"http://127.0.0.1:{daemon.service}/")
+    until("it is ready", lambda: b.text("#state") == "ready")
+    ask("POST", daemon.page() + "api/v1/scenarios/deadlock/start", {"duration": "20s"})
+    until("the way out", lambda: f":{daemon.admin}/" in b.text("#gone"))
+    b.click("#gone a")
+    until("it is ready", lambda: b.text("#state") == "ready")
+    b.press("s")
+    until("it stopped", lambda: not daemon.status()["scenarios"])
+
+
 def asks_for_the_token(b):
     daemon = Daemon(MOCKSERVER_AUTH_TOKEN="secret-of-the-test", MOCKSERVER_AUTH_PROTECT_READS="true")
     try:
@@ -346,7 +358,9 @@ def main():
         print(f"{time.monotonic() - began:5.1f} s  each from its form", flush=True)
         shows_a_death_and_a_restart(b, daemon)
         print(f"{time.monotonic() - began:5.1f} s  a death and a restart", flush=True)
-        ports = {daemon.admin}
+        leads_to_the_admin_listener(b, daemon)
+        print(f"{time.monotonic() - began:5.1f} s  the way out", flush=True)
+        ports = {daemon.admin, daemon.service}
         clean(b, ports)
         asks_for_the_token(b)
         print(f"{time.monotonic() - began:5.1f} s  the token", flush=True)

@@ -111,7 +111,7 @@ impl IntoResponse for Samples {
 impl Describe for Samples {
     fn describe(operation: &mut Operation) {
         let about = "Server-sent events without an end, four a second, each a JSON object: `time_ms` since 1970; \
-                     `service`, `version`, `state`, `halted_since`, `session` and `boot_id`; `scenarios` with what runs or is \
+                     `service`, `version`, `state`, the address of the `admin` listener, `halted_since` and `session`; `scenarios` with what runs or is \
                      planned, asked and achieved; `requests` to the service since the sample before (`per_s`, \
                      `error_share`, `p50_ms` and `p99_ms`, which are interpolated inside the buckets of the histograms \
                      and null without requests); `process` with CPU time in cores, memory in bytes, both with their \

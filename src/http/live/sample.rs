@@ -1,5 +1,6 @@
 //! One sample: what is read, and how two readings become a rate.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -22,6 +23,8 @@ pub(super) struct Sample<'a> {
     version: &'a str,
     /// `ready`, or `not_ready` while it starts, ends or is kept from traffic.
     state: &'static str,
+    /// Where the admin listener is, which no fault slows down.
+    admin: Option<SocketAddr>,
     halted_since: Option<Timestamp>,
     session: Option<SessionStatus>,
     scenarios: Vec<Fault>,
@@ -106,6 +109,7 @@ impl Sampler {
                 true => "ready",
                 false => "not_ready",
             },
+            admin: api.admin,
             halted_since: view.halted_since,
             session: view.session_now(),
             scenarios: faults(&api.manager.names(), &view),
