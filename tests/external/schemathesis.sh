@@ -127,8 +127,8 @@ build_daemon
 serve "Auth: {Token: $TOKEN}"
 configuration
 the_document
-fuzz "admin listener" "$admin" 60
+fuzz "admin listener" "$admin" 45
 allow_asked_failures
-fuzz "service listener" "$service" 90
+fuzz "service listener" "$service" 60
 aftermath
 finish
