@@ -12,6 +12,7 @@
 //! | `boot` | the boot profile: a version that is bad from birth |
 //! | `listener` | accepts connections, within bounds |
 //! | `http` | the only list of routes, and their handlers |
+//! | `exam` | drills that mark a diagnosis |
 //! | `traffic` | clients that ask this service or another |
 //! | `workload` | the service's own work: routes with latency, CPU time and errors |
 //! | `upstream` | calls to other services |
@@ -35,6 +36,7 @@ pub(crate) mod config;
 pub(crate) mod ctl;
 pub(crate) mod daemon;
 pub(crate) mod entry;
+pub(crate) mod exam;
 pub mod fault;
 pub(crate) mod host;
 pub(crate) mod http;

@@ -55,6 +55,20 @@ pub(crate) enum EventKind {
     ClockStepped,
     /// Every fault is off and the daemon ends.
     Shutdown,
+    /// A drill was opened.
+    DrillOpened,
+    /// A candidate answered.
+    DrillAnswer,
+    /// A release system said what it did.
+    DrillReleaseEvent,
+    /// What the runs of the drill measure at this moment.
+    DrillMeasured,
+    /// A probe of the service began to fail, or to succeed again.
+    DrillProbeFlip,
+    /// Someone other than the examiner asked for what says the truth.
+    DrillTainted,
+    /// The drill is closed, and its faults are off.
+    DrillClosed,
 }
 
 /// How the process before this one ended.
@@ -254,6 +268,13 @@ pub(crate) struct Event {
     /// Of `frozen`: when it ran again. Of `clock_stepped`: what the wall clock showed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Timestamp>,
+    /// The drill.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drill_id: Option<String>,
+    /// What the event says of the drill.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    // Boxed, as below.
+    pub drill: Option<Box<Map<String, Value>>>,
     /// What a boot knows of its surroundings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     // Boxed, or a third of every event would be room for what one in thousands has.
@@ -306,6 +327,16 @@ impl NewEvent {
             session_id: Some(tag.session_id.clone()),
             run_id: Some(tag.run_id),
             scenario: Some(tag.scenario.into()),
+            ..Event::default()
+        })
+    }
+
+    /// An event of the drill `id`, with what it says of it.
+    pub(crate) fn of_drill(kind: EventKind, id: &str, facts: Map<String, Value>) -> Self {
+        Self(Event {
+            kind,
+            drill_id: Some(id.to_owned()),
+            drill: Some(Box::new(facts)),
             ..Event::default()
         })
     }

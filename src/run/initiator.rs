@@ -15,6 +15,8 @@ pub enum Initiator {
     Boot,
     /// A signal to the process, written as `signal`.
     Signal,
+    /// A drill, written as `exam`.
+    Exam,
     /// A client, written as its address.
     #[serde(untagged)]
     Client(SocketAddr),
@@ -25,6 +27,7 @@ impl fmt::Display for Initiator {
         match self {
             Self::Boot => f.write_str("boot"),
             Self::Signal => f.write_str("signal"),
+            Self::Exam => f.write_str("exam"),
             Self::Client(address) => address.fmt(f),
         }
     }
@@ -38,7 +41,7 @@ impl JsonSchema for Initiator {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "description": "A client's address, `boot` for the boot profile of the configuration, or `signal`.",
+            "description": "A client's address, `boot` for the boot profile of the configuration, `signal`, or `exam` for a drill.",
         })
     }
 }
@@ -48,12 +51,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_initiator_is_an_address_the_boot_profile_or_a_signal() {
+    fn an_initiator_is_an_address_or_a_part_of_the_daemon() {
         let client = Initiator::Client(([127, 0, 0, 1], 4711).into());
         for (initiator, text) in [
             (client, "127.0.0.1:4711"),
             (Initiator::Boot, "boot"),
             (Initiator::Signal, "signal"),
+            (Initiator::Exam, "exam"),
         ] {
             assert_eq!(initiator.to_string(), text);
             assert_eq!(serde_json::json!(initiator), text);

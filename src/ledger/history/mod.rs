@@ -404,7 +404,14 @@ impl PastRun {
             | EventKind::ExitIntent
             | EventKind::Frozen
             | EventKind::ClockStepped
-            | EventKind::Shutdown => {}
+            | EventKind::Shutdown
+            | EventKind::DrillOpened
+            | EventKind::DrillAnswer
+            | EventKind::DrillReleaseEvent
+            | EventKind::DrillMeasured
+            | EventKind::DrillProbeFlip
+            | EventKind::DrillTainted
+            | EventKind::DrillClosed => {}
         }
         if event.because.is_some() {
             self.because.clone_from(&event.because);

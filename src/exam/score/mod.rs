@@ -1,0 +1,1 @@
+//! The mark: a pure function of what happened.
