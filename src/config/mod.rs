@@ -19,6 +19,7 @@ use http::Uri;
 use serde_json::{Map, Value};
 
 use crate::boot::profile::BootProfile;
+use crate::exam::preset::ExamSpec;
 use crate::input::limits::Limits;
 use crate::traffic::TrafficSpec;
 use crate::workload::WorkloadSpec;
@@ -57,6 +58,8 @@ pub(crate) struct Config {
     pub workload: Option<WorkloadSpec>,
     /// What clients ask, this service or another; none without.
     pub traffic: Option<TrafficSpec>,
+    /// What drills can be made of.
+    pub exam: ExamSpec,
 }
 
 impl Config {

@@ -10,6 +10,7 @@ use super::file::read_bounded;
 use super::{Admin, Auth, Config, Log, LogFormat, LogMode, Otel};
 use crate::boot::profile::BootProfile;
 use crate::client;
+use crate::exam::preset::ExamSpec;
 use crate::input::Fields;
 use crate::input::limits::Limits;
 use crate::plugin::Registry;
@@ -74,6 +75,7 @@ impl Config {
         let limits = fields.section("Limits", about, |limits| Limits::read(limits, &names));
         let workload = workload(fields);
         let traffic = TrafficSpec::read(fields, workload.as_ref());
+        let exam = ExamSpec::read(fields, registry);
         Self {
             name,
             version: version.unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned()),
@@ -89,6 +91,7 @@ impl Config {
             limits,
             workload,
             traffic,
+            exam,
         }
     }
 }

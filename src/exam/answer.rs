@@ -7,7 +7,9 @@ use super::preset::Decision;
 use crate::run::Timestamp;
 
 /// What a finding is to the candidate.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Role {
     /// An independent cause; the only role that is marked.

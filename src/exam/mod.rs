@@ -6,8 +6,14 @@
 //!
 //! | module | what it is for |
 //! |---|---|
+//! | `request` | what drill is asked for |
 //! | `preset` | what a drill can be: data |
+//! | `patient` | what a plan must know of the service |
 //! | `plan` | one drill, drawn from a seed |
+//! | `draw` | how it is drawn |
+//! | `pool` | what it is drawn from |
+//! | `streams` | random numbers from a seed |
+//! | `scale` | the time scale of a drill |
 //! | `answer` | what a candidate says |
 //! | `record` | what happened, folded from events |
 //! | `score` | the mark |
@@ -15,9 +21,15 @@
 //! | `drill` | opens, keeps and closes the one open drill |
 
 pub(crate) mod answer;
+pub(crate) mod draw;
 pub(crate) mod drill;
+pub(crate) mod patient;
 pub(crate) mod plan;
+mod pool;
 pub(crate) mod preset;
 pub(crate) mod record;
 pub(crate) mod report;
+pub(crate) mod request;
+mod scale;
 pub(crate) mod score;
+mod streams;

@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 use super::preset::{Difficulty, Expected, Persist, Truth};
 
 /// The version of the way from a seed to a plan. A seed gives the same plan as long as this is the same.
 pub(crate) const GENERATOR: u32 = 1;
+/// How many restarts find the faults again, so that a drill that is forgotten does not last for ever.
+pub(super) const MOST_RESTARTS: u32 = 20;
+/// What is left of a fault for less than this, in seconds, is not worth a start.
+const SHORTEST_S: f64 = 0.001;
 
 /// One scenario of a plan, ready for a start.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,4 +63,62 @@ pub(crate) struct Plan {
     pub pool: Vec<PoolMember>,
     /// Every scenario that an answer may name: the registry's.
     pub vocabulary: Vec<String>,
+}
+
+impl Plan {
+    /// Whether nothing is wrong.
+    pub(crate) fn is_control(&self) -> bool {
+        self.expect.causes.is_empty()
+    }
+
+    /// The plan as JSON without spaces, the members of every object in the order of their names.
+    pub(crate) fn canonical(&self) -> String {
+        sorted(json!(self)).to_string()
+    }
+
+    /// The hash of the `salt` and the plan: it says nothing of the plan, and keeps the plan from being changed.
+    pub(crate) fn commitment(&self, salt: &[u8; 16]) -> String {
+        let hash = Sha256::new()
+            .chain_update(salt)
+            .chain_update(self.canonical());
+        let hash = hash.finalize();
+        let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("sha256:{hex}")
+    }
+
+    /// The body of a composite start of all that is still to come or goes on `elapsed_s` after the opening; none where
+    /// nothing is.
+    pub(crate) fn start_body(&self, elapsed_s: f64) -> Option<Map<String, Value>> {
+        let left = self.scenarios.iter().filter_map(|scenario| {
+            let after_s = (scenario.after_s - elapsed_s).max(0.0);
+            let left_s = scenario.after_s + scenario.duration_s - elapsed_s;
+            let duration_s = left_s.min(scenario.duration_s);
+            let entry = json!({
+                "name": scenario.name,
+                "params": scenario.params,
+                "after": after_s,
+                "duration": duration_s,
+            });
+            (duration_s >= SHORTEST_S).then_some(entry)
+        });
+        let left: Vec<Value> = left.collect();
+        let body = [("scenarios", json!(left)), ("end", "each".into())];
+        let body = body.map(|(name, value)| (name.to_owned(), value));
+        (!left.is_empty()).then(|| Map::from_iter(body))
+    }
+}
+
+/// `value` with the members of every object in the order of their names.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let members: BTreeMap<_, _> = members.into_iter().collect();
+            let members = members
+                .into_iter()
+                .map(|(name, value)| (name, sorted(value)));
+            members.collect::<Map<_, _>>().into()
+        }
+        Value::Array(items) => items.into_iter().map(sorted).collect(),
+        one => one,
+    }
 }

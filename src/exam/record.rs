@@ -29,7 +29,9 @@ pub(crate) struct OpenedFacts {
 }
 
 /// Who may read the report of a closed drill.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Reveal {
     /// The candidate too.

@@ -358,17 +358,9 @@ impl PastRun {
             EventKind::Accepted => {
                 self.by = event.by;
                 self.params = event.params.clone().unwrap_or_default();
-                self.planned = Interval {
-                    from: Some(at),
-                    to: planned_end,
-                };
+                self.planned_for(at, planned_end);
             }
-            EventKind::Planned => {
-                self.planned = Interval {
-                    from: Some(from),
-                    to: planned_end,
-                };
-            }
+            EventKind::Planned => self.planned_for(from, planned_end),
             EventKind::Started => {
                 self.started_at = Some(at);
                 // All runs of a set end together, so the end is known only now.
@@ -384,15 +376,9 @@ impl PastRun {
                 self.target_reached_at.get_or_insert(at);
                 self.announced_at = Some(at);
             }
-            EventKind::Failed => {
-                self.end = Some(EndReason::Failed);
-                self.ended_at = Some(at);
-                self.close(at);
-            }
+            EventKind::Failed => self.ended(Some(EndReason::Failed), at),
             EventKind::Cleared => {
-                self.end = event.reason;
-                self.ended_at = Some(at);
-                self.close(at);
+                self.ended(event.reason, at);
                 self.call_off();
             }
             EventKind::Stopping
@@ -420,6 +406,17 @@ impl PastRun {
             self.error.clone_from(&event.error);
         }
         self.take_measured(event, at);
+    }
+
+    fn planned_for(&mut self, from: Timestamp, to: Option<Timestamp>) {
+        let from = Some(from);
+        self.planned = Interval { from, to };
+    }
+
+    fn ended(&mut self, reason: Option<EndReason>, at: Timestamp) {
+        self.end = reason;
+        self.ended_at = Some(at);
+        self.close(at);
     }
 
     /// Takes in what `event` measured, if it did.
