@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Tally;
 use crate::input::Shape;
-use crate::run::{Probe, Reading, Shortfall};
+use crate::run::{Probe, Reading, Shortfall, Touched};
 
 /// One of a scenario's own metrics, by name.
 type Metric = (&'static str, fn(&Tally) -> Value);
@@ -86,12 +86,18 @@ impl Probe for TrafficProbe {
             }
         };
         let metric = |(name, value): &Metric| ((*name).to_owned(), value(tally));
+        let first = tally.first_and_all().first_at;
+        let first = first.map(|at| ("first_touched_at".to_owned(), json!(at)));
         Reading {
             asked,
             achieved,
             unit: self.unit,
             shortfall: (tally.matched() == 0).then_some(Shortfall::NoTraffic),
-            metrics: self.metrics.iter().map(metric).collect(),
+            metrics: self.metrics.iter().map(metric).chain(first).collect(),
         }
+    }
+
+    fn touched(&self) -> Option<Touched> {
+        Some(self.tally.first_and_all())
     }
 }

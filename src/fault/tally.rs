@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Draw;
 use crate::input::Shape;
+use crate::run::{Timestamp, Touched};
 use crate::sync::Lock;
 
 /// Which of the requests that match a fault touches.
@@ -37,6 +38,7 @@ pub struct Tally {
     matched: AtomicU64,
     drawn: AtomicU64,
     touched: AtomicU64,
+    first_touched: OnceLock<Timestamp>,
     waited: AtomicU64,
     waited_us: AtomicU64,
     seconds: Seconds,
@@ -120,7 +122,11 @@ impl Tally {
     pub(super) fn touch(&self) -> bool {
         let most = self.sampling.first.unwrap_or(u64::MAX);
         let next = |touched| (touched < most).then_some(touched + 1);
-        self.touched.fetch_update(Relaxed, Relaxed, next).is_ok()
+        let before = self.touched.fetch_update(Relaxed, Relaxed, next);
+        if before == Ok(0) {
+            self.first_touched.set(Timestamp::now()).ok();
+        }
+        before.is_ok()
     }
 
     /// Counts a delay that a request waited out.
@@ -140,6 +146,15 @@ impl Tally {
     #[must_use]
     pub fn touched(&self) -> u64 {
         self.touched.load(Relaxed)
+    }
+
+    /// The same with when the first came.
+    #[must_use]
+    pub fn first_and_all(&self) -> Touched {
+        Touched {
+            requests: self.touched(),
+            first_at: self.first_touched.get().copied(),
+        }
     }
 
     fn counts(&self) -> Counts {
@@ -272,6 +287,23 @@ mod tests {
         assert!(tally.touch() && !tally.touch(), "two requests at once");
         assert!(!tally.selects(&mut draw, Duration::ZERO, true));
         assert_eq!((tally.matched(), tally.touched()), (4, 1));
+    }
+
+    #[test]
+    fn the_first_touch_has_its_time_for_good() {
+        let tally = Tally::default();
+        assert_eq!(tally.first_and_all(), Touched::default());
+        let before = Timestamp::now();
+        assert!(tally.touch());
+        let after = Timestamp::now();
+        let first_at = tally.first_and_all().first_at.expect("a touch");
+        assert!((before..=after).contains(&first_at), "{first_at}");
+        assert!(tally.touch());
+        let both = Touched {
+            requests: 2,
+            first_at: Some(first_at),
+        };
+        assert_eq!(tally.first_and_all(), both);
     }
 
     #[test]

@@ -43,7 +43,7 @@ use crate::host::{memory_headroom_bytes, memory_limit_bytes};
 use crate::input::suggest::did_you_mean;
 use crate::input::{FieldError, Fields};
 use crate::run::SYSTEM_ENDS_PROCESS;
-pub use crate::run::{Probe, Reading, Shortfall};
+pub use crate::run::{Probe, Reading, Shortfall, Touched};
 
 /// Every scenario that the daemon serves.
 pub type Registry = &'static [&'static dyn Plugin];

@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::Timestamp;
+
 /// The unit of readings that measure memory held by the process. The ledger looks for runs with this unit to infer
 /// whether the process before ran out of memory.
 pub const MEMORY_UNIT: &str = "MiB";
@@ -34,6 +36,11 @@ pub trait Probe: Send + Sync {
         reading
     }
 
+    /// The requests that it has touched; none where it touches no requests.
+    fn touched(&self) -> Option<Touched> {
+        None
+    }
+
     /// What is left of the effect once the run is over, in the reading's unit; none where it cannot be measured.
     fn left(&self) -> Option<f64> {
         None
@@ -44,6 +51,15 @@ impl<F: Fn() -> Reading + Send + Sync> Probe for F {
     fn read(&self) -> Reading {
         self()
     }
+}
+
+/// The requests that a run has touched: those that it delayed, answered or changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// How many there are.
+    pub requests: u64,
+    /// When the first came.
+    pub first_at: Option<Timestamp>,
 }
 
 /// What was asked of a run and what is achieved, in one unit.

@@ -8,7 +8,7 @@ mod initiator;
 mod service_clock;
 mod timestamp;
 
-pub use effect::{MEMORY_UNIT, Probe, Reading, SYSTEM_ENDS_PROCESS, Shortfall};
+pub use effect::{MEMORY_UNIT, Probe, Reading, SYSTEM_ENDS_PROCESS, Shortfall, Touched};
 pub use end_reason::EndReason;
 pub use initiator::Initiator;
 pub(crate) use service_clock::ServiceClock;

@@ -9,6 +9,7 @@ use crate::fault::{Action, Matcher, Pool, PoolSpec, Tally};
 use crate::input::{FieldError, Fields, Resource};
 use crate::plugin::{
     Active, Group, PreflightContext, Probe, Reading, RunContext, Scenario, Shortfall, StartError,
+    Touched,
 };
 use crate::scenarios::metrics;
 
@@ -109,6 +110,10 @@ impl Probe for PoolProbe {
                 ("mean_wait_ms", tally.mean_wait_ms().into()),
             ]),
         }
+    }
+
+    fn touched(&self) -> Option<Touched> {
+        Some(self.tally.first_and_all())
     }
 }
 
