@@ -34,7 +34,7 @@ use crate::listener::bind::{Which, bind};
 use crate::listener::budget::ConnectionBudget;
 use crate::plugin::{Hooks, Registry};
 use crate::run::Initiator;
-use crate::traffic::TrafficMeter;
+use crate::traffic::{TrafficControl, TrafficMeter};
 
 /// How long an immediate exit waits for its event to be on disk.
 const LAST_EVENT: Duration = Duration::from_millis(300);
@@ -94,6 +94,8 @@ pub(super) struct Control {
     pub(super) connections: ConnectionBudget,
     /// The counters of the traffic, where there is any.
     pub(super) traffic: Option<TrafficMeter>,
+    /// What may change the traffic.
+    pub(super) traffic_control: TrafficControl,
     /// What is known of this boot so far.
     pub(super) boot_facts: BootFacts,
     pub(super) registry: Registry,

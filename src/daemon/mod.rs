@@ -39,7 +39,7 @@ use crate::lifecycle::termination::Termination;
 use crate::listener::budget::{ConnectionBudget, raise_limit};
 use crate::listener::serve;
 use crate::plugin::{Hooks, Registry};
-use crate::traffic::{self, Surroundings, Traffic, TrafficSpec};
+use crate::traffic::{self, Surroundings, Traffic, TrafficControl, TrafficSpec};
 use control::Control;
 
 pub(crate) use control::ControlRuntime;
@@ -113,6 +113,7 @@ impl App {
             token: Token::new(config.auth.token.clone()),
             connections,
             traffic: config.traffic.as_ref().map(TrafficSpec::meter),
+            traffic_control: TrafficControl::default(),
             boot_facts: BootFacts {
                 profile,
                 safe_boot,
@@ -170,6 +171,7 @@ fn start_traffic(
         service,
         readiness,
         most: control.connections.clients,
+        control: control.traffic_control.clone(),
         end: control.root.clone(),
     };
     traffic::start(spec.clone(), meter.clone(), surroundings).map(Some)

@@ -9,6 +9,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 
+use super::rate::Rate;
 use crate::host::process;
 use crate::input::Shape;
 use crate::metrics::calls::Ending;
@@ -45,7 +46,7 @@ pub(crate) struct TrafficMeter(Arc<Counters>);
 
 #[derive(Debug)]
 struct Counters {
-    rate: Shape,
+    rate: Lock<Rate>,
     /// When the traffic began.
     start: Lock<Option<Instant>>,
     due: AtomicU64,
@@ -74,7 +75,7 @@ impl TrafficMeter {
     pub(crate) fn new(rate: Shape) -> Self {
         let zeros = std::iter::repeat_with(AtomicU64::default);
         Self(Arc::new(Counters {
-            rate,
+            rate: Lock::new(rate.into()),
             start: Lock::default(),
             due: AtomicU64::default(),
             sent: AtomicU64::default(),
@@ -91,6 +92,11 @@ impl TrafficMeter {
 
     pub(super) fn begins(&self, at: Instant) {
         *self.0.start.lock() = Some(at);
+    }
+
+    /// From now on the rate is this one.
+    pub(super) fn goes_at(&self, rate: Rate) {
+        *self.0.rate.lock() = rate;
     }
 
     /// A request is due. Called by the clients' thread.
@@ -183,7 +189,8 @@ impl Collector for TrafficMeter {
         let (e, all) = (&mut encoder, &*self.0);
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed) as f64;
         let start = *all.start.lock();
-        let rate = start.map_or(0.0, |start| all.rate.value_at(start.elapsed()));
+        let rate_at = |start: Instant| all.rate.lock().value_at(start.elapsed());
+        let rate = start.map_or(0.0, rate_at);
         let help = "Requests a second that the traffic should send now";
         gauge(e, "mockserver_traffic_rate", help, rate)?;
         let help = "Requests of the traffic that were due";

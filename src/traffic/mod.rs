@@ -6,7 +6,10 @@
 
 mod alarm;
 mod clients;
+mod control;
 mod meter;
+mod planner;
+mod rate;
 mod schedule;
 mod spec;
 
@@ -21,7 +24,7 @@ use http_body_util::Empty;
 use hyper::body::Bytes;
 use tokio::runtime::Runtime;
 use tokio::task::coop::consume_budget;
-use tokio::time::{interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -34,9 +37,11 @@ use crate::upstream::connections::{Bare, Connections};
 use alarm::Alarm;
 use clients::{ClientKind, KUBELET};
 use meter::PROBES;
-use schedule::{DueRequest, Schedule};
+use planner::Planner;
+use schedule::DueRequest;
 use spec::Target;
 
+pub(crate) use control::{Change, ChangeGuard, TrafficControl};
 pub(crate) use meter::TrafficMeter;
 pub(crate) use spec::TrafficSpec;
 
@@ -64,7 +69,7 @@ impl Drop for Traffic {
 }
 
 /// Where the traffic goes and what bounds it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Surroundings {
     /// The address of the service's own listener.
     pub(crate) service: SocketAddr,
@@ -72,6 +77,8 @@ pub(crate) struct Surroundings {
     pub(crate) readiness: Readiness,
     /// The most requests in flight.
     pub(crate) most: u32,
+    /// What may change it.
+    pub(crate) control: TrafficControl,
     /// Cancelled when the daemon ends.
     pub(crate) end: CancellationToken,
 }
@@ -135,6 +142,7 @@ struct Clients {
     address: Arc<str>,
     connections: Arc<Connections>,
     readiness: Readiness,
+    control: TrafficControl,
     most: u32,
 }
 
@@ -150,6 +158,7 @@ impl Clients {
             address: address.into(),
             connections: Arc::new(Connections::new(None)),
             readiness: surroundings.readiness,
+            control: surroundings.control,
             most: surroundings.most,
         }
     }
@@ -165,15 +174,19 @@ impl Clients {
             self.readiness.ready().await;
         }
         let seed = self.spec.seed.unwrap_or_default();
-        let (rate, routes) = (self.spec.rate.clone(), self.spec.routes.clone());
-        let mut schedule = Schedule::new(rate, routes, seed);
         let start = Instant::now();
+        let mut plan = Planner::new(&self.spec, seed, start);
+        let control = self.control.watch();
         self.meter.begins(start);
         info!(to = &*self.address, seed, "Traffic begins.");
         let mut planned = Duration::ZERO;
         loop {
+            let change = control.borrow().clone();
+            if let Some(rate) = plan.follow(change, planned) {
+                self.meter.goes_at(rate);
+            }
             planned += AHEAD;
-            while let Some(request) = schedule.next_before(planned) {
+            while let Some(request) = plan.next_before(planned) {
                 let due = start + request.due;
                 alarm.sleep_until(due).await?;
                 self.begin(request, due);
@@ -208,31 +221,58 @@ impl Clients {
 
     /// Calls the probes as an orchestrator does, each over a connection of its own.
     async fn probe(&self) {
-        if !self.spec.probes {
-            return std::future::pending().await;
+        let mut control = self.control.watch();
+        loop {
+            let change = control.borrow_and_update().clone();
+            let every = change.as_ref().map(|change| change.probe_every);
+            let every = every.or(self.spec.probes.then_some(PROBE_EVERY));
+            let calls = async {
+                match every {
+                    Some(every) => self.probe_each(every, change.as_deref()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = calls => {}
+                Ok(()) = control.changed() => {}
+            }
         }
-        let mut tick = interval(PROBE_EVERY);
+    }
+
+    /// Calls all of them again and again.
+    async fn probe_each(&self, every: Duration, change: Option<&Change>) {
+        let mut tick = interval(every);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut succeeded = PROBES.map(|_| true);
         loop {
             tick.tick().await;
-            let probes = PROBES.map(|path| self.probe_one(path));
+            let probes = PROBES.into_iter().zip(&mut succeeded);
+            let probes = probes.map(|(path, before)| async {
+                let is_success = self.probe_one(path).await;
+                let was_success = std::mem::replace(before, is_success);
+                if let Some(change) = change.filter(|_| was_success != is_success) {
+                    (change.on_flip)(path, is_success);
+                }
+            });
             futures_util::future::join_all(probes).await;
         }
     }
 
-    async fn probe_one(&self, path: &str) {
+    async fn probe_one(&self, path: &str) -> bool {
         let url = format!("http://{}{path}", self.address);
         let request = Request::get(url)
             .header(header::CONNECTION, "close")
             .header(header::USER_AGENT, KUBELET.user_agent)
             .header(header::ACCEPT, KUBELET.accept)
             .body(Empty::<Bytes>::new());
-        let Ok(request) = request else { return };
+        let Ok(request) = request else { return false };
         let status = client::send(request, |response| async move { Ok(response.status()) });
         let is_success = match timeout(PROBE_TIMEOUT, status).await {
             Ok(Ok(status)) => status.is_success() || status.is_redirection(),
             Ok(Err(_)) | Err(_) => false,
         };
         self.meter.probed(path, is_success);
+        is_success
     }
 }
 

@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use super::clients::{CLIENTS, ClientKind};
+use super::rate::Rate;
 use super::spec::RequestSpec;
 use crate::fault::Draw;
-use crate::input::Shape;
 
 /// Names in paths are numbers from 1 to this.
 const MOST_ID: f64 = 10_000.0;
@@ -15,7 +15,7 @@ const MOST_ID: f64 = 10_000.0;
 /// The requests in the order in which they are due.
 #[derive(Debug)]
 pub(super) struct Schedule {
-    rate: Shape,
+    rate: Rate,
     /// The largest rate.
     most: f64,
     routes: Vec<RequestSpec>,
@@ -35,13 +35,23 @@ pub(super) struct DueRequest {
 }
 
 impl Schedule {
-    pub(super) fn new(rate: Shape, routes: Vec<RequestSpec>, seed: u32) -> Self {
+    pub(super) fn new(rate: impl Into<Rate>, routes: Vec<RequestSpec>, seed: u32) -> Self {
+        Self::beginning_at(Duration::ZERO, rate.into(), routes, seed)
+    }
+
+    /// The same without what is due before `start`.
+    pub(super) fn beginning_at(
+        start: Duration,
+        rate: Rate,
+        routes: Vec<RequestSpec>,
+        seed: u32,
+    ) -> Self {
         let mut schedule = Self {
             most: rate.largest(),
             rate,
             routes,
             draw: Draw::seeded(u64::from(seed)),
-            next: Duration::ZERO,
+            next: start,
         };
         schedule.advance();
         schedule
@@ -105,6 +115,7 @@ fn chosen(routes: &[RequestSpec], at: f64) -> &RequestSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::input::Shape;
     use crate::workload::PathTemplate;
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -183,6 +194,16 @@ mod tests {
         assert!(is_poisson(high, 30_000.0), "{high}");
         assert!(is_poisson(all.len() - high, 3000.0), "{}", all.len() - high);
         assert_eq!(requests(Shape::constant(0.0), 1, Duration::MAX), []);
+    }
+
+    #[test]
+    fn a_schedule_that_begins_later_has_nothing_before() {
+        let begin = Duration::from_secs(600);
+        let rate = Rate::from(Shape::constant(200.0));
+        let mut later = Schedule::beginning_at(begin, rate, vec![route("/a", 1.0)], 3);
+        let all: Vec<_> = std::iter::from_fn(|| later.next_before(begin + MINUTE)).collect();
+        assert!(is_poisson(all.len(), 12_000.0), "{}", all.len());
+        assert!(all.iter().all(|request| request.due >= begin));
     }
 
     #[test]

@@ -66,12 +66,7 @@ impl TrafficSpec {
             let routes = traffic.objects("Routes", about, RequestSpec::read);
             let mut routes: Vec<_> = routes.into_iter().flatten().collect();
             if routes.is_empty() {
-                let served = workload.into_iter().flat_map(|workload| &workload.routes);
-                routes.extend(served.map(|route| RequestSpec {
-                    method: route.method,
-                    path: route.path.clone(),
-                    weight: route.weight,
-                }));
+                routes.extend(workload.into_iter().flat_map(routes_of));
             }
             check_routes(traffic, &rate, &routes);
             let about = "Makes the sequence of requests repeatable: their times, routes and names.";
@@ -91,6 +86,25 @@ impl TrafficSpec {
                 probes,
             }
         })
+    }
+
+    /// Requests to the routes that this service has for `workload`, where the configuration has no traffic.
+    pub(crate) fn of_own(workload: Option<&WorkloadSpec>) -> Self {
+        let routes = workload.map(routes_of).unwrap_or_default();
+        let rps = if routes.is_empty() { 0.0 } else { DEFAULT_RPS };
+        Self {
+            rate: Shape::constant(rps),
+            target: Target::Own,
+            routes,
+            seed: None,
+            timeout: Duration::from_secs_f64(DEFAULT_TIMEOUT_MS / 1000.0),
+            probes: false,
+        }
+    }
+
+    /// Whether any request could be sent.
+    pub(crate) fn has_routes(&self) -> bool {
+        self.routes.iter().any(|route| route.weight > 0.0)
     }
 
     /// Counters at zero.
@@ -118,6 +132,17 @@ fn read_rate(fields: &mut Fields) -> Shape {
         }
         None => rate,
     }
+}
+
+/// Those that the routes of `workload` take.
+fn routes_of(workload: &WorkloadSpec) -> Vec<RequestSpec> {
+    let served = workload.routes.iter();
+    let requests = served.map(|route| RequestSpec {
+        method: route.method,
+        path: route.path.clone(),
+        weight: route.weight,
+    });
+    requests.collect()
 }
 
 fn check_routes(fields: &mut Fields, rate: &Shape, routes: &[RequestSpec]) {
