@@ -8,6 +8,8 @@ use tokio::task::JoinHandle;
 use super::control::Control;
 use crate::boot::BootSequence;
 use crate::client::health;
+use crate::exam::drill::{Clients, Exam, ExamParts};
+use crate::exam::preset::Presets;
 use crate::fault::arrivals::Arrivals;
 use crate::host::cgroup::Cgroup;
 use crate::host::lived::LivedClock;
@@ -23,8 +25,12 @@ use crate::metrics::requests::Requests;
 use crate::metrics::{Metrics, MetricsPage};
 use crate::plugin::guard::LiveGuards;
 use crate::plugin::{BoxFuture, Hooks, Services};
+use crate::traffic::{Surroundings, TrafficSpec};
 use crate::upstream::{self, CallServices};
 use crate::workload::{WorkloadRoute, WorkloadSpec};
+
+/// The clients that come with a drill use at most this part of the connections of the service listener.
+const OWN_CLIENTS: u32 = 4;
 
 /// Everything that the control thread serves.
 pub(super) struct Daemon {
@@ -74,20 +80,18 @@ impl Daemon {
         let (table, root) = (control.table.clone(), control.root.clone());
         let onsets = booting.onsets(&root);
         let (sessions, actor) = SessionManager::spawn(services, table, root, onsets.clone());
-        let limits = control.config.limits.clone();
-        let manager = ScenarioManager::new(control.registry, sessions.clone(), limits, cgroup);
-        let has_admin = control.config.admin.port.is_some();
-        let manager = manager
-            .calling(calls.upstreams())
-            .beside(has_admin, &control.config.data_dir);
+        let manager = manager_of(&control, sessions.clone(), &cgroup).calling(calls.upstreams());
         let readiness = Readiness::default();
         if booting.is_ready_at_once() {
             readiness.begin();
         }
         booting.start_first(&sessions, control.registry).await;
+        let of_exam = (manager.clone(), ledger.clone(), cgroup);
+        let exam = exam_of(&control, of_exam, (service, &readiness));
+        exam.resume(control.boot_facts.safe_boot).await;
         let api = Api::new(parts(
             &control,
-            manager,
+            (manager, exam),
             &ledger,
             &arrivals,
             &readiness,
@@ -112,7 +116,7 @@ impl Daemon {
 
 fn parts(
     control: &Control,
-    manager: ScenarioManager,
+    (manager, exam): (ScenarioManager, Exam),
     ledger: &Ledger,
     arrivals: &Arrivals,
     readiness: &Readiness,
@@ -131,6 +135,7 @@ fn parts(
             None => metrics,
         },
         manager,
+        exam,
         scrapes: control.hooks.scrapes.clone(),
         timer: control.timer.clone(),
         ledger: ledger.clone(),
@@ -153,6 +158,48 @@ fn parts(
         workload: workload.into_iter().map(Arc::new).collect(),
         description: Default::default(),
     }
+}
+
+fn manager_of(control: &Control, sessions: SessionManager, cgroup: &Cgroup) -> ScenarioManager {
+    let config = &control.config;
+    let limits = config.limits.clone();
+    let manager = ScenarioManager::new(control.registry, sessions, limits, cgroup.clone());
+    manager.beside(config.admin.port.is_some(), &config.data_dir)
+}
+
+/// The exam of the service at `service`.
+fn exam_of(
+    control: &Control,
+    (manager, ledger, cgroup): (ScenarioManager, Ledger, Cgroup),
+    (service, readiness): (SocketAddr, &Readiness),
+) -> Exam {
+    let config = &control.config;
+    let traffic = control.traffic_control.clone();
+    let clients = match &config.traffic {
+        Some(_) => Clients::Configured(traffic),
+        None => Clients::Own(
+            Box::new(TrafficSpec::of_own(config.workload.as_ref())),
+            Surroundings {
+                service,
+                readiness: readiness.clone(),
+                most: control.connections.service / OWN_CLIENTS,
+                control: traffic,
+                end: control.root.clone(),
+            },
+        ),
+    };
+    let parts = ExamParts {
+        manager,
+        ledger,
+        presets: Presets::new(config.exam.presets.clone()),
+        clients,
+        cgroup,
+        workload: config.workload.clone(),
+        service: (config.name.clone(), config.version.clone()),
+        blind: config.blind,
+        end: control.root.clone(),
+    };
+    Exam::new(parts, &config.data_dir)
 }
 
 /// Lets faults of the service's page see the true one.

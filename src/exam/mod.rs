@@ -33,3 +33,4 @@ pub(crate) mod request;
 mod scale;
 pub(crate) mod score;
 mod streams;
+mod stub;

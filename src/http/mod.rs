@@ -42,6 +42,7 @@ use self::own_probe::OwnProbe;
 use self::page::Page;
 use self::request_log::RequestLogLayer;
 use self::route::{Access, Route};
+use crate::exam::drill::Exam;
 use crate::fault::Surface;
 use crate::fault::layer::FaultLayer;
 use crate::fault::table::FaultTable;
@@ -78,6 +79,7 @@ pub(crate) type Api = Arc<Parts>;
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) manager: ScenarioManager,
+    pub(crate) exam: Exam,
     pub(crate) metrics: Metrics,
     /// The faults of the service listener's page of metrics.
     pub(crate) scrapes: Scrapes,
