@@ -10,15 +10,17 @@ use super::streams::rounded;
 
 /// A time of a preset is not made shorter than this, in seconds: what is shorter is not seen.
 const SHORTEST_S: f64 = 0.5;
+/// Nor a period than this: what goes up and down faster is not measured.
+const SHORTEST_PERIOD_S: f64 = 10.0;
 /// More digits than anything is measured with.
 const DIGITS: usize = 6;
 
-/// The times in the forms of shapes, each by the form that has it.
-const TIMES: [(&str, &str); 4] = [
-    ("ramp", "over_s"),
-    ("decay", "half_s"),
-    ("square", "period_s"),
-    ("sine", "period_s"),
+/// The times in the forms of shapes, each by the form that has it and with the shortest that it is made.
+const TIMES: [(&str, &str, f64); 4] = [
+    ("ramp", "over_s", SHORTEST_S),
+    ("decay", "half_s", SHORTEST_S),
+    ("square", "period_s", SHORTEST_PERIOD_S),
+    ("sine", "period_s", SHORTEST_PERIOD_S),
 ];
 /// The form whose items begin with a time.
 const STEPS: &str = "steps";
@@ -27,8 +29,12 @@ const CONSTANT: &str = "constant";
 
 /// `time_s` at this scale, in seconds.
 pub(super) fn scaled_s(time_s: f64, time_scale: f64) -> f64 {
-    // What was short before stays as it was.
-    let least_s = time_s.min(SHORTEST_S);
+    scaled_to(time_s, time_scale, SHORTEST_S)
+}
+
+/// The same down to `shortest_s`; what was shorter before stays as it was.
+fn scaled_to(time_s: f64, time_scale: f64, shortest_s: f64) -> f64 {
+    let least_s = time_s.min(shortest_s);
     rounded((time_s * time_scale).max(least_s), DIGITS)
 }
 
@@ -47,9 +53,9 @@ pub(super) fn scale(params: &mut Map<String, Value>, times: &[String], rates: &[
 
 /// The times of the shapes in `value`.
 pub(super) fn scale_shapes(value: &mut Value, to: f64) {
-    for (form, time) in TIMES {
+    for (form, time, shortest_s) in TIMES {
         if let Some(time) = value.get_mut(form).and_then(|form| form.get_mut(time)) {
-            change(time, &|time_s| scaled_s(time_s, to));
+            change(time, &|time_s| scaled_to(time_s, to, shortest_s));
         }
     }
     if let Some(Value::Array(steps)) = value.get_mut(STEPS) {
@@ -69,7 +75,7 @@ pub(super) fn scale_shapes(value: &mut Value, to: f64) {
 fn divide(value: &mut Value, by: f64) {
     let divided = |rate: f64| rounded(rate / by, DIGITS);
     change(value, &divided);
-    for form in TIMES.map(|(form, _)| form) {
+    for form in TIMES.map(|(form, ..)| form) {
         for end in ["from", "to", "low", "high"] {
             if let Some(end) = value.get_mut(form).and_then(|form| form.get_mut(end)) {
                 change(end, &divided);
@@ -143,7 +149,7 @@ mod tests {
             "crash_delay": 9,
             "leak_rate_mb": { "ramp": { "from": 0, "to": 30, "over_s": 6 }, "noise": 0.1 },
             "per_second": { "steps": [[0, 10], [10, 25]] },
-            "latency_ms": { "square": { "low": 5, "high": 9, "period_s": 6, "duty": 0.1 } },
+            "latency_ms": { "square": { "low": 5, "high": 9, "period_s": 10, "duty": 0.1 } },
             "match": { "share": { "decay": { "from": 1, "to": 0, "half_s": 0.5 } } },
             "size": 7,
         });
