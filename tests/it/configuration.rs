@@ -56,6 +56,42 @@ fn a_configuration_comes_from_standard_input_too() {
 }
 
 #[test]
+fn presets_of_drills_are_checked_as_the_rest_is() {
+    let presets = |rate: &str, name: &str| {
+        format!(
+            "Exam:\n  Presets:\n  - name: {name}\n    difficulty: medium\n    description: Memory grows.\n    \
+             tell_tale: A line.\n    scenarios:\n    - name: memory_leaker\n      params:\n        \
+             leak_rate_mb: {rate}\n    expect: {{causes: [memory_leaker], decision: rollback}}\n"
+        )
+    };
+    let good = presets("{constant: {draw: [1, 2]}, noise: 0.1}", "own");
+    let checked = run_with_input(&["--check", "-f", "-"], &good);
+    assert_eq!(checked.status.code(), Some(0), "{checked:?}");
+    let again = run_with_input(&["--check", "-f", "-"], &stdout(&checked));
+    assert_eq!(stdout(&again), stdout(&checked));
+    for (rate, name, expected) in [
+        (
+            "{constant: {draw: [1, 100000]}}",
+            "own",
+            "Exam.Presets.0.scenarios.0.params.leak_rate_mb.constant: must be a number",
+        ),
+        (
+            "5",
+            "red_herring",
+            "Exam.Presets.0.name: must not be red_herring, which is built in",
+        ),
+    ] {
+        let bad = run_with_input(&["-f", "-"], &presets(rate, name));
+        assert_eq!(bad.status.code(), Some(64), "{bad:?}");
+        let message = stderr(&bad);
+        assert!(
+            message.contains(expected),
+            "{expected} is missing in {message}"
+        );
+    }
+}
+
+#[test]
 fn flags_put_a_second_instance_beside_the_first() {
     let first = Daemon::start();
     let port = |address: std::net::SocketAddr| address.port().to_string();

@@ -238,7 +238,7 @@ fn a_share_of_the_limit_becomes_cores() {
     for n in 0..50 {
         let plan = plan(json!({ "preset": "cpu_throttled" }), &n.to_string());
         let to = plan.scenarios[0].params["cores"]["ramp"]["to"].as_f64();
-        assert!(to.is_some_and(|to| (2.6..=4.0).contains(&to)), "{to:?}");
+        assert!(to.is_some_and(|to| (2.6..=3.4).contains(&to)), "{to:?}");
     }
 }
 
