@@ -89,23 +89,31 @@ impl Plan {
     /// The body of a composite start of all that is still to come or goes on `elapsed_s` after the opening; none where
     /// nothing is.
     pub(crate) fn start_body(&self, elapsed_s: f64) -> Option<Map<String, Value>> {
-        let left = self.scenarios.iter().filter_map(|scenario| {
-            let after_s = (scenario.after_s - elapsed_s).max(0.0);
-            let left_s = scenario.after_s + scenario.duration_s - elapsed_s;
-            let duration_s = left_s.min(scenario.duration_s);
-            let entry = json!({
-                "name": scenario.name,
-                "params": scenario.params,
-                "after": after_s,
-                "duration": duration_s,
-            });
-            (duration_s >= SHORTEST_S).then_some(entry)
-        });
-        let left: Vec<Value> = left.collect();
-        let body = [("scenarios", json!(left)), ("end", "each".into())];
-        let body = body.map(|(name, value)| (name.to_owned(), value));
-        (!left.is_empty()).then(|| Map::from_iter(body))
+        start_body(&self.scenarios, elapsed_s)
     }
+}
+
+/// The same of these `scenarios`.
+pub(super) fn start_body(
+    scenarios: &[PlannedScenario],
+    elapsed_s: f64,
+) -> Option<Map<String, Value>> {
+    let left = scenarios.iter().filter_map(|scenario| {
+        let after_s = (scenario.after_s - elapsed_s).max(0.0);
+        let left_s = scenario.after_s + scenario.duration_s - elapsed_s;
+        let duration_s = left_s.min(scenario.duration_s);
+        let entry = json!({
+            "name": scenario.name,
+            "params": scenario.params,
+            "after": after_s,
+            "duration": duration_s,
+        });
+        (duration_s >= SHORTEST_S).then_some(entry)
+    });
+    let left: Vec<Value> = left.collect();
+    let body = [("scenarios", json!(left)), ("end", "each".into())];
+    let body = body.map(|(name, value)| (name.to_owned(), value));
+    (!left.is_empty()).then(|| Map::from_iter(body))
 }
 
 /// `value` with the members of every object in the order of their names.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::draw::PlanError;
+use super::draw::{Allows, PlanError, starts_at_ends};
 use super::patient::Patient;
 use super::plan::PoolMember;
 use super::preset::{Preset, Presets};
@@ -23,14 +23,15 @@ pub(super) struct Pool<'p> {
 }
 
 impl<'p> Pool<'p> {
-    /// The presets that `request` asks for and that `patient` can have.
+    /// The presets that `request` asks for, that `patient` can have and that `allows` accepts.
     ///
     /// # Errors
-    /// There is none.
+    /// There is none, or none with a fault though faults are asked for.
     pub(super) fn of(
         request: &DrillRequest,
         presets: &'p Presets,
         patient: &Patient,
+        allows: Allows<'_>,
     ) -> Result<Self, PlanError> {
         let mut pool = Self {
             control_rate: request.control_rate,
@@ -45,11 +46,16 @@ impl<'p> Pool<'p> {
         let wanted = wanted.filter(|preset| difficulty.is_none_or(|of| of == preset.difficulty));
         let possible =
             wanted.filter(|preset| preset.needs().into_iter().all(|need| patient.has(need)));
-        possible.for_each(|preset| pool.add(preset));
-        match pool.controls.is_empty() && pool.faults.is_empty() {
-            true => Err(PlanError::EmptyPool),
-            false => Ok(pool),
-        }
+        let allowed = possible.filter(|preset| {
+            let mut starts = starts_at_ends(preset, request, patient).into_iter();
+            starts.all(allows)
+        });
+        allowed.for_each(|preset| pool.add(preset));
+        let has_all = match request.control_rate < 1.0 {
+            true => !pool.faults.is_empty(),
+            false => !pool.controls.is_empty(),
+        };
+        has_all.then_some(pool).ok_or(PlanError::EmptyPool)
     }
 
     fn add(&mut self, preset: &'p Preset) {

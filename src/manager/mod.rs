@@ -253,6 +253,12 @@ impl ScenarioManager {
         })
     }
 
+    /// Whether the operator's limits and the surroundings would let a set with this `body` start. Costs nothing where
+    /// there are no limits.
+    pub(crate) fn allows(&self, body: Map<String, Value>) -> bool {
+        *self.limits == Limits::default() || self.reader().set(body).is_ok()
+    }
+
     /// The names of all scenarios, in the registry's order.
     pub(crate) fn names(&self) -> Vec<&'static str> {
         names_of(self.registry)

@@ -6,9 +6,9 @@ mod tests;
 use serde_json::{Map, Value};
 
 use super::patient::{Need, Patient};
-use super::plan::{GENERATOR, MOST_RESTARTS, Plan, PlannedScenario};
+use super::plan::{GENERATOR, MOST_RESTARTS, Plan, PlannedScenario, start_body};
 use super::pool::Pool;
-use super::preset::drawing::{Drawing, plain, resolve};
+use super::preset::drawing::{Drawing, Ends, plain, resolve};
 use super::preset::{Preset, PresetScenario, Presets};
 use super::request::DrillRequest;
 use super::scale::{scale, scale_shapes, scaled_s, seed_noise};
@@ -39,12 +39,18 @@ pub(crate) enum PlanError {
         /// What there is not.
         need: Need,
     },
-    /// No preset is left.
-    #[error("no preset of that difficulty can be drawn here")]
+    /// No preset is left, or only controls where faults are asked for too.
+    #[error(
+        "no fault of that difficulty can be started here for so long: see Limits of the configuration"
+    )]
     EmptyPool,
 }
 
-/// The plan of the drill that `request` asks for: a pure function of what it is given.
+/// Whether the body of a composite start would be accepted.
+pub(crate) type Allows<'a> = &'a dyn Fn(Map<String, Value>) -> bool;
+
+/// The plan of the drill that `request` asks for: a pure function of what it is given. What is drawn is drawn from those
+/// presets that `allows` accepts, whatever their values are.
 ///
 /// # Errors
 /// There is no such preset, or none.
@@ -52,11 +58,11 @@ pub(crate) fn draw(
     request: &DrillRequest,
     seed: &str,
     presets: &Presets,
-    patient: &Patient,
+    (patient, allows): (&Patient, Allows<'_>),
     vocabulary: &[&str],
 ) -> Result<Plan, PlanError> {
     let streams = Streams::of(seed);
-    let pool = Pool::of(request, presets, patient)?;
+    let pool = Pool::of(request, presets, patient, allows)?;
     let preset = pool.draw(&streams)?;
     let onset_s = match preset.from_birth {
         true => 0.0,
@@ -64,15 +70,23 @@ pub(crate) fn draw(
     };
     let parts = Parts {
         request,
-        streams: &streams,
         patient,
         onset_s,
     };
     let mut noise = streams.stream("noise");
-    let scenarios = preset.scenarios.iter();
-    let scenarios = scenarios.map(|scenario| parts.scenario(scenario, &mut noise));
+    let labelled = |prefix| Labelled {
+        streams: &streams,
+        prefix,
+    };
+    let scenarios = preset.scenarios.iter().map(|scenario| {
+        let mut drawing = labelled(format!("param/{}/", scenario.name));
+        parts.scenario(scenario, &mut drawing, &mut || noise.seed())
+    });
     let scenarios = scenarios.collect();
-    let traffic = parts.traffic(preset, &mut noise);
+    let traffic = preset.traffic.as_ref().map(|shape| {
+        let mut drawing = labelled("traffic/".to_owned());
+        parts.traffic(shape, &mut drawing, &mut || noise.seed())
+    });
     let (duration_s, time_scale) = (request.duration_s, request.time_scale);
     let earliest_s = onset_s + duration_s + scaled_s(ANSWER_WITHIN_S, time_scale);
     Ok(Plan {
@@ -118,27 +132,48 @@ fn in_ms(seconds: f64) -> f64 {
     (seconds * 1e3).round() / 1e3
 }
 
+/// The bodies of the starts of `preset` at the ends of all that is drawn.
+pub(super) fn starts_at_ends(
+    preset: &Preset,
+    request: &DrillRequest,
+    patient: &Patient,
+) -> Vec<Map<String, Value>> {
+    let parts = Parts {
+        request,
+        patient,
+        onset_s: request.onset_s.1,
+    };
+    let starts = (0..preset.ways()).filter_map(|way| {
+        let scenarios = preset.scenarios.iter();
+        let scenarios =
+            scenarios.map(|scenario| parts.scenario(scenario, &mut Ends(way), &mut || 0));
+        start_body(&scenarios.collect::<Vec<_>>(), 0.0)
+    });
+    starts.collect()
+}
+
 /// What each part of a plan is made with.
 struct Parts<'d> {
     request: &'d DrillRequest,
-    streams: &'d Streams,
     patient: &'d Patient,
     onset_s: f64,
 }
 
 impl Parts<'_> {
-    fn scenario(&self, scenario: &PresetScenario, noise: &mut Stream) -> PlannedScenario {
-        let mut drawing = Labelled {
-            streams: self.streams,
-            prefix: format!("param/{}/", scenario.name),
-        };
-        let mut drawn = |value: &Value, at: &str| resolve(value, at, &mut drawing, self.patient);
+    /// `seed` gives the seeds of noise.
+    fn scenario(
+        &self,
+        scenario: &PresetScenario,
+        drawing: &mut dyn Drawing,
+        seed: &mut dyn FnMut() -> u32,
+    ) -> PlannedScenario {
+        let mut drawn = |value: &Value, at: &str| resolve(value, at, drawing, self.patient);
         let params = scenario.params.iter();
         let params = params.map(|(name, value)| (name.clone(), drawn(value, name)));
         let mut params: Map<String, Value> = params.collect();
         params
             .values_mut()
-            .for_each(|value| seed_noise(value, &mut || noise.seed()));
+            .for_each(|value| seed_noise(value, seed));
         let time_scale = self.request.time_scale;
         scale(&mut params, &scenario.times, &scenario.rates, time_scale);
         let mut seconds = |time: &Value, at: &str| {
@@ -163,20 +198,16 @@ impl Parts<'_> {
         }
     }
 
-    fn traffic(&self, preset: &Preset, noise: &mut Stream) -> Option<Value> {
-        let mut drawing = Labelled {
-            streams: self.streams,
-            prefix: "traffic/".to_owned(),
-        };
-        let mut shape = resolve(
-            preset.traffic.as_ref()?,
-            "shape",
-            &mut drawing,
-            self.patient,
-        );
-        seed_noise(&mut shape, &mut || noise.seed());
+    fn traffic(
+        &self,
+        shape: &Value,
+        drawing: &mut dyn Drawing,
+        seed: &mut dyn FnMut() -> u32,
+    ) -> Value {
+        let mut shape = resolve(shape, "shape", drawing, self.patient);
+        seed_noise(&mut shape, seed);
         scale_shapes(&mut shape, self.request.time_scale);
-        Some(shape)
+        shape
     }
 }
 

@@ -34,7 +34,14 @@ fn request(body: Value) -> DrillRequest {
 }
 
 fn plan_with(body: Value, seed: &str, presets: &Presets) -> Plan {
-    draw(&request(body), seed, presets, &patient(), &VOCABULARY).expect("a plan")
+    draw(
+        &request(body),
+        seed,
+        presets,
+        (&patient(), &|_| true),
+        &VOCABULARY,
+    )
+    .expect("a plan")
 }
 
 fn plan(body: Value, seed: &str) -> Plan {
@@ -128,7 +135,7 @@ fn a_control_comes_as_often_as_asked_for() {
     for (rate, low, high) in [(0.25, 2358, 2642), (0.0, 0, 0), (1.0, 10_000, 10_000)] {
         let presets = Presets::default();
         let (request, patient) = (request(json!({ "control_rate": rate })), patient());
-        let pool = Pool::of(&request, &presets, &patient).expect("a pool");
+        let pool = Pool::of(&request, &presets, &patient, &|_| true).expect("a pool");
         let controls = (0..10_000).filter(|n| {
             let drawn = pool.draw(&Streams::of(&n.to_string()));
             drawn.expect("a preset").is_control()
@@ -143,7 +150,7 @@ fn a_control_comes_as_often_as_asked_for() {
 fn the_pool_has_every_preset_with_its_probability() {
     let presets = Presets::default();
     let (request, patient) = (request(json!({})), patient());
-    let pool = Pool::of(&request, &presets, &patient).expect("a pool");
+    let pool = Pool::of(&request, &presets, &patient, &|_| true).expect("a pool");
     let members = pool.members();
     assert_eq!(members.len(), presets.all().len());
     assert!(members.is_sorted_by_key(|member| &member.preset));
@@ -203,7 +210,7 @@ fn another_preset_moves_no_draw_of_the_others() {
 #[test]
 fn what_the_service_lacks_is_not_drawn_and_is_refused_by_name() {
     let (presets, bare) = (Presets::default(), Patient::default());
-    let pool = Pool::of(&request(json!({})), &presets, &bare).expect("a pool");
+    let pool = Pool::of(&request(json!({})), &presets, &bare, &|_| true).expect("a pool");
     let members = pool.members();
     let has = |name: &str| members.iter().any(|member| member.preset == name);
     assert!(has("cpu_regression") && has("memory_leak_plain"));
@@ -215,7 +222,7 @@ fn what_the_service_lacks_is_not_drawn_and_is_refused_by_name() {
     ] {
         assert!(!has(name), "{name}");
         let request = request(json!({ "preset": name }));
-        let refused = draw(&request, "x", &presets, &bare, &VOCABULARY);
+        let refused = draw(&request, "x", &presets, (&bare, &|_| true), &VOCABULARY);
         let preset = name.to_owned();
         assert_eq!(refused, Err(PlanError::Needs { preset, need }));
     }
@@ -223,7 +230,7 @@ fn what_the_service_lacks_is_not_drawn_and_is_refused_by_name() {
         &request(json!({ "preset": "cpu_regresion" })),
         "x",
         &presets,
-        &bare,
+        (&bare, &|_| true),
         &VOCABULARY,
     );
     let refused = refused.expect_err("unknown").to_string();
@@ -342,4 +349,43 @@ fn a_start_has_what_is_left() {
     assert_eq!(left(340.0), Some(vec![(0.0, 600.0)]));
     assert_eq!(left(940.0), None);
     assert_eq!(quiet.start_body(0.0), None);
+}
+
+#[test]
+fn what_the_limits_refuse_is_not_drawn() {
+    let (presets, patient) = (Presets::default(), patient());
+    let has = |body: &Map<String, Value>, name: &str| {
+        let entries = body["scenarios"].as_array().expect("a list");
+        entries.iter().any(|entry| entry["name"] == name)
+    };
+    let few = |body| has(&body, "crash") || has(&body, "disk_io") && !has(&body, "cpu_burner");
+    let few_of = request(json!({}));
+    let pool = Pool::of(&few_of, &presets, &patient, &few).expect("a pool");
+    let faults = pool.members().into_iter();
+    let faults = faults.filter(|member| !member.expect.causes.is_empty());
+    let faults: Vec<_> = faults.map(|member| member.preset).collect();
+    let expected = [
+        "crash_after_warmup",
+        "crash_loop_on_boot",
+        "log_storm",
+        "read_amplification",
+    ];
+    assert_eq!(faults, expected);
+    // A pool of controls alone would be no exam, where faults are asked for.
+    let refused = Pool::of(&few_of, &presets, &patient, &|_| false).err();
+    assert_eq!(refused, Some(PlanError::EmptyPool));
+    let controls = request(json!({ "control_rate": 1 }));
+    assert!(Pool::of(&controls, &presets, &patient, &|_| false).is_ok());
+    // The longest that a fault may begin and last is what is asked for.
+    let body = request(json!({ "onset_s": [5, 7], "duration_s": 60 }));
+    let latency = presets
+        .all()
+        .iter()
+        .find(|preset| preset.name == "latency_creep");
+    let starts = starts_at_ends(latency.expect("a preset"), &body, &patient);
+    let entry = &starts[0]["scenarios"][0];
+    assert_eq!(
+        (&entry["after"], &entry["duration"]),
+        (&json!(7.0), &json!(60.0))
+    );
 }

@@ -70,7 +70,9 @@ impl Exam {
         let seed = request.seed.clone().unwrap_or_else(random_hex);
         let vocabulary = parts.manager.names();
         let patient = Patient::of(&parts.cgroup, parts.workload.as_ref());
-        let plan = draw::draw(&request, &seed, &parts.presets, &patient, &vocabulary)?;
+        let allows = |body| parts.manager.allows(body);
+        let surroundings: (_, draw::Allows<'_>) = (&patient, &allows);
+        let plan = draw::draw(&request, &seed, &parts.presets, surroundings, &vocabulary)?;
         let terms = OpeningTerms {
             seed,
             reveal: request.reveal,

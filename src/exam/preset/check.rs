@@ -96,11 +96,8 @@ fn check_names(preset: &Preset, fields: &mut Fields, registry: Registry) {
 
 /// What a start would refuse at the ends of all that is drawn, at the ends of the time scale; the first of it.
 fn of_starts(preset: &Preset, registry: Registry) -> Vec<FieldError> {
-    let ways = preset.scenarios.iter();
-    let ways = ways.map(|scenario| drawing::ways(&json!(scenario.params)));
-    let ways = ways.fold(2, usize::max);
     for time_scale in [1.0, SMALLEST_TIME_SCALE, LARGEST_TIME_SCALE] {
-        for way in 0..ways {
+        for way in 0..preset.ways() {
             let mut errors = of_start(preset, registry, way, time_scale);
             if errors.is_empty() {
                 continue;

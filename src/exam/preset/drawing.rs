@@ -179,7 +179,7 @@ pub(super) fn ways(value: &Value) -> usize {
 }
 
 /// Takes the ends of ranges and each of the choices in turn.
-pub(super) struct Ends(pub(super) usize);
+pub(crate) struct Ends(pub(crate) usize);
 
 impl Drawing for Ends {
     fn number(&mut self, _: &str, low: f64, high: f64) -> f64 {

@@ -150,6 +150,13 @@ impl Preset {
         self.expect.causes.is_empty()
     }
 
+    /// How many values of [`drawing::Ends`] are to be tried, so that the ends of all that is drawn are met.
+    pub(super) fn ways(&self) -> usize {
+        let scenarios = self.scenarios.iter();
+        let ways = scenarios.map(|scenario| drawing::ways(&json!(scenario.params)));
+        ways.fold(2, usize::max)
+    }
+
     /// What the service must have, as it follows from the parameters.
     pub(crate) fn needs(&self) -> BTreeSet<Need> {
         let scenarios = self.scenarios.iter();
