@@ -152,7 +152,7 @@ impl Times {
         let about = "Multiplies the times of the preset, and divides its rates of growth.";
         let time_scale = fields.field("time_scale", about);
         let time_scale = time_scale.number(SMALLEST_TIME_SCALE..=LARGEST_TIME_SCALE, 1.0);
-        let about = "When the drill is closed, after the opening. Absent, and at the earliest: the onset, the duration \
+        let about = "When the drill is closed, after the opening. Absent, and at the earliest: the latest onset, the duration \
                      and 120 s x time_scale.";
         let deadline = fields.field("deadline_s", about).optional();
         let deadline = deadline.seconds(SHORTEST_S..=3.0 * LONGEST_S);

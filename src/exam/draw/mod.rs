@@ -88,7 +88,9 @@ pub(crate) fn draw(
         parts.traffic(shape, &mut drawing, &mut || noise.seed())
     });
     let (duration_s, time_scale) = (request.duration_s, request.time_scale);
-    let earliest_s = onset_s + duration_s + scaled_s(ANSWER_WITHIN_S, time_scale);
+    // Not from the onset that was drawn: the deadline is shown, and would give it away.
+    let latest_end_s = request.onset_s.1 + duration_s;
+    let earliest_s = latest_end_s + scaled_s(ANSWER_WITHIN_S, time_scale);
     Ok(Plan {
         generator: GENERATOR,
         preset: preset.name.clone(),

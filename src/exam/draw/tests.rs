@@ -274,8 +274,10 @@ fn the_time_scale_moves_all_times_but_those_of_the_request() {
     let lasts = |plan: &Plan, i: usize| plan.scenarios[i].duration_s;
     assert_eq!((lasts(&one, 0), lasts(&one, 1)), (900.0, 780.0));
     assert_eq!((lasts(&tenth, 0), lasts(&tenth, 1)), (900.0, 888.0));
-    assert_eq!(in_ms(one.deadline_s - one.onset_s), 1020.0);
-    assert_eq!(in_ms(tenth.deadline_s - tenth.onset_s), 912.0);
+    // From the latest onset that could be drawn.
+    assert_eq!((one.deadline_s, tenth.deadline_s), (1200.0, 1092.0));
+    let from_birth = plan(json!({ "preset": "slow_start" }), "t");
+    assert_eq!((from_birth.onset_s, from_birth.deadline_s), (0.0, 1200.0));
     let later = plan(json!({ "preset": "double_fault", "deadline_s": 5000 }), "s");
     assert_eq!(later.deadline_s, 5000.0);
     let sooner = plan(json!({ "preset": "double_fault", "deadline_s": 5 }), "s");
