@@ -135,7 +135,7 @@ struct Progress {
 }
 
 impl Writer {
-    fn begin(mut file: File) -> io::Result<Self> {
+    pub(super) fn begin(mut file: File) -> io::Result<Self> {
         let (lines, to_write) = mpsc::channel::<String>();
         let (report, progress) = watch::channel(Progress::default());
         let thread = std::thread::Builder::new().name(threads::name("drill"));

@@ -7,10 +7,13 @@ use std::time::Duration;
 use serde_json::json;
 use tempfile::TempDir;
 
+use super::keeper::{Faults, Keeper};
 use super::open::OpeningTerms;
+use super::store::{Store, Writer};
 use super::*;
 use crate::exam::plan::{Plan, PlannedScenario};
 use crate::exam::preset::{Decision, Difficulty, Expected, Persist};
+use crate::exam::record::{ClosedFacts, MeasuredFacts};
 use crate::fault::table::FaultTable;
 use crate::input::limits::Limits;
 use crate::ledger::event::BootFacts;
@@ -116,7 +119,7 @@ impl Bench {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let closed = self.events(EventKind::DrillClosed).pop().expect("a close");
-        let facts: crate::exam::record::ClosedFacts = facts_of(&closed).expect("facts");
+        let facts: ClosedFacts = facts_of(&closed).expect("facts");
         (facts.reason, facts.because)
     }
 
@@ -260,8 +263,7 @@ async fn the_file_has_the_events_of_the_ledger_from_the_opening_to_the_close() {
     let mut measured = kept
         .iter()
         .filter(|event| event.kind == EventKind::DrillMeasured);
-    let last: crate::exam::record::MeasuredFacts =
-        facts_of(measured.next_back().expect("measurements")).expect("facts");
+    let last: MeasuredFacts = facts_of(measured.next_back().expect("measurements")).expect("facts");
     assert_eq!(
         (last.runs[0].scenario.as_str(), last.runs[0].touched),
         (LATENCY, Some(0))
@@ -291,7 +293,7 @@ async fn only_one_is_open_unless_another_replaces_it() {
     assert!(second > first);
     assert_eq!(bench.running(), [HEALTH]);
     let closed = bench.events(EventKind::DrillClosed);
-    let facts: crate::exam::record::ClosedFacts = facts_of(&closed[0]).expect("facts");
+    let facts: ClosedFacts = facts_of(&closed[0]).expect("facts");
     assert_eq!(facts.reason, CloseReason::Aborted);
     assert_eq!(closed[0].drill_id.as_deref(), Some(&*first));
 }
@@ -547,4 +549,49 @@ async fn a_file_without_an_opening_is_removed() {
     drop(bench.exam.0.drills.create("d-0").expect("a file"));
     let bench = bench.next_boot("1.0").await;
     assert!(!bench.file("d-0").exists() && bench.exam.current().is_none());
+}
+
+#[tokio::test]
+async fn a_disk_that_refuses_an_event_aborts_it() {
+    let bench = Bench::new();
+    let facts = OpenedFacts {
+        plan: plan(&[LATENCY]),
+        seed: String::new(),
+        salt: String::new(),
+        commitment: String::new(),
+        service: String::new(),
+        service_version: String::new(),
+        reveal: Reveal::Admin,
+        note: None,
+    };
+    let now = bench.ledger.now().time;
+    let (drill, orders) = Drill::new("d-0".to_owned(), facts, now, now);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    let writer = Writer::begin(full.expect("a full disk")).expect("a thread");
+    let since = bench.ledger.newest();
+    let keeper = Keeper::new(&bench.exam, &Arc::new(drill), Store::File(writer), since);
+    let opened = bench.exam.go_on(keeper, (Faults::All, 0.0), orders).await;
+    opened.expect("its faults start");
+    let (reason, because) = bench.closed().await;
+    assert_eq!(reason, CloseReason::Aborted);
+    assert!(because.expect("a reason").contains("No space"));
+    assert_eq!(bench.running(), [""; 0]);
+}
+
+#[tokio::test]
+async fn runs_are_measured_as_long_as_one_is_up() {
+    let bench = Bench::new();
+    let mut short = plan(&[LATENCY]);
+    short.scenarios[0].duration_s = 0.8;
+    bench.open(short).await.expect("it opens");
+    while bench.events(EventKind::Cleared).is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    bench.exam.close(CURRENT, None).await.expect("a report");
+    let measured = bench.events(EventKind::DrillMeasured);
+    // At once, each quarter of a second, and at the end.
+    assert!((3..=6).contains(&measured.len()), "{}", measured.len());
+    let times: Vec<_> = measured.iter().map(|event| event.time).collect();
+    let gaps = times.windows(2).map(|pair| pair[1].seconds_since(pair[0]));
+    assert!(gaps.clone().rev().skip(1).all(|gap| gap > 0.2), "{times:?}");
 }
