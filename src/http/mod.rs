@@ -20,6 +20,7 @@ mod unrouted;
 mod validators;
 mod workload;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
@@ -272,12 +273,23 @@ fn router(api: Api, front: Option<&Front>, is_served: fn(&Route) -> bool) -> Rou
         });
         router = router.merge(layers.before(console::routes()));
     }
-    for route in routes.filter(is_served) {
+    let mut methods: BTreeMap<&str, Vec<Method>> = BTreeMap::new();
+    let routes: Vec<_> = routes.filter(is_served).collect();
+    for route in &routes {
+        let of_path = methods.entry(route.path).or_default();
+        of_path.push(route.method.clone());
+    }
+    for route in routes {
         let layers = front.map_or_else(Layers::default, |front| front.layers(&route));
-        let wrong_method = unrouted::wrong_method(route.method.clone(), &[]);
-        let alone = Router::new()
-            .route(route.path, handler_of(route, &api, front))
-            .method_not_allowed_fallback(wrong_method);
+        // A router takes one answer to other methods for each path.
+        let wrong_method = methods.remove(route.path).map(|all| {
+            let (first, others) = (all[0].clone(), &all[1..]);
+            unrouted::wrong_method(first, others)
+        });
+        let mut alone = Router::new().route(route.path, handler_of(route, &api, front));
+        if let Some(wrong_method) = wrong_method {
+            alone = alone.method_not_allowed_fallback(wrong_method);
+        }
         router = router.merge(layers.before(alone));
     }
     router.with_state(served)

@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::exam::drill::ExamError;
 use crate::input::FieldError;
 use crate::manager::ManagerError;
 use crate::manager::report::Detail;
@@ -26,6 +27,7 @@ pub(crate) enum ProblemKind {
     ScenarioNotAllowed,
     UnknownScenario,
     UnknownSession,
+    UnknownDrill,
     UnknownRoute,
     MethodNotAllowed,
     NotAcceptable,
@@ -37,6 +39,10 @@ pub(crate) enum ProblemKind {
     Conflict,
     Halted,
     NoLease,
+    DrillOpen,
+    DrillClosed,
+    NoDrill,
+    NoAnswersLeft,
     StartFailed,
     Internal,
     TooManyBodies,
@@ -53,9 +59,10 @@ pub(crate) fn kinds() -> Vec<(u16, &'static str, &'static str)> {
 
 impl ProblemKind {
     #[rustfmt::skip]
-    const ALL: [Self; 25] = [
+    const ALL: [Self; 30] = [
         Self::MalformedBody, Self::MalformedRequest, Self::HeadTooLarge, Self::MalformedPath, Self::NoToken,
         Self::RefusedOrigin, Self::ScenarioNotAllowed, Self::UnknownScenario, Self::UnknownSession, Self::UnknownRoute,
+        Self::UnknownDrill, Self::DrillOpen, Self::DrillClosed, Self::NoDrill, Self::NoAnswersLeft,
         Self::MethodNotAllowed, Self::NotAcceptable, Self::BodyTooSlow, Self::BodyTooLarge, Self::UnsupportedMediaType,
         Self::InvalidParams, Self::TooManyScenarios, Self::Conflict, Self::Halted, Self::NoLease, Self::StartFailed,
         Self::Internal, Self::TooManyBodies, Self::ShuttingDown, Self::UnsupportedVersion,
@@ -74,6 +81,7 @@ impl ProblemKind {
             Self::ScenarioNotAllowed => (403, "scenario-not-allowed", "The scenario is not allowed."),
             Self::UnknownScenario => (404, "unknown-scenario", "No such scenario."),
             Self::UnknownSession => (404, "unknown-session", "No such session."),
+            Self::UnknownDrill => (404, "unknown-drill", "No such drill."),
             Self::UnknownRoute => (404, "unknown-route", "No such route."),
             Self::MethodNotAllowed => (405, "method-not-allowed", "The route does not support this method."),
             Self::NotAcceptable => (406, "not-acceptable", "Every coding of the answer is refused."),
@@ -85,6 +93,10 @@ impl ProblemKind {
             Self::Conflict => (409, "conflict", "Two scenarios cannot run together."),
             Self::Halted => (409, "halted", "Starts are refused while halted."),
             Self::NoLease => (409, "no-lease", "There is no lease to renew."),
+            Self::DrillOpen => (409, "drill-open", "A drill is open."),
+            Self::DrillClosed => (410, "drill-closed", "The drill is closed."),
+            Self::NoDrill => (422, "no-drill", "No such drill can be opened here."),
+            Self::NoAnswersLeft => (429, "no-answers-left", "All answers are used up."),
             Self::StartFailed => (500, "start-failed", "No scenario could start."),
             Self::Internal => (500, "internal", "Internal error."),
             Self::TooManyBodies => (503, "too-many-bodies", "Too many large bodies at once."),
@@ -198,6 +210,29 @@ impl From<ManagerError> for Problem {
             ManagerError::Invalid(errors) => Self::invalid(errors),
             ManagerError::Session(error) => Self::from(error),
         }
+    }
+}
+
+impl From<ExamError> for Problem {
+    fn from(error: ExamError) -> Self {
+        let kind = match error {
+            ExamError::Invalid(errors) => return Self::invalid(errors),
+            ExamError::Manager(error) => return Self::from(error),
+            ExamError::Open(_) | ExamError::StillOpen(_) => ProblemKind::DrillOpen,
+            ExamError::Closed(_) => ProblemKind::DrillClosed,
+            ExamError::NotOpen | ExamError::UnknownDrill(_) => ProblemKind::UnknownDrill,
+            ExamError::NoAnswersLeft(_) => ProblemKind::NoAnswersLeft,
+            ExamError::NotBlind
+            | ExamError::Plan(_)
+            | ExamError::NoStore(_)
+            | ExamError::NoStoreForEnd { .. } => ProblemKind::NoDrill,
+            ExamError::NoTraffic(_)
+            | ExamError::NoThread(_)
+            | ExamError::Unreadable { .. }
+            | ExamError::Unread { .. } => ProblemKind::Internal,
+            ExamError::Ending => ProblemKind::ShuttingDown,
+        };
+        Self::new(kind, error.to_string())
     }
 }
 

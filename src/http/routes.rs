@@ -1,7 +1,7 @@
 //! The only list of routes. The router serves it, and the description of the API is made of it.
 
 use super::describe::{Body, docs, openapi};
-use super::handlers::{events, history, metrics, probes, scenarios, session, traffic};
+use super::handlers::{drills, events, history, metrics, probes, scenarios, session, traffic};
 use super::live::live;
 use super::problem::ProblemKind as Kind;
 use super::route::{Route, get, post};
@@ -23,6 +23,7 @@ pub(super) fn sections() -> Vec<Section> {
         section("Scenarios", "One fault at a time, beside what runs.", of_scenarios()),
         section("Sets", "Several faults as one session, started and stopped together.", of_sets()),
         section("Guard rails", "The emergency stop.", of_guard_rails()),
+        section("Drills", "The exam: blind drills that mark a diagnosis.", of_drills()),
         section("Ledger", "What really happened, kept over restarts.", of_ledger()),
         section("Live", "What happens now, for the console at /.", of_live()),
         section("Probes", "For load balancers and orchestrators.", of_probes()),
@@ -67,6 +68,26 @@ fn of_guard_rails() -> Vec<Route> {
     vec![
         post("/api/v1/halt", "halt", "Stops everything and refuses every start until a rearm", session::halt),
         post("/api/v1/rearm", "rearm", "Accepts starts again", session::rearm),
+    ]
+}
+
+#[rustfmt::skip]
+fn of_drills() -> Vec<Route> {
+    vec![
+        post("/api/v1/drills", "open_drill", "Opens a drill", drills::open)
+            .takes(Body::Drill).problems(&[Kind::DrillOpen, Kind::NoDrill, Kind::Halted, Kind::StartFailed]),
+        get("/api/v1/drills", "past_drills", "Lists closed drills with their marks", drills::history).control(),
+        get("/api/v1/drills/current", "current_drill", "Shows the open drill as a candidate sees it", drills::current)
+            .control().problems(&[Kind::UnknownDrill]),
+        post("/api/v1/drills/{id}/answers", "answer_drill", "Answers the open drill", drills::answer)
+            .takes(Body::DrillAnswer).problems(&[Kind::UnknownDrill, Kind::DrillClosed, Kind::NoAnswersLeft]),
+        post("/api/v1/drills/{id}/events", "drill_event", "Takes down what a release system did", drills::release_event)
+            .takes(Body::ReleaseEvent).problems(&[Kind::UnknownDrill, Kind::DrillClosed]),
+        post("/api/v1/drills/{id}/close", "close_drill", "Closes the open drill and marks it", drills::close)
+            .problems(&[Kind::UnknownDrill]),
+        get("/api/v1/drills/{id}/report", "drill_report", "Shows the mark of a closed drill", drills::report)
+            .control().problems(&[Kind::UnknownDrill, Kind::DrillOpen]),
+        get("/api/v1/presets", "presets", "Lists what a drill can be", drills::presets).control(),
     ]
 }
 

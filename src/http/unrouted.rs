@@ -57,7 +57,7 @@ fn filled(route: &str, given: &[&str]) -> String {
 pub(super) fn wrong_method(
     first: Method,
     others: &[Method],
-) -> impl Fn(Request) -> Ready<Problem> + Clone + Send + Sync + 'static {
+) -> impl Fn(Request) -> Ready<Problem> + Clone + Send + Sync + 'static + use<> {
     let others = others.iter().map(|other| format!(" or {other}"));
     let right = format!("{first}{}", others.collect::<String>());
     move |request| {

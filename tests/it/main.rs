@@ -15,6 +15,7 @@ mod clock_skew;
 mod configuration;
 mod connections;
 mod ctl;
+mod exam;
 mod exhaustion;
 mod faults;
 mod fidelity;

@@ -46,6 +46,9 @@ pub(crate) enum ExamError {
     /// The clients of the drill cannot be started.
     #[error("The drill's traffic cannot be started: {0}.")]
     NoTraffic(std::io::Error),
+    /// Past drills cannot be read beside everything else.
+    #[error("The system refuses a thread: {0}.")]
+    NoThread(std::io::Error),
     /// The events of a closed drill make no report.
     #[error("Drill {id} has no report: {reason}.")]
     Unreadable { id: String, reason: RecordError },

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use super::keeper::{Faults, Keeper};
 use super::open::OpeningTerms;
 use super::store::{Store, Writer};
+use super::view::HistoryQuery;
 use super::*;
 use crate::exam::plan::{Plan, PlannedScenario};
 use crate::exam::preset::{Decision, Difficulty, Expected, Persist};
@@ -594,4 +595,54 @@ async fn runs_are_measured_as_long_as_one_is_up() {
     let times: Vec<_> = measured.iter().map(|event| event.time).collect();
     let gaps = times.windows(2).map(|pair| pair[1].seconds_since(pair[0]));
     assert!(gaps.clone().rev().skip(1).all(|gap| gap > 0.2), "{times:?}");
+}
+
+#[tokio::test]
+async fn a_history_has_the_closed_drills_that_are_asked_for() {
+    let bench = Bench::new();
+    let mut ids = Vec::new();
+    for preset in ["a", "b", "a"] {
+        let drawn = Plan {
+            preset: preset.to_owned(),
+            ..plan(&[])
+        };
+        ids.push(bench.open(drawn).await.expect("it opens").masked.drill_id);
+        bench.exam.close(CURRENT, None).await.expect("a report");
+    }
+    bench
+        .open(plan(&[]))
+        .await
+        .expect("it is open, and so not in it");
+    let opened_at = bench.events(EventKind::DrillOpened)[1].time;
+    for (query, expected) in [
+        (HistoryQuery::default(), vec![2, 1, 0]),
+        (
+            HistoryQuery {
+                preset: Some("a".to_owned()),
+                ..HistoryQuery::default()
+            },
+            vec![2, 0],
+        ),
+        (
+            HistoryQuery {
+                since: Some(opened_at),
+                ..HistoryQuery::default()
+            },
+            vec![2, 1],
+        ),
+        (
+            HistoryQuery {
+                limit: Some(1),
+                ..HistoryQuery::default()
+            },
+            vec![2],
+        ),
+    ] {
+        let history = bench.exam.history(query).await.expect("a history");
+        let shown = serde_json::json!(history);
+        let drills = shown["drills"].as_array().expect("a list").iter();
+        let shown: Vec<_> = drills.map(|drill| drill["drill_id"].clone()).collect();
+        let expected: Vec<_> = expected.into_iter().map(|i: usize| json!(ids[i])).collect();
+        assert_eq!(shown, expected);
+    }
 }

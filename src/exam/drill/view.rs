@@ -6,10 +6,12 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 use super::{Drill, Exam, ExamError, facts_of};
 use crate::exam::record::OpenedFacts;
 use crate::exam::stub::{self, Aggregate, Record, Report};
+use crate::host::threads;
 use crate::ledger::event::EventKind;
 use crate::manager::ScenarioManager;
 use crate::run::Timestamp;
@@ -102,7 +104,20 @@ pub(crate) struct History {
 
 impl Exam {
     /// The closed drills that `query` asks for, from their files.
-    pub(crate) fn history(&self, query: HistoryQuery) -> History {
+    ///
+    /// # Errors
+    /// The system refuses a thread: reading many files would hold up everything else on this one.
+    pub(crate) async fn history(&self, query: HistoryQuery) -> Result<History, ExamError> {
+        let (done, history) = oneshot::channel();
+        let exam = self.clone();
+        let thread = std::thread::Builder::new().name(threads::name("history"));
+        // A client that hung up needs no answer.
+        let read = thread.spawn(move || drop(done.send(exam.read_history(&query))));
+        read.map_err(ExamError::NoThread)?;
+        history.await.map_err(|_| ExamError::Ending)
+    }
+
+    fn read_history(&self, query: &HistoryQuery) -> History {
         let (mut drills, mut unreadable) = (Vec::new(), Vec::new());
         let ids = self.0.drills.ids();
         let ids = ids.unwrap_or_else(|error| {
@@ -114,7 +129,7 @@ impl Exam {
             if drills.len() >= most {
                 break;
             }
-            match self.report_for(&id, &query) {
+            match self.report_for(&id, query) {
                 Ok(report) => drills.extend(report),
                 Err(error) => unreadable.push(error.to_string()),
             }

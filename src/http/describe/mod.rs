@@ -58,6 +58,12 @@ pub(super) enum Body {
     Parameters,
     /// A set of scenarios.
     Set,
+    /// A drill to be opened.
+    Drill,
+    /// An answer to a drill.
+    DrillAnswer,
+    /// What a release system did.
+    ReleaseEvent,
 }
 
 /// One answer that is no problem.

@@ -16,6 +16,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::{Answer, Body, Describe, Operation};
+use crate::exam::request::DrillRequest;
 use crate::http::Api;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::route::{Access, Route};
@@ -232,6 +233,18 @@ impl Writer<'_> {
                 ] });
                 (schema::of_set(self.registry, reference), example)
             }
+            (Body::Drill, _) => (
+                DrillRequest::schema(),
+                json!({ "preset": "cpu_regression" }),
+            ),
+            (Body::DrillAnswer, _) => {
+                let example = json!({ "detected": false, "findings": [], "decision": "promote" });
+                (json!({ "type": "object" }), example)
+            }
+            (Body::ReleaseEvent, _) => (
+                json!({ "type": "object" }),
+                json!({ "kind": "rolled_back" }),
+            ),
             _ => {
                 let nothing = json!({ "type": "object", "maxProperties": 0 });
                 (nothing, json!({}))

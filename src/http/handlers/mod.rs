@@ -1,5 +1,6 @@
 //! The handlers, by what they serve.
 
+pub(super) mod drills;
 pub(super) mod events;
 pub(super) mod history;
 pub(super) mod metrics;

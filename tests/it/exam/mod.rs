@@ -1,0 +1,3 @@
+//! Drills, from outside.
+
+mod life;
