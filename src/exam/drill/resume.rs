@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use tracing::{error, info};
 
+use super::facts::map_of;
 use super::keeper::{End, Faults, Keeper};
 use super::store::Store;
 use super::{Drill, Exam};
 use crate::exam::preset::Persist;
-use crate::exam::record::CloseReason;
+use crate::exam::record::{CloseReason, ClosedFacts};
 use crate::ledger::Ledger;
-use crate::ledger::event::{Event, EventKind};
+use crate::ledger::event::{Event, EventKind, NewEvent};
 
 /// What this boot does with the drill.
 #[derive(Debug, PartialEq)]
@@ -33,16 +34,34 @@ struct Boot<'b> {
 impl Exam {
     /// Closes the drill that the process before left open, or goes on with it. `is_safe_boot`: no fault is wanted.
     pub(crate) async fn resume(&self, is_safe_boot: bool) {
-        let resumed = match self.0.drills.ids() {
-            // One drill is open at a time, and another begins when that is closed and on disk.
-            Ok(ids) => match ids.first() {
-                Some(id) => self.resume_one(id, is_safe_boot).await,
-                None => Ok(()),
-            },
-            Err(error) => Err(error),
+        let ids = match self.0.drills.ids() {
+            Ok(ids) => ids,
+            Err(error) => {
+                error!(%error, "The folder of drills cannot be read.");
+                return;
+            }
         };
-        if let Err(error) = resumed {
-            error!(%error, "The drill before this boot cannot be read: it is over, without a report.");
+        // One drill is open at a time, and another begins when that is closed and on disk.
+        let Some(id) = ids.first() else {
+            return;
+        };
+        if let Err(error) = self.resume_one(id, is_safe_boot).await {
+            self.give_up(id, &error).await;
+        }
+    }
+
+    /// Closes a drill that cannot be read or written: it has no report. Its file is set aside.
+    async fn give_up(&self, id: &str, error: &io::Error) {
+        error!(drill = id, %error, "A drill cannot be resumed: it is over, without a report.");
+        let facts = ClosedFacts {
+            reason: CloseReason::Aborted,
+            because: Some(format!("its file cannot be used: {error}")),
+        };
+        let closed = NewEvent::of_drill(EventKind::DrillClosed, id, map_of(&facts));
+        self.0.parts.ledger.note(closed);
+        self.0.parts.ledger.synced().await;
+        if let Err(error) = self.0.drills.set_aside(id) {
+            error!(drill = id, %error, "The file of a drill cannot be set aside.");
         }
     }
 

@@ -104,6 +104,15 @@ impl Drills {
         fs::remove_file(self.file(id))
     }
 
+    /// Keeps a file that cannot be used out of the way.
+    ///
+    /// # Errors
+    /// It cannot be renamed.
+    pub(super) fn set_aside(&self, id: &str) -> io::Result<()> {
+        let file = self.file(id);
+        fs::rename(&file, file.with_extension("unreadable"))
+    }
+
     fn file(&self, id: &str) -> PathBuf {
         self.0.join(format!("{id}.{EXTENSION}"))
     }

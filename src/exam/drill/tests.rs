@@ -545,6 +545,22 @@ async fn a_torn_file_is_completed_from_the_ledger() {
 }
 
 #[tokio::test]
+async fn a_file_that_cannot_be_read_ends_its_drill_once() {
+    let bench = Bench::new();
+    let id = bench.open(plan(&[LATENCY])).await.expect("it opens");
+    let id = id.masked.drill_id;
+    std::fs::write(bench.file(&id), "{\"kind\": 7}\n").expect("a broken file");
+    let mut bench = bench;
+    for _ in 0..2 {
+        bench = bench.next_boot("1.0").await;
+        assert!(bench.exam.current().is_none() && bench.running().is_empty());
+        assert_eq!(bench.closed().await.0, CloseReason::Aborted);
+    }
+    assert_eq!(bench.events(EventKind::DrillClosed).len(), 1);
+    bench.open(plan(&[])).await.expect("another opens");
+}
+
+#[tokio::test]
 async fn a_file_without_an_opening_is_removed() {
     let bench = Bench::new();
     drop(bench.exam.0.drills.create("d-0").expect("a file"));
