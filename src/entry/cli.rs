@@ -62,6 +62,9 @@ pub(super) enum Command {
     },
     /// Control running daemons: list, start, stop, status, watch, events
     Ctl(Ctl),
+    /// Mark drills that are over, from the files that they left
+    #[command(subcommand)]
+    Exam(Exam),
     /// Print the completions of a shell
     Completions {
         /// The shell
@@ -72,6 +75,17 @@ pub(super) enum Command {
         /// The form of the reference
         #[arg(long, value_enum, ignore_case = true, default_value_t = DocsFormat::Markdown)]
         format: DocsFormat,
+    },
+}
+
+/// What can be done with drills without a daemon.
+#[derive(Debug, Subcommand)]
+pub(super) enum Exam {
+    /// Print the report of each closed drill, one JSON object a line
+    Score {
+        /// Files of drills or of the ledger: DataDir/drills/*.jsonl
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
     },
 }
 

@@ -9,6 +9,7 @@ mod reload;
 
 use std::fmt::Display;
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use tracing::{Level, warn};
 use crate::config::{Config, Flags, IgnoredVariable, Loaded, LogFormat, ProcessEnv};
 use crate::ctl::{self, Ctl, Failure};
 use crate::daemon::{App, ControlRuntime, startup_checks};
+use crate::exam;
 use crate::host::threads;
 use crate::http;
 use crate::lifecycle::SERVICE;
@@ -25,7 +27,7 @@ use crate::lifecycle::termination::Termination;
 use crate::plugin::Hooks;
 use crate::scenarios;
 use crate::traces::Traces;
-use cli::{Cli, Command, DocsFormat};
+use cli::{Cli, Command, DocsFormat, Exam};
 
 /// The exit code of a bad command line or configuration, EX_USAGE of sysexits.h.
 const BAD_USAGE: u8 = 64;
@@ -51,6 +53,7 @@ pub fn main() -> ExitCode {
             return print(&completions(shell), LogFormat::Text);
         }
         Some(Command::Ctl(ctl)) => return control(ctl),
+        Some(Command::Exam(Exam::Score { files })) => return score(&files),
         _ => {}
     }
     let serves = cli.command.is_none() && !cli.check;
@@ -99,6 +102,26 @@ fn completions(shell: clap_complete::Shell) -> String {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "mockserver", &mut script);
     String::from_utf8_lossy(&script).into_owned()
+}
+
+/// Prints the report of each drill in `files`, up to the first file that has none.
+fn score(files: &[PathBuf]) -> ExitCode {
+    for file in files {
+        let place = file.display();
+        let text = match std::fs::read_to_string(file) {
+            Ok(text) => text,
+            Err(error) => return fail(&format!("{place}: {error}"), LogFormat::Text, 1),
+        };
+        let reports = match exam::reports(&text) {
+            Ok(reports) => reports,
+            Err(error) => return fail(&format!("{place}: {error}"), LogFormat::Text, 1),
+        };
+        let printed = print(&reports, LogFormat::Text);
+        if printed != ExitCode::SUCCESS {
+            return printed;
+        }
+    }
+    ExitCode::SUCCESS
 }
 
 fn control(ctl: Ctl) -> ExitCode {

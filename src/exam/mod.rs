@@ -33,4 +33,14 @@ pub(crate) mod request;
 mod scale;
 pub(crate) mod score;
 mod streams;
-mod stub;
+
+/// The reports of every closed drill in `text`, the lines of a drill's file or of the ledger; one a line, as the API
+/// answers them.
+///
+/// # Errors
+/// A line is no event, or there is no whole drill in it.
+pub(crate) fn reports(text: &str) -> Result<String, record::RecordError> {
+    let records = record::Record::read(text)?;
+    let reports = records.iter().map(|record| score::score(record).to_text());
+    Ok(reports.collect())
+}

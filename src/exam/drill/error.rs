@@ -1,7 +1,7 @@
 //! Why the exam refuses something.
 
 use crate::exam::draw::PlanError;
-use crate::exam::stub::RecordError;
+use crate::exam::record::RecordError;
 use crate::input::{FieldError, cut};
 use crate::manager::ManagerError;
 

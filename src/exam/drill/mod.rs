@@ -41,9 +41,12 @@ use self::facts::{facts_of, map_of};
 use self::store::Drills;
 pub(crate) use self::traffic::Clients;
 use self::view::{Accepted, DrillView, MaskedView, Units};
+use super::answer::Answer;
 use super::preset::Presets;
-use super::record::{AnswerFacts, CloseReason, OpenedFacts, Reveal, TaintFacts};
-use super::stub::{self, Record};
+use super::record::{
+    AnswerFacts, CloseReason, OpenedFacts, Record, ReleaseFacts, Reveal, TaintFacts,
+};
+use super::score::score;
 use crate::host::cgroup::Cgroup;
 use crate::ledger::Ledger;
 use crate::ledger::event::{Event, EventKind, NewEvent};
@@ -188,7 +191,7 @@ impl Exam {
     ) -> Result<Accepted, ExamError> {
         let drill = self.find_open(id)?;
         drill.check_open(&drill.state.lock())?;
-        let answer = stub::read_answer(body, &self.0.parts.manager.names());
+        let answer = Answer::read(body, &self.0.parts.manager.names());
         let answer = answer.map_err(ExamError::Invalid)?;
         let accepted = {
             let mut state = drill.state.lock();
@@ -222,7 +225,7 @@ impl Exam {
         body: Map<String, Value>,
     ) -> Result<(), ExamError> {
         let drill = self.find_open(id)?;
-        let facts = stub::read_release(body).map_err(ExamError::Invalid)?;
+        let facts = ReleaseFacts::read(body).map_err(ExamError::Invalid)?;
         {
             let state = drill.state.lock();
             drill.check_open(&state)?;
@@ -308,7 +311,7 @@ impl Exam {
             .first()
             .and_then(|event| facts_of::<OpenedFacts>(event));
         let reveal = opened.map_or(Reveal::Admin, |opened| opened.reveal);
-        Ok((stub::score(&record).to_text(), reveal))
+        Ok((score(&record).to_text(), reveal))
     }
 
     /// The events of the closed drill `id`; none where there is no such drill.

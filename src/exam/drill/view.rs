@@ -9,8 +9,9 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::{Drill, Exam, ExamError, facts_of};
-use crate::exam::record::OpenedFacts;
-use crate::exam::stub::{self, Aggregate, Record, Report};
+use crate::exam::record::{OpenedFacts, Record};
+use crate::exam::report::Report;
+use crate::exam::score::{Aggregate, aggregate, score};
 use crate::host::threads;
 use crate::ledger::event::EventKind;
 use crate::manager::ScenarioManager;
@@ -135,7 +136,7 @@ impl Exam {
             }
         }
         History {
-            aggregate: stub::aggregate(&drills),
+            aggregate: aggregate(&drills),
             drills,
             unreadable,
         }
@@ -164,7 +165,7 @@ impl Exam {
             id: id.to_owned(),
             reason,
         })?;
-        Ok(Some(stub::score(&record)))
+        Ok(Some(score(&record)))
     }
 
     /// What a candidate sees of `drill` after so many `answers`.

@@ -1,13 +1,10 @@
-//! What happened in a drill: the events of its file, folded.
-//!
-//! The file has the ledger's events from `drill_opened` to `drill_closed`, one JSON object a line, as the ledger has them.
-//! Those of the drill itself carry `drill_id` and `drill`, whose members the `…Facts` here are.
+//! What the events of a drill say of it: the members of `drill`.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::answer::Answer;
-use super::plan::Plan;
+use crate::exam::answer::Answer;
+use crate::exam::plan::Plan;
 use crate::run::Timestamp;
 
 /// `drill` of `drill_opened`.
