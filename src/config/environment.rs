@@ -81,14 +81,8 @@ impl Setting {
     pub(super) fn may_be_empty(&self) -> bool {
         let path = self.path.iter().map(String::as_str);
         // A token that was forgotten in a template must not open the API.
-        let empty_values = [
-            ["Auth", "Token"],
-            ["Auth", "TokenFile"],
-            ["Otel", "Endpoint"],
-        ];
-        empty_values
-            .iter()
-            .any(|key| path.clone().eq(key.iter().copied()))
+        let mut keys = TOKEN_KEYS.iter().flatten();
+        path.clone().eq(["Otel", "Endpoint"]) || keys.any(|key| path.clone().eq(["Auth", *key]))
     }
 }
 
@@ -164,9 +158,12 @@ fn variable_of(path: &[String]) -> String {
 /// The name that every OpenTelemetry SDK knows and that operators of Kubernetes set for all pods.
 pub(super) const OTLP_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
-/// The variables that set the token, in two ways.
-pub(super) const TOKEN_VARIABLES: [&str; 2] =
-    ["MOCKSERVER_AUTH_TOKEN", "MOCKSERVER_AUTH_TOKEN_FILE"];
+/// The keys of `Auth` that set a token, each in two ways.
+pub(super) const TOKEN_KEYS: [[&str; 2]; 3] = [
+    ["Token", "TokenFile"],
+    ["ReleaseToken", "ReleaseTokenFile"],
+    ["CandidateToken", "CandidateTokenFile"],
+];
 
 /// All there is of `Boot`, as JSON; it wins over the file as a whole.
 pub(super) const BOOT: &str = "MOCKSERVER_BOOT";

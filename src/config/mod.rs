@@ -134,6 +134,10 @@ pub(crate) struct Admin {
 pub(crate) struct Auth {
     /// The bearer token that every change must carry; none leaves the API open.
     pub token: Option<String>,
+    /// The one of a release system, which may only report what it did.
+    pub release_token: Option<String>,
+    /// The one of a candidate, who may only see the open drill and answer it.
+    pub candidate_token: Option<String>,
     /// Whether the control API's reads must carry it too.
     pub protect_reads: bool,
     /// Names, beside addresses and localhost, by which the browsers of people may know the daemon.
@@ -144,6 +148,11 @@ impl fmt::Debug for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Auth")
             .field("token", &self.token.as_ref().map(|_| "…"))
+            .field("release_token", &self.release_token.as_ref().map(|_| "…"))
+            .field(
+                "candidate_token",
+                &self.candidate_token.as_ref().map(|_| "…"),
+            )
             .field("protect_reads", &self.protect_reads)
             .field("allowed_hosts", &self.allowed_hosts)
             .finish()
@@ -197,7 +206,7 @@ pub(crate) struct Loaded {
     pub config: Config,
     /// Where the file was read; none when the default file is missing.
     pub file: Option<String>,
-    /// The values as a file would hold them, with the token hidden.
+    /// The values as a file would hold them, with the tokens hidden.
     pub effective: Map<String, Value>,
     /// Whether the boot profile was to be ignored.
     pub safe_boot: bool,

@@ -173,26 +173,38 @@ impl Admin {
 
 impl Auth {
     fn read(fields: &mut Fields) -> Self {
-        let both = fields.has("Token") && fields.has("TokenFile");
-        let token = fields
-            .field("Token", "The bearer token that every POST must carry.")
-            .secret()
-            .optional()
-            .text(TOKEN_RULE, token_of);
-        let from_file = fields
-            .field(
-                "TokenFile",
-                "A file that holds the token; give one of the two.",
-            )
-            .optional()
-            .text(
-                "must be a readable file that holds nothing but visible ASCII characters",
-                |file| token_of(read_bounded(Path::new(file)).ok()?.trim()),
-            );
-        if both {
-            fields.reject("TokenFile", "give either Token or TokenFile, not both");
-        }
-        let token = token.or(from_file);
+        let has_admin = fields.has("Token") || fields.has("TokenFile");
+        let about = (
+            "The bearer token that every POST must carry.",
+            "A file that holds the token; give one of the two.",
+        );
+        let token = token(fields, ("Token", "TokenFile"), about);
+        let about = (
+            "The token of a release system, which may only post events of drills.",
+            "A file that holds it.",
+        );
+        let release_token = token_of_role(
+            fields,
+            ("ReleaseToken", "ReleaseTokenFile"),
+            about,
+            has_admin,
+        );
+        let about = (
+            "The token of a candidate, who may only see the open drill and answer it.",
+            "A file that holds it.",
+        );
+        let candidate_token = token_of_role(
+            fields,
+            ("CandidateToken", "CandidateTokenFile"),
+            about,
+            has_admin,
+        );
+        let tokens = [
+            ("Token", &token),
+            ("ReleaseToken", &release_token),
+            ("CandidateToken", &candidate_token),
+        ];
+        refuse_equal(fields, &tokens);
         let about = "Whether reads of the control API, events and the admin listener's metrics need the token too.";
         let protect_reads = fields.field("ProtectReads", about).flag(false);
         if protect_reads && token.is_none() {
@@ -203,6 +215,8 @@ impl Auth {
         let host = json!({ "type": "string" });
         Self {
             token,
+            release_token,
+            candidate_token,
             protect_reads,
             allowed_hosts: allowed_hosts.list_of(host, "names of hosts without ports", |name| {
                 let authority: http::uri::Authority = name.parse().ok()?;
@@ -219,6 +233,50 @@ impl Otel {
         let endpoint = fields.field("Endpoint", about).optional();
         Self {
             endpoint: endpoint.text(rule, collector).flatten(),
+        }
+    }
+}
+
+/// A token from one of two keys: as it is, or from a file.
+fn token(
+    fields: &mut Fields,
+    (key, file_key): (&'static str, &'static str),
+    (about, about_file): (&'static str, &'static str),
+) -> Option<String> {
+    fields.either(key, file_key);
+    let field = fields.field(key, about).secret().optional();
+    let token = field.text(TOKEN_RULE, token_of);
+    let field = fields.field(file_key, about_file).optional();
+    let from_file = field.text(
+        "must be a readable file that holds nothing but visible ASCII characters",
+        |file| token_of(read_bounded(Path::new(file)).ok()?.trim()),
+    );
+    token.or(from_file)
+}
+
+/// The same for one who may do less than the admin, which makes no sense where everyone is the admin.
+fn token_of_role(
+    fields: &mut Fields,
+    keys: (&'static str, &'static str),
+    about: (&'static str, &'static str),
+    has_admin: bool,
+) -> Option<String> {
+    let given = [keys.0, keys.1].into_iter().find(|key| fields.has(key));
+    if let Some(given) = given.filter(|_| !has_admin) {
+        let detail = "needs a Token or a TokenFile: without one every client may do all";
+        fields.reject(given, detail);
+    }
+    token(fields, keys, about)
+}
+
+/// Refuses a token that says of two roles which one it is of.
+fn refuse_equal(fields: &mut Fields, tokens: &[(&'static str, &Option<String>)]) {
+    for (i, (name, token)) in tokens.iter().enumerate() {
+        let same = tokens[..i]
+            .iter()
+            .find(|(_, other)| token.is_some() && other == token);
+        if let Some((other, _)) = same {
+            fields.reject(name, format!("must be another token than {other}"));
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::environment::{
-    BOOT, IgnoredVariable, OTLP_ENDPOINT, SAFE_BOOT, Setting, TOKEN_VARIABLES, is_service_link,
+    BOOT, IgnoredVariable, OTLP_ENDPOINT, SAFE_BOOT, Setting, TOKEN_KEYS, is_service_link,
     read_boot, read_safe_boot, settings_of, unknown_variables,
 };
 use super::file::{ConfigFile, read_file};
@@ -104,11 +104,18 @@ struct Override {
 
 impl Merge {
     fn environment(&mut self, settings: &[Setting], env: &dyn Env) {
-        let token_is_set = TOKEN_VARIABLES.iter().any(|name| env.get(name).is_some());
-        let auth = self.file.values.get_mut("Auth");
-        if let Some(Value::Object(auth)) = auth.filter(|_| token_is_set) {
-            // The file may set the token in the other of the two ways.
-            auth.retain(|key, _| !["Token", "TokenFile"].contains(&key.as_str()));
+        for keys in TOKEN_KEYS {
+            let is_its = |setting: &&Setting| {
+                keys.iter()
+                    .any(|key| setting.path.iter().eq(["Auth", *key]))
+            };
+            let mut ways = settings.iter().filter(is_its);
+            let is_set = ways.any(|setting| env.get(&setting.variable).is_some());
+            let auth = self.file.values.get_mut("Auth");
+            if let Some(Value::Object(auth)) = auth.filter(|_| is_set) {
+                // The file may set the token in the other of the two ways.
+                auth.retain(|key, _| !keys.contains(&key.as_str()));
+            }
         }
         for setting in settings {
             let variable = &setting.variable;

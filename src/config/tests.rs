@@ -113,9 +113,11 @@ proptest! {
                 std::fs::write(&path, loaded.as_yaml()).expect("a file");
                 let again = Config::load(&flags, &HashMap::new(), scenarios::ALL);
                 let mut again = again.expect("what is shown can be read");
-                // The token is not shown.
-                loaded.config.auth.token = None;
-                again.config.auth.token = None;
+                // Tokens are not shown.
+                for config in [&mut loaded.config, &mut again.config] {
+                    let auth = &mut config.auth;
+                    (auth.token, auth.release_token, auth.candidate_token) = (None, None, None);
+                }
                 prop_assert_eq!(again.config, loaded.config);
             }
         }
@@ -258,6 +260,37 @@ fn a_token_that_no_client_can_send_is_refused() {
     let yaml = format!("Auth: {{TokenFile: {}}}", file.display());
     let message = load(&yaml, &[], Flags::default()).expect_err("two lines");
     assert!(message.contains("Auth.TokenFile: must be"), "{message}");
+}
+
+#[test]
+fn each_role_has_a_token_of_its_own_beside_the_one_of_the_admin() {
+    let good = "Auth: {Token: a, ReleaseToken: b, CandidateToken: c}";
+    let auth = load(good, &[], Flags::default()).expect("good").auth;
+    assert_eq!(auth.release_token.as_deref(), Some("b"));
+    assert_eq!(auth.candidate_token.as_deref(), Some("c"));
+    for (yaml, fault) in [
+        ("{CandidateToken: c}", "Auth.CandidateToken: needs a Token"),
+        ("{ReleaseToken: c}", "Auth.ReleaseToken: needs a Token"),
+        (
+            "{Token: a, ReleaseToken: a}",
+            "Auth.ReleaseToken: must be another token than Token",
+        ),
+        (
+            "{Token: a, ReleaseToken: b, CandidateToken: b}",
+            "Auth.CandidateToken: must be another token than ReleaseToken",
+        ),
+        (
+            "{Token: a, CandidateToken: b, CandidateTokenFile: c}",
+            "give either CandidateToken or CandidateTokenFile",
+        ),
+    ] {
+        let message = load(&format!("Auth: {yaml}"), &[], Flags::default()).expect_err(yaml);
+        assert!(message.contains(fault), "{yaml}: {message}");
+    }
+    let env = [("MOCKSERVER_AUTH_CANDIDATE_TOKEN", "d")];
+    let yaml = "Auth: {Token: a, CandidateTokenFile: /no/such/file}";
+    let auth = load(yaml, &env, Flags::default()).expect("good").auth;
+    assert_eq!(auth.candidate_token.as_deref(), Some("d"));
 }
 
 #[test]
@@ -514,6 +547,7 @@ fn an_empty_variable_is_unset_save_the_token_and_the_collector() {
                     let says_empty = message.contains("it is empty: give it a value, or unset it");
                     assert_eq!(says_empty, empty.is_empty(), "{message}");
                 }
+                of_role if of_role.contains("_TOKEN") => assert!(config.is_err(), "{of_role}"),
                 "MOCKSERVER_OTEL_ENDPOINT" if empty.is_empty() => {
                     assert_eq!(config.expect("good").otel.endpoint, None);
                 }

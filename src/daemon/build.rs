@@ -148,7 +148,7 @@ fn parts(
             .map(|port| (config.admin.host, port).into()),
         name: config.name.clone(),
         version: config.version.clone(),
-        token: control.token.clone(),
+        tokens: control.tokens.clone(),
         protect_reads: config.auth.protect_reads,
         allowed_hosts: config.auth.allowed_hosts.clone(),
         logs_requests: config.logs_requests().then_some(config.log.request_share),

@@ -24,7 +24,7 @@ use crate::host::memory_limit_bytes;
 use crate::host::runtimes::Runtimes;
 use crate::host::threads;
 use crate::host::turns::take_short_turns;
-use crate::http::{Api, Token};
+use crate::http::{Api, Tokens};
 use crate::ledger::Ledger;
 use crate::ledger::event::{BootFacts, EventKind, NewEvent};
 use crate::lifecycle::LAST_WORDS;
@@ -90,7 +90,7 @@ pub(super) struct Control {
     pub(super) runtimes: Runtimes,
     pub(super) terminate: TerminateFn,
     pub(super) reload: ReloadFn,
-    pub(super) token: Token,
+    pub(super) tokens: Tokens,
     pub(super) connections: ConnectionBudget,
     /// The counters of the traffic, where there is any.
     pub(super) traffic: Option<TrafficMeter>,
@@ -163,7 +163,7 @@ impl Control {
         }
     }
 
-    /// Opens the log file anew and takes over the log level and the token.
+    /// Opens the log file anew and takes over the log level and the tokens.
     async fn reload(&self) {
         info!("SIGHUP received: reading the configuration again.");
         let (done, outcome) = oneshot::channel();
@@ -182,14 +182,24 @@ impl Control {
         let Ok(Some(config)) = outcome.await else {
             return;
         };
-        match config.auth.token {
-            Some(token) if self.token.replace(&token) => {
+        let auth = config.auth;
+        match auth.token {
+            Some(token) if self.tokens.admin.replace(&token) => {
                 info!("The token of the API is replaced.");
             }
-            None if self.token.is_required() => {
+            None if self.tokens.admin.is_required() => {
                 warn!("The token of the API stays: only a restart can open the API.");
             }
             _ => {}
+        }
+        let roles = [
+            ("release system", &self.tokens.release, auth.release_token),
+            ("candidate", &self.tokens.candidate, auth.candidate_token),
+        ];
+        for (role, token, new) in roles {
+            if token.set(new) {
+                info!(role, "The token of a role is replaced.");
+            }
         }
     }
 

@@ -31,7 +31,7 @@ use crate::host::memory_limit_bytes;
 use crate::host::runtimes::{Runtimes, workers};
 use crate::host::{allocator, code, threads};
 use crate::http::plain::PlainErrors;
-use crate::http::{Api, Token, service_router};
+use crate::http::{Api, Tokens, service_router};
 use crate::ledger::event::BootFacts;
 use crate::lifecycle::SERVICE;
 use crate::lifecycle::readiness::Readiness;
@@ -110,7 +110,10 @@ impl App {
             runtimes: Runtimes::default(),
             terminate,
             reload,
-            token: Token::new(config.auth.token.clone()),
+            tokens: {
+                let auth = config.auth.clone();
+                Tokens::new([auth.token, auth.release_token, auth.candidate_token])
+            },
             connections,
             traffic: config.traffic.as_ref().map(TrafficSpec::meter),
             traffic_control: TrafficControl::default(),

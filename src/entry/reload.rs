@@ -1,6 +1,6 @@
 //! SIGHUP: opens the log file anew and reads the configuration again.
 //!
-//! Only the level of the log and the token follow it. What is bad changes nothing.
+//! Only the level of the log and the tokens follow it. What is bad changes nothing.
 
 use std::path::Path;
 
@@ -11,8 +11,16 @@ use super::logging;
 use crate::config::{Config, Flags, Loaded, ProcessEnv, STDIN};
 use crate::scenarios;
 
-/// Keys that a reload takes over. The token's are here too: the daemon says what becomes of it.
-const TAKEN_OVER: [&str; 3] = ["Log.Level", "Auth.Token", "Auth.TokenFile"];
+/// Keys that a reload takes over. The tokens' are here too: the daemon says what becomes of it.
+const TAKEN_OVER: [&str; 7] = [
+    "Log.Level",
+    "Auth.Token",
+    "Auth.TokenFile",
+    "Auth.ReleaseToken",
+    "Auth.ReleaseTokenFile",
+    "Auth.CandidateToken",
+    "Auth.CandidateTokenFile",
+];
 
 /// The reload of the daemon that was started with `flags` and `loaded`; its return value is the configuration, or none
 /// where that is bad.

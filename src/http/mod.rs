@@ -37,7 +37,7 @@ use tower_http::compression::CompressionLayer;
 
 use self::describe::docs;
 use self::extract::LargeBodies;
-use self::guard::{auth, browser};
+use self::guard::{auth, browser, roles};
 use self::live::Live;
 use self::own_probe::OwnProbe;
 use self::page::Page;
@@ -60,7 +60,7 @@ use crate::traces::layer::TraceLayer;
 use crate::workload::WorkloadRoute;
 
 pub(crate) use self::extract::Client;
-pub(crate) use self::guard::auth::Token;
+pub(crate) use self::guard::auth::Tokens;
 
 /// Every route for the reference: method, path and summary.
 pub(crate) fn routes() -> Vec<(Method, &'static str, &'static str)> {
@@ -97,8 +97,8 @@ pub(crate) struct Parts {
     pub(crate) readiness: Readiness,
     /// The address of the admin listener, where there is one.
     pub(crate) admin: Option<SocketAddr>,
-    /// The token that every change must carry; none leaves the API open.
-    pub(crate) token: Token,
+    /// The token that every change must carry; none leaves the API open. Beside it, those of the roles.
+    pub(crate) tokens: Tokens,
     /// Whether reads of the control API and of the faults' metrics must carry it too.
     pub(crate) protect_reads: bool,
     /// Names under which people's browsers may know the daemon, beside addresses and localhost.
@@ -128,7 +128,7 @@ pub(crate) struct Description {
 
 impl Parts {
     fn description(&self) -> &Description {
-        let needs_token = self.token.is_required();
+        let needs_token = self.tokens.admin.is_required();
         self.description[usize::from(needs_token)].get_or_init(|| {
             let document = openapi(self.manager.registry());
             let page = docs::page_of(&document, needs_token);
@@ -162,6 +162,15 @@ impl FromRef<Served> for LargeBodies {
 
 /// The routes of the admin listener: no fault ever applies.
 pub(crate) fn admin_router(api: Api) -> Router {
+    let roles = from_fn_with_state(Arc::clone(&api), roles::confine);
+    // Around the router and not within: what it adds to an answer would differ from path to path.
+    let confined = ServiceBuilder::new()
+        .layer(roles)
+        .service(admin_routes(api));
+    Router::new().fallback_service(confined)
+}
+
+fn admin_routes(api: Api) -> Router {
     if !api.blind {
         return router(api, None, |_| true);
     }

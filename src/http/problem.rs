@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::exam::draw::PlanError;
 use crate::exam::drill::ExamError;
 use crate::input::FieldError;
 use crate::manager::ManagerError;
@@ -24,6 +25,7 @@ pub(crate) enum ProblemKind {
     MalformedPath,
     NoToken,
     RefusedOrigin,
+    Masked,
     ScenarioNotAllowed,
     UnknownScenario,
     UnknownSession,
@@ -41,6 +43,8 @@ pub(crate) enum ProblemKind {
     NoLease,
     DrillOpen,
     DrillClosed,
+    NotBlind,
+    NeedsLimit,
     NoDrill,
     NoAnswersLeft,
     StartFailed,
@@ -59,10 +63,11 @@ pub(crate) fn kinds() -> Vec<(u16, &'static str, &'static str)> {
 
 impl ProblemKind {
     #[rustfmt::skip]
-    const ALL: [Self; 30] = [
+    const ALL: [Self; 33] = [
         Self::MalformedBody, Self::MalformedRequest, Self::HeadTooLarge, Self::MalformedPath, Self::NoToken,
         Self::RefusedOrigin, Self::ScenarioNotAllowed, Self::UnknownScenario, Self::UnknownSession, Self::UnknownRoute,
         Self::UnknownDrill, Self::DrillOpen, Self::DrillClosed, Self::NoDrill, Self::NoAnswersLeft,
+        Self::Masked, Self::NotBlind, Self::NeedsLimit,
         Self::MethodNotAllowed, Self::NotAcceptable, Self::BodyTooSlow, Self::BodyTooLarge, Self::UnsupportedMediaType,
         Self::InvalidParams, Self::TooManyScenarios, Self::Conflict, Self::Halted, Self::NoLease, Self::StartFailed,
         Self::Internal, Self::TooManyBodies, Self::ShuttingDown, Self::UnsupportedVersion,
@@ -78,6 +83,7 @@ impl ProblemKind {
             Self::MalformedPath => (400, "malformed-path", "The path cannot be decoded."),
             Self::NoToken => (401, "no-token", "A token is required."),
             Self::RefusedOrigin => (403, "refused-origin", "Requests from other sites are refused."),
+            Self::Masked => (403, "masked", "Not for this role."),
             Self::ScenarioNotAllowed => (403, "scenario-not-allowed", "The scenario is not allowed."),
             Self::UnknownScenario => (404, "unknown-scenario", "No such scenario."),
             Self::UnknownSession => (404, "unknown-session", "No such session."),
@@ -95,6 +101,8 @@ impl ProblemKind {
             Self::NoLease => (409, "no-lease", "There is no lease to renew."),
             Self::DrillOpen => (409, "drill-open", "A drill is open."),
             Self::DrillClosed => (410, "drill-closed", "The drill is closed."),
+            Self::NotBlind => (422, "not-blind", "A drill needs a service that is blind."),
+            Self::NeedsLimit => (422, "needs-limit", "The preset needs what the service lacks."),
             Self::NoDrill => (422, "no-drill", "No such drill can be opened here."),
             Self::NoAnswersLeft => (429, "no-answers-left", "All answers are used up."),
             Self::StartFailed => (500, "start-failed", "No scenario could start."),
@@ -222,10 +230,11 @@ impl From<ExamError> for Problem {
             ExamError::Closed(_) => ProblemKind::DrillClosed,
             ExamError::NotOpen | ExamError::UnknownDrill(_) => ProblemKind::UnknownDrill,
             ExamError::NoAnswersLeft(_) => ProblemKind::NoAnswersLeft,
-            ExamError::NotBlind
-            | ExamError::Plan(_)
-            | ExamError::NoStore(_)
-            | ExamError::NoStoreForEnd { .. } => ProblemKind::NoDrill,
+            ExamError::NotBlind => ProblemKind::NotBlind,
+            ExamError::Plan(PlanError::Needs { .. }) => ProblemKind::NeedsLimit,
+            ExamError::Plan(_) | ExamError::NoStore(_) | ExamError::NoStoreForEnd { .. } => {
+                ProblemKind::NoDrill
+            }
             ExamError::NoTraffic(_)
             | ExamError::NoThread(_)
             | ExamError::Unreadable { .. }

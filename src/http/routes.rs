@@ -75,7 +75,9 @@ fn of_guard_rails() -> Vec<Route> {
 fn of_drills() -> Vec<Route> {
     vec![
         post("/api/v1/drills", "open_drill", "Opens a drill", drills::open)
-            .takes(Body::Drill).problems(&[Kind::DrillOpen, Kind::NoDrill, Kind::Halted, Kind::StartFailed]),
+            .takes(Body::Drill).problems(&[
+                Kind::DrillOpen, Kind::NotBlind, Kind::NeedsLimit, Kind::NoDrill, Kind::Halted, Kind::StartFailed,
+            ]),
         get("/api/v1/drills", "past_drills", "Lists closed drills with their marks", drills::history).control(),
         get("/api/v1/drills/current", "current_drill", "Shows the open drill as a candidate sees it", drills::current)
             .control().problems(&[Kind::UnknownDrill]),

@@ -561,12 +561,11 @@ fn a_wrong_method_is_answered_with_the_command_that_works() {
     let document = daemon.admin_get("/openapi.json").body;
     for (path, methods) in document["paths"].as_object().unwrap() {
         let path = path.replace("{name}", "crash").replace("{id}", "session-1");
-        let (wrong, command) = match methods.get("post") {
-            Some(_) => (
-                "GET",
-                format!("curl -X POST http://{}{path}", daemon.service),
-            ),
-            None => ("POST", format!("curl http://{}{path}", daemon.service)),
+        let posts = format!("curl -X POST http://{}{path}", daemon.service);
+        let (wrong, command) = match (methods.get("post"), methods.get("get")) {
+            (Some(_), Some(_)) => ("PUT", posts),
+            (Some(_), None) => ("GET", posts),
+            (None, _) => ("POST", format!("curl http://{}{path}", daemon.service)),
         };
         let answer = daemon.ask(wrong, daemon.service, &path, b"");
         let problem = assert_problem(answer, 405, "method-not-allowed", &path);

@@ -1,4 +1,4 @@
-//! The bearer token. Where one is configured, changes must carry it, and with `Auth.ProtectReads` reads of what names
+//! The bearer tokens. Where one is configured, changes must carry it, and with `Auth.ProtectReads` reads of what names
 //! faults too.
 
 use std::fmt;
@@ -9,8 +9,9 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 
+use super::roles::Permitted;
 use crate::http::Api;
 use crate::http::plain::Plain;
 use crate::http::problem::{Problem, ProblemKind};
@@ -36,9 +37,67 @@ impl Token {
         is_new
     }
 
+    /// Makes it `token`, or none; true where that is a change.
+    pub(crate) fn set(&self, token: Option<String>) -> bool {
+        let token = token.map(Arc::new);
+        let is_new = *self.0.load() != token;
+        if is_new {
+            self.0.store(token);
+        }
+        is_new
+    }
+
     pub(crate) fn is_required(&self) -> bool {
         self.0.load().is_some()
     }
+
+    /// Whether it is `given`, which takes as long whatever the answer is.
+    fn is(&self, given: &[u8]) -> Choice {
+        match self.0.load_full() {
+            Some(token) => given.ct_eq(token.as_bytes()),
+            None => Choice::from(0),
+        }
+    }
+}
+
+/// The tokens of all roles. Cheap to clone; all clones have the same.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tokens {
+    /// May do everything.
+    pub(crate) admin: Token,
+    /// May report what a release system did.
+    pub(crate) release: Token,
+    /// May see the open drill and answer it.
+    pub(crate) candidate: Token,
+}
+
+impl Tokens {
+    /// Of the admin, a release system and a candidate, in this order.
+    pub(crate) fn new(tokens: [Option<String>; 3]) -> Self {
+        let [admin, release, candidate] = tokens.map(Token::new);
+        Self {
+            admin,
+            release,
+            candidate,
+        }
+    }
+
+    /// Whose token `headers` carry. It is compared to all of them before any is looked at.
+    pub(super) fn role_of(&self, headers: &HeaderMap) -> Option<Role> {
+        let given = given(headers)?;
+        let is = [&self.admin, &self.release, &self.candidate].map(|token| token.is(given));
+        let roles = [Role::Admin, Role::Release, Role::Candidate];
+        let found = is.into_iter().zip(roles).find(|(is, _)| bool::from(*is));
+        found.map(|(_, role)| role)
+    }
+}
+
+/// Who sends a request to the admin listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::http) enum Role {
+    Admin,
+    Release,
+    Candidate,
 }
 
 impl fmt::Debug for Token {
@@ -53,10 +112,10 @@ pub(in crate::http) async fn require_token(
     request: Request,
     next: Next,
 ) -> Response {
-    let Some(token) = api.token.0.load_full() else {
+    if !api.tokens.admin.is_required() || request.extensions().get::<Permitted>().is_some() {
         return next.run(request).await;
-    };
-    if given(request.headers()).is_some_and(|given| bool::from(given.ct_eq(token.as_bytes()))) {
+    }
+    if api.tokens.role_of(request.headers()) == Some(Role::Admin) {
         return next.run(request).await;
     }
     let scheme = HeaderValue::from_static("Bearer");

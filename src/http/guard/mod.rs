@@ -2,3 +2,4 @@
 
 pub(super) mod auth;
 pub(super) mod browser;
+pub(super) mod roles;

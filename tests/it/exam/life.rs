@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use super::quick;
 use crate::support::{Answer, Daemon, agent, eventually, send};
 
 const BLIND: &str =
@@ -17,14 +18,6 @@ const VERSION: &str = "MOCKSERVER_VERSION";
 
 fn blind() -> Daemon {
     Daemon::start_with(BLIND, &[])
-}
-
-/// A drill whose fault is on at once and for a minute.
-fn quick(preset: &str) -> Value {
-    json!({
-        "preset": preset, "seed": "7", "onset_s": [0, 0], "duration_s": 60, "time_scale": 0.05,
-        "traffic_rps": 0,
-    })
 }
 
 fn detected() -> String {

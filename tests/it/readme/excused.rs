@@ -200,6 +200,70 @@ pub(super) const NOT_RUN_HERE: &[(&str, &str)] = &[
         "docker run -p 8888:8888 -e MOCKSERVER_BOOT='{\"crash_loop\": {\"boots\": 3, \"after\": 5}}' mockserver:latest",
         "as above",
     ),
+    (
+        "mockserver -f etc/exam/patient.yaml",
+        "never ends by itself; tests/it/exam/document.rs starts it",
+    ),
+    (
+        "curl -X POST http://localhost:8889/api/v1/drills -d '{\"preset\": \"latency_regression_p50\", \"onset_s\": [0, 0], \"duration_s\": 60, \"time_scale\": 0.05}'",
+        "needs a blind service; run by tests/it/exam/document.rs",
+    ),
+    (
+        "curl http://localhost:8889/api/v1/drills/current",
+        "needs a blind service; run by tests/it/exam/document.rs",
+    ),
+    (
+        "curl -X POST http://localhost:8889/api/v1/drills/current/answers -d '{\"detected\": true, \"findings\": [{\"scenario\": \"network_latency\", \"role\": \"cause\", \"params\": {\"latency_ms\": 250}}], \"decision\": \"rollback\"}'",
+        "needs a blind service; run by tests/it/exam/document.rs",
+    ),
+    (
+        "curl -X POST http://localhost:8889/api/v1/drills/current/events -d '{\"kind\": \"paused\"}'",
+        "needs a blind service; run by tests/it/exam/document.rs",
+    ),
+    (
+        "curl -X POST http://localhost:8889/api/v1/drills/current/close",
+        "needs a blind service; run by tests/it/exam/document.rs",
+    ),
+    (
+        "for drill in data/drills/*.jsonl; do mockserver exam score \"$drill\"; done",
+        "needs a blind service; run by tests/it/exam/document.rs",
+    ),
+    (
+        "curl -X POST http://localhost:8889/api/v1/drills -d '{\"preset\": \"control_quiet\", \"duration_s\": 60, \"time_scale\": 0.05}'",
+        "needs a blind service; run by tests/it/exam/document.rs",
+    ),
+    (
+        "curl -X POST http://localhost:8889/api/v1/drills/current/answers -d '{\"detected\": false, \"findings\": [], \"decision\": \"promote\"}'",
+        "needs a blind service; run by tests/it/exam/document.rs",
+    ),
+    (
+        "curl -X POST http://localhost:8889/api/v1/drills/current/events -d '{\"kind\": \"promoted\"}'",
+        "needs a blind service; run by tests/it/exam/document.rs",
+    ),
+    (
+        "curl -X POST http://localhost:8889/api/v1/drills -d '{\"preset\": \"crash_loop_on_boot\", \"onset_s\": [0, 0], \"duration_s\": 120, \"time_scale\": 1}'",
+        "needs a blind service; run by tests/it/exam/document.rs",
+    ),
+    (
+        "curl -X POST http://localhost:8889/api/v1/drills/current/answers -d '{\"detected\": true, \"findings\": [{\"scenario\": \"crash\"}], \"decision\": \"rollback\"}'",
+        "needs a blind service; run by tests/it/exam/document.rs",
+    ),
+    (
+        "curl -X POST http://localhost:8889/api/v1/drills/current/events -d '{\"kind\": \"restarted\"}'",
+        "needs a blind service; run by tests/it/exam/document.rs",
+    ),
+    (
+        "curl -X POST http://localhost:8889/api/v1/drills -d '{\"preset\": \"readiness_never_true\", \"onset_s\": [0, 0], \"duration_s\": 60, \"time_scale\": 0.05}'",
+        "needs a blind service; run by tests/it/exam/document.rs",
+    ),
+    (
+        "curl -X POST http://localhost:8889/api/v1/drills/current/answers -d '{\"detected\": true, \"findings\": [{\"scenario\": \"health_check\"}], \"decision\": \"rollback\"}'",
+        "needs a blind service; run by tests/it/exam/document.rs",
+    ),
+    (
+        "curl -X POST http://localhost:8889/api/v1/drills/current/events -d '{\"kind\": \"rolled_back\"}'",
+        "needs a blind service; run by tests/it/exam/document.rs",
+    ),
     ("cargo fmt --check", "run by tests/run"),
     (
         "cargo clippy --all-targets --locked -- -D warnings",
