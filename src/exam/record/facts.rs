@@ -61,7 +61,7 @@ pub(crate) enum ReleaseAct {
     Promoted,
     Paused,
     Restarted,
-    /// Anything else; kept, never marked.
+    // Anything else; kept, never marked.
     Other,
 }
 
