@@ -20,6 +20,11 @@ pub(crate) fn thread_cpu() -> Duration {
     as_duration(clock_gettime(ClockId::ThreadCPUTime))
 }
 
+/// The name of the host, which is the pod's in Kubernetes; empty where there is none.
+pub(crate) fn host_name() -> String {
+    System::host_name().unwrap_or_default()
+}
+
 /// What this process uses at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Usage {

@@ -450,6 +450,90 @@ fn seen_under_limits() -> BTreeSet<Documented> {
     seen
 }
 
+/// The routes of drills, over the admin listener of a blind service.
+fn drills() -> Described {
+    let mut described = Described::start("");
+    let posted = described.post("/api/v1/drills", json!({}));
+    assert_eq!(kind_of(&posted), "not-blind");
+    // A blind one answers it as any service does.
+    assert_eq!(described.get("/api/v1/drills/%ff/report").status, 400);
+    for end in ["answers", "events", "close"] {
+        let path = format!("/api/v1/drills/%ff/{end}");
+        assert_eq!(described.post(&path, json!({})).status, 400);
+    }
+    described.daemon = Daemon::builder()
+        .file("Name: orders\nBlind: true\n")
+        .start();
+    described.listener = described.daemon.admin;
+    let current = |end: &str| format!("/api/v1/drills/current{end}");
+    for (path, status) in [
+        ("/api/v1/presets", 200),
+        ("/api/v1/drills", 200),
+        ("/api/v1/drills?limit=0", 422),
+        (&current(""), 404),
+        (&current("/report"), 404),
+    ] {
+        assert_eq!(described.get(path).status, status, "{path}");
+    }
+    refused_bodies(&mut described, "/api/v1/drills");
+    for (preset, kind) in [("no_such", "no-drill"), ("cpu_throttled", "needs-limit")] {
+        let refused = described.post("/api/v1/drills", json!({ "preset": preset }));
+        // A machine may have such a limit.
+        match kind_of(&refused).as_str() {
+            "" => drop(described.post(&current("/close"), json!({}))),
+            found => assert_eq!(found, kind),
+        }
+    }
+    one_drill(&mut described);
+    described
+}
+
+/// A control from before its opening to after its close.
+fn one_drill(described: &mut Described) {
+    let at = |id: &str, end: &str| format!("/api/v1/drills/{id}{end}");
+    let current = |end: &str| at("current", end);
+    assert_eq!(described.post("/api/v1/halt", json!({})).status, 200);
+    let control = json!({ "preset": "control_quiet", "max_answers": 1, "traffic_rps": 0 });
+    assert_eq!(
+        described.post("/api/v1/drills", control.clone()).status,
+        409
+    );
+    assert_eq!(described.post("/api/v1/rearm", json!({})).status, 200);
+    let opened = described.post("/api/v1/drills", control.clone());
+    assert_eq!(opened.status, 201);
+    let id = opened.body["drill_id"].as_str().unwrap().to_owned();
+    assert_eq!(described.post("/api/v1/drills", control).status, 409);
+    assert_eq!(described.get(&current("")).status, 200);
+    assert_eq!(described.get(&at(&id, "/report")).status, 409);
+    let healthy = json!({ "detected": false, "findings": [], "decision": "promote" });
+    let act = json!({ "kind": "promoted" });
+    for end in ["/answers", "/events", "/close"] {
+        refused_bodies(described, &current(end));
+    }
+    for status in [202, 429] {
+        assert_eq!(
+            described.post(&current("/answers"), healthy.clone()).status,
+            status
+        );
+    }
+    assert_eq!(described.post(&current("/events"), act.clone()).status, 202);
+    assert_eq!(described.post(&current("/close"), json!({})).status, 200);
+    assert_eq!(described.get(&at(&id, "/report")).status, 200);
+    assert_eq!(described.get("/api/v1/drills").status, 200);
+    for (id, status) in [(id.as_str(), 410), ("d-0000000000", 404)] {
+        assert_eq!(
+            described.post(&at(id, "/answers"), healthy.clone()).status,
+            status
+        );
+        assert_eq!(
+            described.post(&at(id, "/events"), act.clone()).status,
+            status
+        );
+        let closed = described.post(&at(id, "/close"), json!({}));
+        assert_eq!(closed.status, if status == 410 { 200 } else { status });
+    }
+}
+
 #[test]
 fn every_documented_answer_is_given_and_every_answer_is_documented() {
     let mut described = Described::start("");
@@ -467,10 +551,13 @@ fn every_documented_answer_is_given_and_every_answer_is_documented() {
     let mut seen = described.seen;
     seen.extend(locked.seen);
     seen.extend(seen_under_limits());
+    seen.extend(drills().seen);
     let out_of_reach = |(_, path, _, _, kind): &&Documented| {
         OUT_OF_REACH
             .iter()
             .any(|(of, known, _)| kind == known && path.contains(of))
+            || kind == "start-failed" && path == "/api/v1/drills"
+            || kind == "needs-limit"
             || kind == "start-failed" && path.contains("scenarios") && path != FAILING_START
     };
     let never: Vec<&Documented> = documented

@@ -1,7 +1,7 @@
 //! What the API shows of drills.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -12,7 +12,7 @@ use super::{Drill, Exam, ExamError, facts_of};
 use crate::exam::record::{OpenedFacts, Record};
 use crate::exam::report::Report;
 use crate::exam::score::{Aggregate, aggregate, score};
-use crate::host::threads;
+use crate::host::{process, threads};
 use crate::ledger::event::EventKind;
 use crate::manager::ScenarioManager;
 use crate::run::Timestamp;
@@ -25,12 +25,16 @@ const INSTRUCTIONS: &str = "A release of this service may or may not be faulty. 
      answer before deadline_at counts; time counts from when the fault had effect. \"detected\": false is an answer; \
      silence is not.";
 
+static INSTANCE: LazyLock<String> = LazyLock::new(process::host_name);
+
 /// What a candidate sees of the open drill: of one shape and length whatever it is.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct MaskedView {
     /// The drill; it holds the time of its opening and no more.
     pub drill_id: String,
     pub state: DrillPhase,
+    /// The host that it is open on: there may be several behind one address.
+    pub instance: &'static str,
     pub opened_at: Timestamp,
     /// No answer is accepted from then on.
     pub deadline_at: Timestamp,
@@ -174,6 +178,7 @@ impl Exam {
         MaskedView {
             drill_id: drill.id.clone(),
             state: DrillPhase::Open,
+            instance: &INSTANCE,
             opened_at: drill.opened_at,
             deadline_at: drill.deadline_at,
             commitment: drill.facts.commitment.clone(),

@@ -16,6 +16,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::{Answer, Body, Describe, Operation};
+use crate::exam::answer;
 use crate::exam::request::DrillRequest;
 use crate::http::Api;
 use crate::http::problem::{Problem, ProblemKind};
@@ -238,8 +239,9 @@ impl Writer<'_> {
                 json!({ "preset": "cpu_regression" }),
             ),
             (Body::DrillAnswer, _) => {
+                let names: Vec<_> = self.registry.iter().map(|plugin| plugin.name()).collect();
                 let example = json!({ "detected": false, "findings": [], "decision": "promote" });
-                (json!({ "type": "object" }), example)
+                (answer::Answer::schema(&names), example)
             }
             (Body::ReleaseEvent, _) => (
                 json!({ "type": "object" }),

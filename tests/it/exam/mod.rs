@@ -1,5 +1,6 @@
 //! Drills, from outside.
 
+mod document;
 mod leaks;
 mod life;
 mod roles;

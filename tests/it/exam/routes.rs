@@ -122,6 +122,40 @@ fn a_report_is_the_same_text_at_any_time() {
 }
 
 #[test]
+fn a_start_by_hand_contaminates_a_drill() {
+    let daemon = blind();
+    let id = id_of(&open(&daemon, &control()));
+    let current = daemon.admin_get("/api/v1/drills/current").body;
+    assert!(
+        !current["instance"].as_str().unwrap().is_empty(),
+        "{current}"
+    );
+    let start = daemon.admin_post("/api/v1/scenarios/network_latency/start", "{}");
+    assert_eq!(start.status, 200, "{start:?}");
+    let report = post(&daemon, &id, "close", "").body;
+    let by = report["contaminated"].as_array().unwrap();
+    assert_eq!(by.len(), 1, "{report}");
+}
+
+#[test]
+fn an_unknown_name_in_an_answer_is_refused_with_the_names_that_there_are() {
+    let daemon = blind();
+    let id = id_of(&open(&daemon, &control()));
+    let unknown =
+        r#"{"detected": true, "findings": [{"scenario": "gremlins"}], "decision": "hold"}"#;
+    let refused = post(&daemon, &id, "answers", unknown);
+    let problem = assert_problem(refused, 422, "invalid-params", "a name");
+    let error = &problem["errors"][0];
+    assert_eq!(error["pointer"], "/findings/0/scenario");
+    assert!(
+        error["detail"].as_str().unwrap().contains("memory_leaker"),
+        "{error}"
+    );
+    let current = daemon.admin_get("/api/v1/drills/current").body;
+    assert_eq!(current["answers_left"], 5);
+}
+
+#[test]
 fn presets_are_listed() {
     let list = blind().admin_get("/api/v1/presets").body;
     let presets = list["presets"].as_array().unwrap();
