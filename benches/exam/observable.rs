@@ -73,7 +73,7 @@ enum Seen {
 fn sit(patient: &mut Patient, name: &str, limited: Option<&Limited>) -> Seen {
     let body = json!({
         "preset": name, "seed": name, "time_scale": 0.02, "onset_s": [0.5, 1], "duration_s": LENGTH_S - 2,
-        "traffic_rps": 60,
+        "traffic_rps": 100,
     });
     let length = Duration::from_secs(LENGTH_S);
     let mut in_group;
@@ -91,7 +91,7 @@ fn sit(patient: &mut Patient, name: &str, limited: Option<&Limited>) -> Seen {
             }
         }
     };
-    patient.live_until(drill.deadline);
+    patient.live_among_peers(drill.deadline);
     let report = patient.close(&drill).body;
     let (truth, expected) = (&report["truth"], &report["expected"]["causes"]);
     let observable: Vec<&str> = truth

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Daemon, agent};
@@ -14,6 +15,8 @@ const CONFIG: &str =
 /// How often the kubelet looks.
 const LOOK: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a process has to end.
+const GRACE: Duration = Duration::from_secs(2);
 
 pub(crate) struct Patient {
     pub(crate) daemon: Daemon,
@@ -54,6 +57,35 @@ impl Patient {
             self.look();
             sleep(LOOK.min(end.saturating_duration_since(Instant::now())));
         }
+    }
+
+    /// Plays the kubelet until `end`, a scraper of the service's metrics, and once, half-way, a roll-out that asks the
+    /// process to end and kills it when it does not.
+    pub(crate) fn live_among_peers(&mut self, end: Instant) {
+        let half = end.saturating_duration_since(Instant::now()) / 2;
+        let rolls_out = Instant::now() + half;
+        while Instant::now() < rolls_out {
+            self.look();
+            self.scrape();
+        }
+        self.daemon.signal(Signal::TERM);
+        let grace = Instant::now() + GRACE;
+        while Instant::now() < grace && self.daemon.child.0.try_wait().unwrap().is_none() {
+            sleep(LOOK);
+        }
+        // It may have ended by itself.
+        self.daemon.child.0.kill().ok();
+        self.daemon.ended();
+        self.live_until(end);
+    }
+
+    /// What it answers does not matter, nor whether it does.
+    fn scrape(&self) {
+        let url = format!("http://{}/metrics", self.daemon.service);
+        let within = Some(Duration::from_millis(300));
+        let request = self.agent.get(url).config().timeout_global(within).build();
+        drop(request.call());
+        sleep(LOOK);
     }
 
     /// Asks the admin listener, again and again where the process dies meanwhile.

@@ -209,5 +209,6 @@ pub(crate) struct Floor {
 
 /// `figure` with no more digits than are meant, so that the text of a report stays the same.
 pub(super) fn rounded(figure: f64) -> f64 {
-    (figure * 1e4).round() / 1e4
+    // A sum of nothing is -0.0, which is no figure to show.
+    (figure * 1e4).round() / 1e4 + 0.0
 }

@@ -15,6 +15,9 @@ use crate::run::{Initiator, Timestamp};
 const SEEN_AFTER_S: f64 = 45.0;
 /// How many requests it must touch, where it touches any.
 const SEEN_REQUESTS: u64 = 20;
+/// How often a drill probes, in seconds at a time scale of 1, and how long each may take.
+const PROBED_EVERY_S: f64 = 10.0;
+const PROBE_TIMEOUT_S: f64 = 1.0;
 /// What a run of memory that the kernel ended is cleared by.
 const OUT_OF_MEMORY: &str = "out_of_memory";
 const ROLLED_BACK: &str = "rolled_back";
@@ -27,8 +30,8 @@ struct Fold {
     last: Timestamp,
     /// When the process was down.
     down: Vec<(Timestamp, Timestamp)>,
-    /// When a probe began to fail.
-    failed_probes: Vec<Timestamp>,
+    /// When a probe began to fail, or to succeed again.
+    flips: Vec<Timestamp>,
     /// When the process ended, and whether the kernel ended it for its memory.
     ends: Vec<(Timestamp, bool)>,
     samples: Vec<(Timestamp, super::Sample)>,
@@ -99,7 +102,7 @@ impl Fold {
             is_closed: false,
             last: opening.time,
             down: Vec::new(),
-            failed_probes: Vec::new(),
+            flips: Vec::new(),
             ends: Vec::new(),
             samples: Vec::new(),
         })
@@ -152,10 +155,8 @@ impl Fold {
                 self.samples.extend(runs);
             }
             EventKind::DrillProbeFlip => {
-                let ProbeFacts { succeeds, .. } = facts_of(event)?;
-                if !succeeds {
-                    self.failed_probes.push(event.time);
-                }
+                let ProbeFacts { .. } = facts_of(event)?;
+                self.flips.push(event.time);
             }
             EventKind::DrillTainted => {
                 let TaintFacts { path } = facts_of(event)?;
@@ -244,7 +245,13 @@ impl Fold {
         let was_effective =
             |at: &Timestamp| spans.iter().any(|(from, to)| (*from..=*to).contains(at));
         let ended = self.ends.iter().any(|(at, _)| was_effective(at));
-        item.is_seen_by_its_end = ended || self.failed_probes.iter().any(was_effective);
+        // The probe that finds it gone comes a period later.
+        let period_s = self.record.scaled_s(PROBED_EVERY_S) + PROBE_TIMEOUT_S;
+        let has_flip = |at: &Timestamp| {
+            let mut spans = spans.iter();
+            spans.any(|(from, to)| (*from..=to.plus_seconds(period_s)).contains(at))
+        };
+        item.is_seen_by_its_end = ended || self.flips.iter().any(has_flip);
         let lasts = item.effective_s >= self.record.scaled_s(SEEN_AFTER_S);
         let touches = item.touched.is_none_or(|touched| touched >= SEEN_REQUESTS);
         item.is_observable = !spans.is_empty() && (lasts && touches || item.is_seen_by_its_end);

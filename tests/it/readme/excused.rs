@@ -29,6 +29,10 @@ pub(super) const NOT_RUN_HERE: &[(&str, &str)] = &[
         "the same, and it needs root and containers",
     ),
     (
+        "cargo bench --bench exam",
+        "hundreds of drills, which take minutes",
+    ),
+    (
         "cargo bench --bench soak -- --seconds 3600",
         "takes an hour; tests/run does it for a minute",
     ),
