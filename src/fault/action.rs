@@ -187,7 +187,13 @@ pub struct Reply {
     status: StatusCode,
     headers: HeaderMap,
     body: Value,
+    cause: Option<Cause>,
 }
+
+/// Why a request failed, as the handler of its route would log it. It travels with the answer, as one of its extensions,
+/// to the log of the requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cause(pub(crate) &'static str);
 
 /// The body of an error that says nothing but its status, as many services answer.
 pub(crate) fn plain_error(status: StatusCode) -> Value {
@@ -209,6 +215,7 @@ impl Reply {
             status,
             headers: HeaderMap::new(),
             body,
+            cause: None,
         }
     }
 
@@ -223,10 +230,23 @@ impl Reply {
         self.headers.insert(name, value.into());
         self
     }
+
+    /// Says why the request failed, for the service's log: where a workload has the route, and its requests are logged.
+    #[must_use]
+    pub fn because(self, cause: &'static str) -> Self {
+        Self {
+            cause: Some(Cause(cause)),
+            ..self
+        }
+    }
 }
 
 impl IntoResponse for Reply {
     fn into_response(self) -> Response {
-        (self.status, self.headers, Json(self.body)).into_response()
+        let mut response = (self.status, self.headers, Json(self.body)).into_response();
+        if let Some(cause) = self.cause {
+            response.extensions_mut().insert(cause);
+        }
+        response
     }
 }

@@ -17,8 +17,8 @@ pub(crate) mod table;
 mod tally;
 pub(crate) mod timer;
 
-pub(crate) use action::plain_error;
 pub use action::{Action, CallFailure, CallFault, Edit, Ending, Reply, Rewrite};
+pub(crate) use action::{Cause, plain_error};
 pub use draw::Draw;
 pub use exchange::{Exchange, Surface, Surfaces};
 pub use law::Law;

@@ -15,8 +15,9 @@ use http::{Method, Request, Response, StatusCode};
 use opentelemetry::trace::TraceId;
 use tower::{Layer, Service};
 use tracing::field::display;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
+use crate::fault::Cause;
 use crate::lifecycle::SERVICE;
 use crate::traces::context::TraceContext;
 
@@ -110,6 +111,7 @@ where
         Either::Right(Box::pin(async move {
             let response = inner.await?;
             if let Some(entry) = open.0.take() {
+                entry.write_cause(response.extensions().get());
                 entry.write(response.status());
             }
             Ok(response)
@@ -148,6 +150,16 @@ impl Entry {
             self.trace_id.map(display),
         );
         info!(target: SERVICE, %method, route, duration_ms, trace_id, "Connection closed before the answer.");
+    }
+
+    /// Only of a route of the workload, whose handler logs its own errors just so.
+    fn write_cause(&self, cause: Option<&Cause>) {
+        if let (Kind::Route(log), Some(trace_id), Some(Cause(cause))) =
+            (&self.kind, self.trace_id, cause)
+        {
+            let (route, trace_id) = (log.route.as_str(), display(trace_id));
+            error!(target: SERVICE, route, trace_id, "{cause}");
+        }
     }
 
     fn write(self, status: StatusCode) {

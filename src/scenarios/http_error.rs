@@ -78,8 +78,12 @@ impl Scenario for HttpError {
                 Some(body) => Reply::json(status, body.clone()),
                 None => Reply::error(status),
             };
-            Action::Reply(match retry_after {
+            let reply = match retry_after {
                 Some(after) => reply.header(RETRY_AFTER, after.as_secs()),
+                None => reply,
+            };
+            Action::Reply(match cause_of(status) {
+                Some(cause) => reply.because(cause),
                 None => reply,
             })
         });
@@ -89,6 +93,21 @@ impl Scenario for HttpError {
         ]);
         Ok(Active::hold(probe, (), cx.stop))
     }
+}
+
+/// What a handler logs that fails with `status`; none where the client is to blame, which no service logs as its error.
+///
+/// Each is an error of the handler's own: none blames an upstream, a pool or the load, whose series do not move.
+fn cause_of(status: StatusCode) -> Option<&'static str> {
+    let cause = match status.as_u16() {
+        400..=499 => return None,
+        501 => "handler is not implemented for this kind of item",
+        502 => "response could not be parsed: expected value at line 1 column 1",
+        503 => "handler is not ready: its settings are not loaded yet",
+        504 => "deadline of the request has passed before it was handled",
+        _ => "response could not be built: missing value for column \"price_cents\" in row 0",
+    };
+    Some(cause)
 }
 
 /// Statuses with their weights.
@@ -154,6 +173,17 @@ mod tests {
             .count();
         // The 99.9 % interval of a binomial count with p = 0.25 and n = 10,000.
         assert!((2358..=2642).contains(&busy), "{busy} of 10,000");
+    }
+
+    #[test]
+    fn errors_of_the_server_have_a_cause_and_those_of_the_client_none() {
+        let status = |status| StatusCode::from_u16(status).expect("a status");
+        assert!((400..500).all(|of_client| cause_of(status(of_client)).is_none()));
+        assert!((500..600).all(|of_server| cause_of(status(of_server)).is_some()));
+        assert_ne!(
+            cause_of(StatusCode::SERVICE_UNAVAILABLE),
+            cause_of(StatusCode::INTERNAL_SERVER_ERROR)
+        );
     }
 
     #[test]

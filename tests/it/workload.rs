@@ -154,6 +154,54 @@ fn a_fault_finds_the_routes_by_their_paths() {
 }
 
 #[test]
+fn a_request_that_fails_by_a_fault_is_logged_as_one_whose_handler_failed() {
+    let mut daemon = Daemon::builder().file(ORDERS).start();
+    let body = json!({ "statuses": { "500": 1 }, "match": { "methods": ["GET"] } });
+    daemon.start_scenario("http_error", body);
+    assert_eq!(status_of(&daemon, "GET", "/api/orders/1"), 500);
+    assert_eq!(status_of(&daemon, "GET", "/health"), 500);
+    let body = json!({ "statuses": { "404": 1 }, "match": { "methods": ["DELETE"] } });
+    daemon.start_scenario("http_error", body);
+    assert_eq!(status_of(&daemon, "DELETE", "/api/orders/1"), 404);
+    daemon.stop_all();
+    assert_eq!(status_of(&daemon, "POST", "/api/broken"), 500);
+    let lines = daemon.whole_log();
+    let errors: Vec<&Value> = lines
+        .iter()
+        .filter(|line| line["level"] == "ERROR")
+        .collect();
+    let routes: Vec<&Value> = errors.iter().map(|line| &line["route"]).collect();
+    assert_eq!(routes, ["/api/orders/{id}", "/api/broken"]);
+    let keys = |line: &Value| {
+        line.as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(keys(errors[0]), keys(errors[1]));
+    let of_request = |line: &&Value| line["trace_id"] == errors[0]["trace_id"];
+    let levels: Vec<&Value> = lines
+        .iter()
+        .filter(of_request)
+        .map(|line| &line["level"])
+        .collect();
+    assert_eq!(levels, ["ERROR", "WARN"]);
+}
+
+#[test]
+fn without_a_workload_a_request_that_fails_by_a_fault_has_no_line_of_its_cause() {
+    let mut daemon = Daemon::builder().file("Log: {Requests: always}\n").start();
+    daemon.start_scenario("http_error", json!({ "statuses": { "500": 1 } }));
+    assert_eq!(status_of(&daemon, "GET", "/api/v1/test/sleep10ms"), 500);
+    let lines = daemon.whole_log();
+    assert!(
+        lines.iter().all(|line| line["level"] != "ERROR"),
+        "{lines:?}"
+    );
+}
+
+#[test]
 fn each_request_uses_its_cpu_time() {
     let workload = "Workload: {Routes: [{Path: /work, CpuMs: 10}]}\n";
     let daemon = Daemon::builder().file(workload).start();
