@@ -28,7 +28,7 @@ use self::spec::{CallSpec, Peer, Target};
 use crate::fault::layer::{Impact, Outcome};
 use crate::fault::table::FaultTable;
 use crate::fault::timer::FineTimer;
-use crate::fault::{Exchange, Surface};
+use crate::fault::{CallFailure, Draw, Exchange, Law, Surface};
 use crate::lifecycle::SERVICE;
 use crate::metrics::calls::{CallMeter, Calls, Ending, MeasuredCall};
 use crate::metrics::measure::method_label;
@@ -40,6 +40,9 @@ pub(crate) use self::failure::{CallFailed, Failure};
 /// The first wait before a retry, which doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// Median and 99 % quantile of how long a server of the same data centre takes that answers at once with an error.
+const ROUND_TRIP: (Duration, Duration) = (Duration::from_micros(800), Duration::from_millis(4));
 
 /// The counters of the calls that `specs` describe, and of the simulated dependency where that `is_served`.
 pub(crate) fn calls_of<'s>(
@@ -324,7 +327,12 @@ impl Parts {
             match impact.carry_out(timer).await {
                 Outcome::GoOn => {}
                 Outcome::Reply(reply) => return Ok(reply.status()),
-                Outcome::Failure(failure) => return Failure::of_fault(failure),
+                Outcome::Failure(failure) => {
+                    if let CallFailure::Status(_) = failure {
+                        self.take_time_of_answer(incoming).await;
+                    }
+                    return Failure::of_fault(failure);
+                }
             }
         }
         match &self.way {
@@ -334,6 +342,22 @@ impl Parts {
                 connections.send(&target.address, request).await
             }
             Way::Pretended(pretended) => Ok(pretended.answer(incoming.call_due, timer).await),
+        }
+    }
+
+    /// Waits as long as an upstream takes that answers, be it with an error: nothing is sent.
+    async fn take_time_of_answer(&self, incoming: &Incoming<'_>) {
+        let timer = &self.services.timer;
+        match &self.way {
+            Way::Real(_) => {
+                let (p50, p99) = ROUND_TRIP;
+                let mut draw = Draw::seeded(rand::random());
+                let until = Instant::now() + Law::of(p50, p99).sample(&mut draw);
+                timer.sleep_until(until).await;
+            }
+            Way::Pretended(pretended) => {
+                pretended.answer(incoming.call_due, timer).await;
+            }
         }
     }
 
