@@ -15,7 +15,8 @@ use crate::input::Fields;
 use crate::input::limits::Limits;
 use crate::plugin::Registry;
 use crate::traffic::TrafficSpec;
-use crate::workload::{PathTemplate, WorkloadSpec};
+use crate::upstream::spec::Target;
+use crate::workload::{PathTemplate, WorkloadSpec, rings};
 
 pub(super) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// The name of this program.
@@ -73,7 +74,7 @@ impl Config {
         let names: Vec<_> = registry.iter().map(|plugin| plugin.name()).collect();
         let about = "The most that a request may ask for.";
         let limits = fields.section("Limits", about, |limits| Limits::read(limits, &names));
-        let workload = workload(fields);
+        let workload = workload(fields, (host, port));
         let traffic = TrafficSpec::read(fields, workload.as_ref());
         let exam = ExamSpec::read(fields, registry);
         Self {
@@ -316,8 +317,8 @@ fn address(fields: &mut Fields, about: &'static str) -> IpAddr {
     field.text(ADDRESS_RULE, (LOOPBACK, "127.0.0.1"), parse)
 }
 
-/// The workload, whose routes must not take requests from the daemon's own.
-fn workload(fields: &mut Fields) -> Option<WorkloadSpec> {
+/// The workload, whose routes must not take requests from the daemon's own, nor call themselves.
+fn workload(fields: &mut Fields, service: (IpAddr, u16)) -> Option<WorkloadSpec> {
     let workload = WorkloadSpec::read(fields)?;
     let own = crate::http::routes();
     let own: Vec<_> = own
@@ -333,7 +334,36 @@ fn workload(fields: &mut Fields) -> Option<WorkloadSpec> {
             fields.reject_at(&format!("/Workload/Routes/{i}/Path"), detail);
         }
     }
+    for ring in rings(&workload.routes, |target| is_at(target, service)) {
+        let by = match ring.first == ring.route {
+            true => String::new(),
+            false => format!(" by Routes.{}", ring.first),
+        };
+        let detail =
+            format!("leads back to its own route{by}: one request would make another without end");
+        let pointer = format!("/Workload/Routes/{}/Calls/{}/Url", ring.route, ring.call);
+        fields.reject_at(&pointer, detail);
+    }
     Some(workload)
+}
+
+/// Whether a call of `target` reaches a listener at this address and port, as far as its URL shows it: names other than
+/// localhost are not looked up.
+fn is_at(target: &Target, (host, port): (IpAddr, u16)) -> bool {
+    let name = target.address.rsplit_once(':').map_or("", |(name, _)| name);
+    let is_host = if name.eq_ignore_ascii_case("localhost") {
+        host.is_loopback() || host.is_unspecified()
+    } else {
+        let name = name.trim_start_matches('[').trim_end_matches(']');
+        name.parse().is_ok_and(|called: IpAddr| {
+            let is_here = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
+            // To call no address is to call this machine.
+            called == host
+                || is_here(called) && host.is_unspecified()
+                || called.is_unspecified() && host.is_loopback()
+        })
+    };
+    is_host && port > 0 && target.port == port
 }
 
 fn not_empty(text: &str) -> Option<String> {

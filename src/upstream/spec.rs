@@ -160,6 +160,17 @@ impl Target {
         path
     }
 
+    /// The path of a call, without the query, with a value for each placeholder that no route has as a text.
+    pub(crate) fn plain_path(&self) -> String {
+        // A call encodes it, and so does no path of a route.
+        let value = |name: &Part| match name {
+            Part::Text(text) => text.clone(),
+            Part::Param(_) => "%00".to_owned(),
+        };
+        let path: String = self.path.iter().map(value).collect();
+        path.split('?').next().unwrap_or_default().to_owned()
+    }
+
     fn refuse_unknown(&self, fields: &mut Fields, params: &[&str]) {
         for part in &self.path {
             match part {

@@ -5,6 +5,7 @@
 mod answer;
 mod cpu;
 mod path;
+mod ring;
 mod shop;
 mod spec;
 
@@ -27,6 +28,7 @@ use crate::upstream::lateness::Lateness;
 use crate::upstream::{Call, CallFailed, CallServices, Failure, Incoming, Upstreams};
 
 pub(crate) use path::{PATH_RULE, PathTemplate};
+pub(crate) use ring::rings;
 pub(crate) use spec::{METHODS, RouteSpec, WorkloadSpec};
 
 /// The largest body of a request: 1 MiB.

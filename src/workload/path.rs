@@ -1,5 +1,6 @@
 //! Paths of routes: texts and names in braces, such as `/api/orders/{id}`.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 /// The path of a route, in which a name in braces takes the place of any one segment.
@@ -94,6 +95,27 @@ impl PathTemplate {
             _ => true,
         };
         self.segments.len() == other.segments.len() && pairs.into_iter().all(fits)
+    }
+
+    /// Whether `path` is one of those that it stands for.
+    pub(crate) fn fits(&self, path: &str) -> bool {
+        let given = path.strip_prefix('/').unwrap_or(path);
+        let given: Vec<&str> = given.split('/').filter(|_| !given.is_empty()).collect();
+        let fits = |(segment, given): (&Segment, &&str)| match segment {
+            Segment::Text(text) => text == given,
+            Segment::Name(_) => !given.is_empty(),
+        };
+        given.len() == self.segments.len() && self.segments.iter().zip(&given).all(fits)
+    }
+
+    /// Which of two that fit a path a router takes: the lesser, which has a text where they first differ.
+    pub(crate) fn precedence(a: &Self, b: &Self) -> Ordering {
+        let is_name = |segment: &Segment| matches!(segment, Segment::Name(_));
+        let (a, b) = (
+            a.segments.iter().map(is_name),
+            b.segments.iter().map(is_name),
+        );
+        a.cmp(b)
     }
 
     /// Each name with its segment of `path`, which fits this template.

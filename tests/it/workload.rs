@@ -230,14 +230,34 @@ fn the_shop_is_there_by_its_name() {
     assert_eq!(status_of(&daemon, "GET", "/only"), 200);
 }
 
+/// What the program says of a workload that it refuses.
+fn refusal_of(workload: &str) -> String {
+    let folder = with_file(&format!("Workload: {workload}\n"));
+    let output = run_in(&folder, &["--check", "-f", "a.yaml"], &[]);
+    assert_eq!(output.status.code(), Some(64), "{workload}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn routes_that_call_themselves_are_refused() {
+    for (workload, expected) in [
+        (
+            "{Routes: [{Path: '/a/{id}', Calls: [{Name: me, Url: 'http://localhost:8888/a/{id}'}]}]}",
+            "Workload.Routes.0.Calls.0.Url: leads back to its own route: one request",
+        ),
+        (
+            "{Routes: [{Path: /a, Calls: [{Name: me, Url: 'http://127.0.0.1:8888/b'}]}, \
+             {Path: /b, Calls: [{Name: me, Url: 'http://127.0.0.1:8888/a'}]}]}",
+            "Workload.Routes.0.Calls.0.Url: leads back to its own route by Routes.1",
+        ),
+    ] {
+        let said = refusal_of(workload);
+        assert!(said.contains(expected), "{workload}: {said}");
+    }
+}
+
 #[test]
 fn a_bad_description_is_refused_with_every_error() {
-    let errors = |workload: &str| {
-        let folder = with_file(workload);
-        let output = run_in(&folder, &["--check", "-f", "a.yaml"], &[]);
-        assert_eq!(output.status.code(), Some(64), "{workload}");
-        String::from_utf8(output.stderr).unwrap()
-    };
     let many = "{Path: /a, Method: GET}, ".repeat(40);
     for (workload, expected) in [
         (
@@ -284,7 +304,7 @@ fn a_bad_description_is_refused_with_every_error() {
             "must have at most 32 routes",
         ),
     ] {
-        let said = errors(&format!("Workload: {workload}\n"));
+        let said = refusal_of(workload);
         assert!(said.contains(expected), "{workload}: {said}");
     }
 }
