@@ -6,11 +6,12 @@ use std::sync::LazyLock;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::Method;
+use http::{Method, StatusCode};
 
 use super::auth::Role;
 use crate::exam::record::Reveal;
 use crate::http::Api;
+use crate::http::plain::Plain;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::route::Access;
 use crate::http::routes;
@@ -52,8 +53,11 @@ pub(in crate::http) async fn confine(
     if TRUTHS.iter().any(|template| matches(template, path)) {
         api.exam.taint(path);
     }
-    let problem = Problem::new(ProblemKind::Masked, "The token is not for this.");
-    problem.into_response()
+    match api.blind {
+        // A document would name this program.
+        true => Plain(StatusCode::FORBIDDEN).into_response(),
+        false => Problem::new(ProblemKind::Masked, "The token is not for this.").into_response(),
+    }
 }
 
 fn may(role: Role, method: &Method, path: &str) -> bool {
