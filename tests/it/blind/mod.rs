@@ -305,6 +305,27 @@ fn nothing_that_others_can_read_names_a_fault_or_this_program() {
 }
 
 #[test]
+fn nothing_that_others_can_read_names_a_drill_or_its_faults() {
+    let presets = [
+        "control_quiet",
+        "latency_regression_p50",
+        "readiness_never_true",
+        "bad_config_errors",
+        "cpu_regression",
+    ];
+    for found in patient::under_drills(&presets) {
+        for (place, text) in &found.texts {
+            let words = words::found_in(text);
+            assert!(
+                words.is_empty(),
+                "{}: {place}: {words:?} in {text}",
+                found.what
+            );
+        }
+    }
+}
+
+#[test]
 fn a_fault_changes_figures_and_the_shapes_that_it_changes_by_nature() {
     let all = patient::all();
     let quiet = all

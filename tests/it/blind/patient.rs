@@ -123,6 +123,34 @@ pub(super) fn all() -> &'static [Found] {
     })
 }
 
+/// All that was found under a drill of each of these presets.
+pub(super) fn under_drills(presets: &[&str]) -> Vec<Found> {
+    let folder = TempDir::new().unwrap();
+    let binary = folder.path().join("orders");
+    fs::copy(env!("CARGO_BIN_EXE_mockserver"), &binary).unwrap();
+    let gather = |preset: &&str| {
+        let mut patient = Patient::start(&binary, false);
+        let body = serde_json::json!({
+            "preset": preset, "onset_s": [0, 0], "duration_s": 60, "time_scale": 0.02, "traffic_rps": 80,
+        });
+        let drills = "/api/v1/drills";
+        let opened = request("POST", patient.admin, drills, &body.to_string(), &[]);
+        assert_eq!(opened.status, 201, "{preset}: {opened:?}");
+        let mut seen = Seen::default();
+        patient.look(&mut seen);
+        patient.end();
+        patient.look_back(&mut seen, false);
+        Found {
+            scenario: None,
+            what: format!("a drill of {preset}"),
+            is_text: false,
+            texts: seen.texts,
+            shapes: seen.shapes,
+        }
+    };
+    presets.iter().map(gather).collect()
+}
+
 /// A scenario with parameters, or none.
 struct Case {
     plugin: Option<&'static dyn Plugin>,
