@@ -9,7 +9,9 @@ use crate::patient::Patient;
 use crate::row::Row;
 use crate::table::Table;
 
+/// How many, unless the variable says otherwise.
 const DRILLS: u32 = 200;
+const VARIABLE: &str = "EXAM_DRILLS";
 const PATIENTS: u32 = 3;
 /// The share of controls.
 const CONTROLS: f64 = 0.25;
@@ -25,6 +27,7 @@ struct Counts {
 }
 
 pub(crate) fn measure(table: &mut Table) {
+    let drills = std::env::var(VARIABLE).map_or(DRILLS, |count| count.parse().unwrap());
     let (counts, next) = (Counts::default(), AtomicU32::new(0));
     std::thread::scope(|scope| {
         for _ in 0..PATIENTS {
@@ -32,7 +35,7 @@ pub(crate) fn measure(table: &mut Table) {
                 let mut patient = Patient::start(&[]);
                 loop {
                     let n = next.fetch_add(1, Ordering::Relaxed);
-                    if n >= DRILLS {
+                    if n >= drills {
                         break;
                     }
                     sit(&mut patient, n, &counts);
@@ -47,7 +50,7 @@ pub(crate) fn measure(table: &mut Table) {
     ] {
         let count = count.load(Ordering::Relaxed);
         table.row(Row {
-            what: &format!("drills of {DRILLS} {what}"),
+            what: &format!("drills of {drills} {what}"),
             asked: "0".to_owned(),
             achieved: count.to_string(),
             error: String::new(),
@@ -55,8 +58,8 @@ pub(crate) fn measure(table: &mut Table) {
             held: count == 0,
         });
     }
-    let share = f64::from(counts.controls.load(Ordering::Relaxed)) / f64::from(DRILLS);
-    let interval = SIGMAS * (CONTROLS * (1.0 - CONTROLS) / f64::from(DRILLS)).sqrt();
+    let share = f64::from(counts.controls.load(Ordering::Relaxed)) / f64::from(drills);
+    let interval = SIGMAS * (CONTROLS * (1.0 - CONTROLS) / f64::from(drills)).sqrt();
     table.row(Row {
         what: "share of controls",
         asked: CONTROLS.to_string(),
