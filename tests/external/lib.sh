@@ -186,7 +186,7 @@ on_engine() { timeout 60 "$engine" "$@" 2>>"$scratch/engine.log"; }
 # users, which takes two minutes longer; AS_RELEASED=1 builds the same.
 build_image() {
   local options=(-t mockserver:test --iidfile "$scratch/image" "$@") profile=CARGO_PROFILE_RELEASE
-  [[ ${AS_RELEASED-} ]] || options+=(--build-arg "${profile}_LTO=off" --build-arg "${profile}_OPT_LEVEL=1"
+  [[ ${AS_RELEASED-} ]] || options+=(--build-arg "${profile}_LTO=off" --build-arg "${profile}_OPT_LEVEL=s"
     --build-arg "${profile}_CODEGEN_UNITS=16")
   # podman's own format has no health check.
   [[ $engine == podman ]] && options+=(--format docker)
