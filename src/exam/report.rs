@@ -155,6 +155,7 @@ pub(crate) struct Severity {
 pub(crate) struct ParameterMark {
     pub scenario: String,
     pub param: String,
+    /// The true value.
     pub truth: Value,
     /// Null where none was given.
     pub answer: Value,

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::exam::drill::ExamError;
 use crate::exam::drill::view::{Accepted, DrillView, History, HistoryQuery, MaskedView};
@@ -70,7 +70,7 @@ impl Describe for ReportText {
     fn describe(operation: &mut Operation) {
         operation
             .answers
-            .push(Answer::json::<Value>("200", "The report."));
+            .push(Answer::json::<Map<String, Value>>("200", "The report."));
     }
 }
 
