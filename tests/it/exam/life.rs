@@ -324,7 +324,9 @@ fn the_first_request_that_is_touched_is_stamped_and_noted() {
             .body;
         assert_eq!(status["metrics"]["first_touched_at"], stamp);
         assert_eq!(daemon.close_drill(id).status, 200);
-        (time_of(&stamp) - sent) * 1e3
+        let off = (time_of(&stamp) - sent) * 1e3;
+        // A probe of the drill itself may have come first, which says nothing.
+        if off < 0.0 { f64::INFINITY } else { off }
     });
     assert!(off < 10.0, "{off} ms");
 }
